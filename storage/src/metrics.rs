@@ -1,0 +1,138 @@
+//! Every metric of this crate, named `holdfast_storage_<noun>_<unit|total>`. No meter is ever
+//! a label.
+
+use prometheus::core::Collector;
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+use crate::error::{Error, Result};
+
+/// Seconds: from a tenth of a millisecond (a fast disk's sync) to seconds (a stalled one).
+const LATENCY_S: [f64; 14] =
+    [1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 0.015, 0.03, 0.06, 0.12, 0.25, 1.0, 4.0];
+
+/// The handles; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// From the call of an append to its durable end.
+    pub wal_append_s: Histogram,
+    /// One sync of the log.
+    pub wal_flush_s: Histogram,
+    /// Octets written to the log, frames and headers included.
+    pub wal_octets: IntCounter,
+    /// Files of the log.
+    pub wal_segments: IntGauge,
+    /// One flush and sync of the tables.
+    pub tables_flush_s: Histogram,
+    /// Octets of the tables' folder.
+    pub tables_octets: IntGauge,
+    /// Octets of memory of the open days.
+    pub open_days_octets: IntGauge,
+    /// Sealed segment files.
+    pub segments_files: IntGauge,
+    /// Octets of the sealed segment files.
+    pub segments_octets: IntGauge,
+    /// Sealings that failed and wait for another try.
+    pub seal_faults: IntCounter,
+    /// Rows merged, by `result`: `stored`, `same`, `conflicting`.
+    pub rows: IntCounterVec,
+}
+
+impl Metrics {
+    /// Makes the metrics and registers them.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when a metric of that name is already registered.
+    pub fn register(registry: &Registry) -> Result<Self> {
+        Self::build(registry).map_err(|error| Error::Config(format!("metrics: {error}")))
+    }
+
+    /// Metrics that nobody scrapes, for tests and tools.
+    pub fn unregistered() -> Self {
+        Self::build(&Registry::new()).expect("a new registry holds no name twice")
+    }
+
+    fn build(registry: &Registry) -> prometheus::Result<Self> {
+        Ok(Self {
+            wal_append_s: histogram(
+                registry,
+                "wal_append_seconds",
+                "From the call of an append to its durable end.",
+            )?,
+            wal_flush_s: histogram(registry, "wal_flush_seconds", "One sync of the log.")?,
+            wal_octets: keep(
+                registry,
+                IntCounter::with_opts(opts("wal_bytes_total", "Bytes written to the log."))?,
+            )?,
+            wal_segments: gauge(registry, "wal_segments", "Files of the log.")?,
+            tables_flush_s: histogram(
+                registry,
+                "tables_flush_seconds",
+                "One flush and sync of the tables.",
+            )?,
+            tables_octets: gauge(registry, "tables_bytes", "Bytes of the tables' folder.")?,
+            open_days_octets: gauge(
+                registry,
+                "open_days_bytes",
+                "Bytes of memory of the open days.",
+            )?,
+            segments_files: gauge(registry, "segments_files", "Sealed segment files.")?,
+            segments_octets: gauge(
+                registry,
+                "segments_bytes",
+                "Bytes of the sealed segment files.",
+            )?,
+            seal_faults: keep(
+                registry,
+                IntCounter::with_opts(opts(
+                    "seal_faults_total",
+                    "Sealings that failed and wait for another try.",
+                ))?,
+            )?,
+            rows: keep(
+                registry,
+                IntCounterVec::new(
+                    opts("rows_total", "Rows merged into the open days, by result."),
+                    &["result"],
+                )?,
+            )?,
+        })
+    }
+}
+
+fn opts(name: &str, help: &str) -> Opts {
+    Opts::new(format!("holdfast_storage_{name}"), help)
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+    keep(registry, IntGauge::with_opts(opts(name, help))?)
+}
+
+fn histogram(registry: &Registry, name: &str, help: &str) -> prometheus::Result<Histogram> {
+    let opts = HistogramOpts::from(opts(name, help)).buckets(LATENCY_S.to_vec());
+    keep(registry, Histogram::with_opts(opts)?)
+}
+
+fn keep<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    metric: C,
+) -> prometheus::Result<C> {
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Metrics;
+    use prometheus::Registry;
+
+    #[test]
+    fn names_carry_the_prefix_and_none_stands_twice() {
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry).unwrap();
+        metrics.rows.with_label_values(&["stored"]).inc();
+        let families = registry.gather();
+        assert!(families.len() >= 11);
+        assert!(families.iter().all(|family| family.name().starts_with("holdfast_storage_")));
+        assert_eq!(Metrics::register(&registry).unwrap_err().code(), "storage_config");
+    }
+}
