@@ -1,0 +1,64 @@
+//! Who may ask for which change. Thin for now: every operator may everything that operators do.
+//!
+//! Invariant: a node speaks for itself alone; no node can claim, renew or send in another's name.
+
+use crate::apply::{Author, Change};
+use crate::error::Refusal;
+use crate::units::NodeId;
+use crate::{assets, commands, keys, leases};
+
+/// Refuses what an author may not do.
+pub(crate) fn authorize(author: &Author, change: &Change) -> Result<(), Refusal> {
+    let allowed = match author {
+        Author::Operator(_) => by_operator(change),
+        Author::Node(node) => by_node(*node, change),
+        Author::Bootstrap => by_bootstrap(change),
+    };
+    if allowed {
+        return Ok(());
+    }
+    let who = match author {
+        Author::Operator(_) => "an operator".to_owned(),
+        Author::Node(node) => format!("node {node}"),
+        Author::Bootstrap => "the first set-up".to_owned(),
+    };
+    Err(Refusal::new("not_allowed", format!("{who} may not do {}", change.name())))
+}
+
+/// Everything but what only a node can know: that it lives, and what it is about to send.
+fn by_operator(change: &Change) -> bool {
+    !matches!(
+        change,
+        Change::Leases(leases::Change::Renew { .. } | leases::Change::Standby { .. })
+            | Change::Commands(commands::Change::Sent { .. } | commands::Change::Settle { .. })
+    )
+}
+
+fn by_node(own: NodeId, change: &Change) -> bool {
+    match change {
+        Change::Assets(_) => false,
+        Change::Keys(change) => !matches!(change, keys::Change::Install { .. }),
+        Change::Readings(_) => true,
+        Change::Leases(change) => match change {
+            leases::Change::Claim { node, reason, .. } => {
+                *node == own && *reason != leases::Reason::Ordered
+            }
+            leases::Change::Renew { node, .. }
+            | leases::Change::Release { node, .. }
+            | leases::Change::Standby { node, .. } => *node == own,
+        },
+        Change::Commands(change) => match change {
+            commands::Change::Sent { node, .. } => *node == own,
+            commands::Change::Settle { .. } | commands::Change::Expire { .. } => true,
+            commands::Change::Queue { .. } | commands::Change::Cancel { .. } => false,
+        },
+    }
+}
+
+fn by_bootstrap(change: &Change) -> bool {
+    match change {
+        Change::Assets(change) => !matches!(change, assets::Change::Retire { .. }),
+        Change::Keys(change) => matches!(change, keys::Change::Install { .. }),
+        Change::Readings(_) | Change::Leases(_) | Change::Commands(_) => false,
+    }
+}

@@ -1,0 +1,164 @@
+//! An entry of the log: who wants what, under which id, stamped by the leader.
+//!
+//! Octets: one octet of format version, then postcard. Decoding is bounded by its input: no
+//! nesting without limit, no allocation beyond what stands there.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Malformed;
+use crate::units::{NodeId, ProposalId, Stamp};
+use crate::{assets, commands, keys, leases, readings};
+
+/// The format of entries: the first octet of each.
+const VERSION: u8 = 1;
+
+/// The most octets that an entry may have. Cut batches well below.
+pub const MAX_ENTRY_OCTETS: usize = 256 * 1024;
+
+/// What the log carries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The leader's time when it took the proposal.
+    pub stamp: Stamp,
+    /// What is proposed.
+    pub proposal: Proposal,
+}
+
+/// A wish to change the state. The same id is the same wish, however often it is sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proposal {
+    /// Made once by who wishes, kept through retries.
+    pub id: ProposalId,
+    /// Who wishes.
+    pub author: Author,
+    /// What.
+    pub change: Change,
+}
+
+/// Who asks for a change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Author {
+    /// A person or program that came in through the API.
+    Operator(String),
+    /// A node, of its own accord.
+    Node(NodeId),
+    /// The first set-up of a cluster.
+    Bootstrap,
+}
+
+/// A change of one area.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// Meters and concentrators.
+    Assets(assets::Change),
+    /// Wrapped keys, invocation counters.
+    Keys(keys::Change),
+    /// Values and the days they stand in.
+    Readings(readings::Change),
+    /// Who owns a channel.
+    Leases(leases::Change),
+    /// Orders to devices.
+    Commands(commands::Change),
+}
+
+impl Entry {
+    /// The octets of the log.
+    ///
+    /// Errors: an entry of more than [`MAX_ENTRY_OCTETS`].
+    pub fn encode(&self) -> Result<Vec<u8>, Malformed> {
+        let octets = postcard::to_extend(self, vec![VERSION])
+            .map_err(|_| Malformed("an entry that cannot be encoded"))?;
+        if octets.len() > MAX_ENTRY_OCTETS {
+            return Err(Malformed("an entry longer than 256 KiB"));
+        }
+        Ok(octets)
+    }
+
+    /// Reads what [`Entry::encode`] wrote.
+    ///
+    /// Errors: another version, a truncated or overlong entry, an unknown change.
+    pub fn decode(octets: &[u8]) -> Result<Entry, Malformed> {
+        if octets.len() > MAX_ENTRY_OCTETS {
+            return Err(Malformed("an entry longer than 256 KiB"));
+        }
+        let Some((&version, body)) = octets.split_first() else {
+            return Err(Malformed("an empty entry"));
+        };
+        if version != VERSION {
+            return Err(Malformed("an entry of another format version"));
+        }
+        match postcard::take_from_bytes(body) {
+            Ok((entry, [])) => Ok(entry),
+            Ok(_) => Err(Malformed("octets behind the entry")),
+            Err(_) => Err(Malformed("an entry that does not decode")),
+        }
+    }
+}
+
+impl Change {
+    /// Area and verb, such as `assets.register_meter`: for logs, metrics and the audit trail.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Change::Assets(change) => match change {
+                assets::Change::RegisterConcentrator { .. } => "assets.register_concentrator",
+                assets::Change::RegisterMeter { .. } => "assets.register_meter",
+                assets::Change::Retire { .. } => "assets.retire",
+            },
+            Change::Keys(change) => match change {
+                keys::Change::Install { .. } => "keys.install",
+                keys::Change::Reserve { .. } => "keys.reserve",
+                keys::Change::RaiseCounter { .. } => "keys.raise_counter",
+            },
+            Change::Readings(change) => match change {
+                readings::Change::Ingest(_) => "readings.ingest",
+                readings::Change::Seal(_) => "readings.seal",
+            },
+            Change::Leases(change) => match change {
+                leases::Change::Renew { .. } => "leases.renew",
+                leases::Change::Claim { .. } => "leases.claim",
+                leases::Change::Release { .. } => "leases.release",
+                leases::Change::Standby { .. } => "leases.standby",
+            },
+            Change::Commands(change) => match change {
+                commands::Change::Queue { .. } => "commands.queue",
+                commands::Change::Sent { .. } => "commands.sent",
+                commands::Change::Settle { .. } => "commands.settle",
+                commands::Change::Expire { .. } => "commands.expire",
+                commands::Change::Cancel { .. } => "commands.cancel",
+            },
+        }
+    }
+
+    /// What it is about: a serial, a logical device name, a node, an id. Never a secret.
+    pub fn object(&self) -> String {
+        match self {
+            Change::Assets(change) => match change {
+                assets::Change::RegisterConcentrator { id, .. } => id.clone(),
+                assets::Change::RegisterMeter { serial, .. } => serial.clone(),
+                assets::Change::Retire { device } => device.to_string(),
+            },
+            Change::Keys(
+                keys::Change::Install { device, .. }
+                | keys::Change::Reserve { device, .. }
+                | keys::Change::RaiseCounter { device, .. },
+            ) => device.to_string(),
+            Change::Readings(change) => match change {
+                readings::Change::Ingest(ingest) => format!("{} parts", ingest.parts.len()),
+                readings::Change::Seal(seal) => seal.to_string(),
+            },
+            Change::Leases(change) => match change {
+                leases::Change::Renew { node, .. } => format!("node {node}"),
+                leases::Change::Claim { device, .. }
+                | leases::Change::Release { device, .. }
+                | leases::Change::Standby { device, .. } => device.to_string(),
+            },
+            Change::Commands(change) => match change {
+                commands::Change::Queue { id, target, .. } => format!("{target} {id}"),
+                commands::Change::Sent { id, .. }
+                | commands::Change::Settle { id, .. }
+                | commands::Change::Expire { id }
+                | commands::Change::Cancel { id } => id.to_string(),
+            },
+        }
+    }
+}

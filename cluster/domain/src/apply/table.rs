@@ -1,0 +1,268 @@
+//! Which tables there are, and typed access to them.
+//!
+//! Invariants: 1. a table's number never changes and is never used again. 2. Numbers from 64 up are
+//! not ours: the state machine may use them for its own rows. 3. Keys sort as their values do.
+
+use std::marker::PhantomData;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::apply::tx::Tx;
+use crate::apply::view::View;
+use crate::error::Fault;
+use crate::units::{Device, NodeId, Obis, ProposalId};
+
+/// A table of the replicated state. Each belongs to one area.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum Table {
+    /// apply: last index, stamp, state hash.
+    Meta = 1,
+    /// apply: proposal id to its outcome.
+    Dedup = 2,
+    /// apply: log index to proposal id, so that the oldest can be dropped.
+    DedupOrder = 3,
+    /// audit: the chained trail by sequence number.
+    Audit = 4,
+    /// assets: concentrators by logical device name.
+    Concentrators = 8,
+    /// assets: meters by serial.
+    Meters = 9,
+    /// assets: meters by ordinal.
+    Ordinals = 10,
+    /// assets: meters by the concentrator they stand behind.
+    Behind = 11,
+    /// assets: system title to the device that has it.
+    Titles = 12,
+    /// assets: counters of the area.
+    AssetCounts = 13,
+    /// keys: wrapped keys by device and kind.
+    Keys = 16,
+    /// keys: next free invocation counter by device.
+    Counters = 17,
+    /// readings: series and recent slots by meter ordinal and interval.
+    Progress = 20,
+    /// readings: stored slots of days that are no longer recent.
+    DaySlots = 21,
+    /// readings: days with values that no file holds yet.
+    OpenDays = 22,
+    /// readings: days sealed into files.
+    SealedDays = 23,
+    /// readings: last push sequence and invocation counter by concentrator.
+    Marks = 24,
+    /// leases: until when a node is alive.
+    NodeLeases = 28,
+    /// leases: who owns a device's channel.
+    Leases = 29,
+    /// commands: by id.
+    Commands = 32,
+    /// commands: open ones by device, in order of arrival.
+    Outbox = 33,
+    /// commands: all by log index of their arrival.
+    CommandLog = 34,
+    /// commands: open ones by expiry.
+    CommandExpiry = 35,
+}
+
+impl Table {
+    /// Every table, in order of its number.
+    pub const ALL: [Table; 23] = [
+        Table::Meta,
+        Table::Dedup,
+        Table::DedupOrder,
+        Table::Audit,
+        Table::Concentrators,
+        Table::Meters,
+        Table::Ordinals,
+        Table::Behind,
+        Table::Titles,
+        Table::AssetCounts,
+        Table::Keys,
+        Table::Counters,
+        Table::Progress,
+        Table::DaySlots,
+        Table::OpenDays,
+        Table::SealedDays,
+        Table::Marks,
+        Table::NodeLeases,
+        Table::Leases,
+        Table::Commands,
+        Table::Outbox,
+        Table::CommandLog,
+        Table::CommandExpiry,
+    ];
+
+    /// The number under which the table is kept on disk.
+    pub fn id(self) -> u8 {
+        self as u8
+    }
+
+    /// The table of a number, if there is one.
+    pub fn from_id(id: u8) -> Option<Table> {
+        Table::ALL.into_iter().find(|table| table.id() == id)
+    }
+}
+
+/// What can be the key of a row. Octets sort as the values do.
+pub(crate) trait Key {
+    /// The key's octets.
+    fn octets(&self) -> Vec<u8>;
+}
+
+impl Key for str {
+    fn octets(&self) -> Vec<u8> {
+        self.as_bytes().to_vec()
+    }
+}
+
+impl Key for u32 {
+    fn octets(&self) -> Vec<u8> {
+        self.to_be_bytes().to_vec()
+    }
+}
+
+impl Key for u64 {
+    fn octets(&self) -> Vec<u8> {
+        self.to_be_bytes().to_vec()
+    }
+}
+
+impl Key for [u8; 8] {
+    fn octets(&self) -> Vec<u8> {
+        self.to_vec()
+    }
+}
+
+impl Key for NodeId {
+    fn octets(&self) -> Vec<u8> {
+        self.0.octets()
+    }
+}
+
+impl Key for ProposalId {
+    fn octets(&self) -> Vec<u8> {
+        self.0.to_vec()
+    }
+}
+
+impl Key for Obis {
+    fn octets(&self) -> Vec<u8> {
+        self.0.to_vec()
+    }
+}
+
+impl Key for Device {
+    /// Kind and name, closed by a zero that no name contains, so that a key can go on behind it.
+    fn octets(&self) -> Vec<u8> {
+        let kind = match self {
+            Device::Concentrator(_) => b'c',
+            Device::Meter(_) => b'm',
+        };
+        [&[kind], self.name().as_bytes(), &[0]].concat()
+    }
+}
+
+/// A key of two parts, the first of which ends by itself.
+pub(crate) struct Pair<'a, A: Key + ?Sized, B: Key + ?Sized>(pub &'a A, pub &'a B);
+
+impl<A: Key + ?Sized, B: Key + ?Sized> Key for Pair<'_, A, B> {
+    fn octets(&self) -> Vec<u8> {
+        let mut octets = self.0.octets();
+        octets.extend(self.1.octets());
+        octets
+    }
+}
+
+/// One table with its kind of key and of row. Rows are postcard.
+pub(crate) struct Typed<K: ?Sized, V> {
+    table: Table,
+    shape: PhantomData<fn(&K) -> V>,
+}
+
+impl<K: Key + ?Sized, V: Serialize + DeserializeOwned> Typed<K, V> {
+    /// Typed access to a table; written once, at the head of its area.
+    pub(crate) const fn new(table: Table) -> Typed<K, V> {
+        Typed { table, shape: PhantomData }
+    }
+
+    /// The row of a key.
+    pub(crate) fn get(&self, view: &dyn View, key: &K) -> Result<Option<V>, Fault> {
+        match view.get(self.table, &key.octets())? {
+            Some(row) => Ok(Some(self.decode(&row)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Writes or replaces the row of a key.
+    pub(crate) fn put(&self, tx: &mut Tx<'_>, key: &K, row: &V) -> Result<(), Fault> {
+        let row = postcard::to_allocvec(row)
+            .map_err(|_| Fault::Corrupt { table: self.table, why: "a row cannot be written" })?;
+        tx.put(self.table, key.octets(), Some(row));
+        Ok(())
+    }
+
+    /// Removes the row of a key, if there is one.
+    pub(crate) fn delete(&self, tx: &mut Tx<'_>, key: &K) {
+        tx.put(self.table, key.octets(), None);
+    }
+
+    /// At most `limit` rows from one key's octets to another's, the second exclusive.
+    pub(crate) fn scan(
+        &self,
+        view: &dyn View,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, V)>, Fault> {
+        let rows = view.scan(self.table, from, to, limit)?;
+        rows.into_iter().map(|(key, row)| Ok((key, self.decode(&row)?))).collect()
+    }
+
+    fn decode(&self, row: &[u8]) -> Result<V, Fault> {
+        postcard::from_bytes(row)
+            .map_err(|_| Fault::Corrupt { table: self.table, why: "the row does not decode" })
+    }
+}
+
+/// The first key behind every key that starts with a prefix; all of the table when there is none.
+pub(crate) fn end_of(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            return end;
+        }
+    }
+    END.to_vec()
+}
+
+/// Behind every key: no key of ours is longer than 64 octets of 0xff.
+pub(crate) const END: &[u8] = &[0xff; 65];
+
+/// The smallest key behind a key.
+pub(crate) fn after(key: &[u8]) -> Vec<u8> {
+    [key, &[0]].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_distinct_ours_and_found_again() {
+        for (position, table) in Table::ALL.into_iter().enumerate() {
+            assert_eq!(Table::from_id(table.id()), Some(table));
+            assert!(table.id() < 64);
+            assert!(Table::ALL.iter().skip(position + 1).all(|other| other.id() > table.id()));
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_prefix_is_behind_it() {
+        assert_eq!(end_of(b"ab"), b"ac");
+        assert_eq!(end_of(&[1, 0xff]), [2]);
+        assert_eq!(end_of(&[0xff]), END);
+        assert!(after(b"ab") > b"ab".to_vec() && after(b"ab") < end_of(b"ab"));
+    }
+}

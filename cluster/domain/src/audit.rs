@@ -1,0 +1,127 @@
+//! The audit trail: who ordered what, and what came of it.
+//!
+//! Written by `apply` alone, for every change that an operator asked for, refused ones included.
+//! There is no change that edits or removes a record.
+//!
+//! Invariants: 1. Sequence numbers rise by one without a gap. 2. Every record holds the hash of the
+//! one before, so an edited, removed or moved record breaks the chain behind it. 3. No secret.
+
+use serde::{Deserialize, Serialize};
+
+use crate::apply::table::{END, Typed, after};
+use crate::apply::{Outcome, Proposal, Table, Tx, View, hash};
+use crate::error::Fault;
+use crate::units::{ProposalId, Stamp};
+
+static TRAIL: Typed<u64, Record> = Typed::new(Table::Audit);
+
+/// The most records that one look reads.
+const PAGE: usize = 1024;
+
+/// One line of the trail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// From 1, without gaps.
+    pub sequence: u64,
+    /// Log index of the entry.
+    pub index: u64,
+    /// When.
+    pub stamp: Stamp,
+    /// Who.
+    pub operator: String,
+    /// Under which id.
+    pub proposal: ProposalId,
+    /// What, such as `assets.register_meter`.
+    pub action: String,
+    /// To what: a serial, a logical device name, an id.
+    pub object: String,
+    /// The refusal's code, or none when it was done.
+    pub refused: Option<String>,
+    /// blake3 of the change in full.
+    pub change: [u8; 32],
+    /// Hash of the record before; zeros before the first.
+    pub previous: [u8; 32],
+    /// blake3 over all of the above.
+    pub hash: [u8; 32],
+}
+
+/// The end of the trail, kept by `apply` so that the next record finds it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Head {
+    sequence: u64,
+    hash: [u8; 32],
+}
+
+/// Where a trail is not whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the audit trail is broken at record {sequence}")]
+pub struct Broken {
+    /// The first record that does not fit the one before, or is missing.
+    pub sequence: u64,
+}
+
+/// Adds a record behind the head. Gives the new head.
+pub(crate) fn record(
+    tx: &mut Tx<'_>,
+    head: &Head,
+    operator: &str,
+    proposal: &Proposal,
+    outcome: &Outcome,
+) -> Result<Head, Fault> {
+    let change = &proposal.change;
+    let mut record = Record {
+        sequence: head.sequence + 1,
+        index: tx.index,
+        stamp: tx.stamp,
+        operator: operator.to_owned(),
+        proposal: proposal.id,
+        action: change.name().to_owned(),
+        object: change.object(),
+        refused: outcome.as_ref().err().map(|refusal| refusal.code.to_string()),
+        change: *blake3::hash(&hash::encode(change)?).as_bytes(),
+        previous: head.hash,
+        hash: [0; 32],
+    };
+    record.hash = digest(&record)?;
+    TRAIL.put(tx, &record.sequence, &record)?;
+    Ok(Head { sequence: record.sequence, hash: record.hash })
+}
+
+/// At most `limit` records behind a sequence number.
+pub fn records(view: &dyn View, behind: u64, limit: usize) -> Result<Vec<Record>, Fault> {
+    let from = after(&behind.to_be_bytes());
+    let rows = TRAIL.scan(view, &from, END, limit)?;
+    Ok(rows.into_iter().map(|(_, record)| record).collect())
+}
+
+/// Checks the chain from its first record to its end. Gives the number of records, or where it
+/// first breaks. Reads the whole trail: an operation of seconds for millions of records.
+pub fn verify(view: &dyn View) -> Result<Result<u64, Broken>, Fault> {
+    let mut head = Head::default();
+    loop {
+        let page = records(view, head.sequence, PAGE)?;
+        for record in &page {
+            let sequence = head.sequence + 1;
+            let fits = record.sequence == sequence
+                && record.previous == head.hash
+                && record.hash == digest(record)?;
+            if !fits {
+                return Ok(Err(Broken { sequence }));
+            }
+            head = Head { sequence, hash: record.hash };
+        }
+        if page.len() < PAGE {
+            break;
+        }
+    }
+    // A trail cut at its end is whole in itself: only the head that apply keeps gives it away.
+    if crate::apply::audit_head(view)? == head {
+        return Ok(Ok(head.sequence));
+    }
+    Ok(Err(Broken { sequence: head.sequence + 1 }))
+}
+
+fn digest(record: &Record) -> Result<[u8; 32], Fault> {
+    let blank = Record { hash: [0; 32], ..record.clone() };
+    Ok(*blake3::hash(&hash::encode(&blank)?).as_bytes())
+}

@@ -1,0 +1,8 @@
+//! Small value types that every area uses: ids, times, OBIS codes, devices. No rules of any area.
+
+pub mod id;
+pub mod obis;
+pub(crate) mod octets;
+
+pub use id::{CommandId, Device, NodeId, ProposalId, Stamp};
+pub use obis::Obis;
