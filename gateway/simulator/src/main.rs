@@ -1,1 +1,3 @@
-fn main(){}
+//! The simulator's command line.
+
+fn main() {}

@@ -1,0 +1,431 @@
+//! The field: which concentrators and meters there are, with their keys, from one seed.
+//!
+//! The keys are derived from the seed so that a run can be repeated; that is right for a simulation
+//! and for nothing else. Debug output never shows them.
+//!
+//! Invariants: the same [`FieldConfig`] gives the same field in every process; serials, logical
+//! device names and system titles are unique in it.
+
+use std::fmt;
+
+use crate::energy::{Day, Flow, Outage, day_of, slot_of};
+use crate::mix;
+use crate::shapes::Shape;
+
+/// Days of load profile that a meter keeps.
+pub const PROFILE_DAYS: i64 = 40;
+/// Bit of the row status: the clock is doubtful.
+pub const STATUS_CLOCK_DOUBTFUL: u8 = 0x01;
+/// Bit of the row status: power failed within the interval.
+pub const STATUS_POWER_FAILURE: u8 = 0x04;
+/// Seconds that a skewed meter's clock is off.
+pub const SKEW_S: i64 = 37;
+
+/// A key of 16 octets of a simulated device.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Key(pub [u8; 16]);
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(..)")
+    }
+}
+
+/// What decides the field.
+#[derive(Clone, Debug)]
+pub struct FieldConfig {
+    /// Seed of everything.
+    pub seed: u64,
+    /// Number of concentrators.
+    pub concentrators: u32,
+    /// Meters behind each concentrator, at most 1024.
+    pub meters: u32,
+    /// Meters with an address of their own.
+    pub direct: u32,
+    /// Capture period in seconds, a whole number of minutes.
+    pub interval_s: u32,
+    /// Meters that never answer, in parts per million.
+    pub dead_ppm: u32,
+    /// Meters whose profile has holes, in parts per million.
+    pub gaps_ppm: u32,
+    /// Meters whose clock is [`SKEW_S`] off, in parts per million.
+    pub skew_ppm: u32,
+    /// Whether supply fails now and then.
+    pub outages: Outages,
+}
+
+/// Whether supply fails now and then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outages {
+    /// As in a real street.
+    Natural,
+    /// Never: every slot is there, so that expected values can be counted.
+    Never,
+}
+
+impl Default for FieldConfig {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            concentrators: 1,
+            meters: 50,
+            direct: 0,
+            interval_s: 900,
+            dead_ppm: 10_000,
+            gaps_ppm: 30_000,
+            skew_ppm: 0,
+            outages: Outages::Natural,
+        }
+    }
+}
+
+/// How a client must prove itself to a meter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// No authentication.
+    None,
+    /// Low-level security: the secret.
+    Lls(Key),
+    /// HLS 5 (GMAC), authenticated and encrypted.
+    Hls5,
+}
+
+/// A concentrator as it was built and provisioned.
+#[derive(Clone, Debug)]
+pub struct ConcentratorModel {
+    /// Logical device name `HFDSIM%010d`.
+    pub ldn: String,
+    /// System title.
+    pub title: [u8; 8],
+    /// Serial number.
+    pub serial: String,
+    /// Global unicast encryption key.
+    pub guek: Key,
+    /// Global authentication key.
+    pub gak: Key,
+    /// A name for people.
+    pub name: String,
+    /// Seed of its noise.
+    pub seed: u64,
+    /// Its meters.
+    pub meters: Vec<MeterModel>,
+}
+
+/// A meter as it was built and provisioned.
+#[derive(Clone, Debug)]
+pub struct MeterModel {
+    /// Serial number, also its address behind a concentrator.
+    pub serial: String,
+    /// System title.
+    pub title: [u8; 8],
+    /// Global unicast encryption key.
+    pub guek: Key,
+    /// Global authentication key.
+    pub gak: Key,
+    /// How clients authenticate.
+    pub access: Access,
+    /// Type name.
+    pub model: &'static str,
+    /// Whether it never answers and captures nothing.
+    pub dead: bool,
+    /// Seconds that its clock is ahead.
+    pub skew_s: i64,
+    seed: u64,
+    gappy: bool,
+    outages: bool,
+    import: Flow,
+    export: Option<Flow>,
+}
+
+/// One captured row of the load profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// End of the interval by the meter's clock, seconds UTC.
+    pub end_s: i64,
+    /// Status bits as in the concentrator's protocol.
+    pub status: u8,
+    /// Register A+ in Wh.
+    pub import_wh: u64,
+    /// Register A- in Wh; `None` for a meter without generation.
+    pub export_wh: Option<u64>,
+}
+
+/// What a meter shows at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Instant {
+    /// Register A+ in Wh.
+    pub import_wh: u64,
+    /// Register A- in Wh.
+    pub export_wh: u64,
+    /// Active power +, W.
+    pub import_w: u32,
+    /// Active power -, W.
+    pub export_w: u32,
+    /// Voltage L1, 0.1 V.
+    pub voltage_dv: u16,
+    /// Current L1, 0.01 A.
+    pub current_ca: u16,
+}
+
+/// All concentrators of a configuration.
+#[must_use]
+pub fn concentrators(config: &FieldConfig) -> Vec<ConcentratorModel> {
+    (1..=config.concentrators).map(|number| concentrator(config, number)).collect()
+}
+
+/// Concentrator `number` (from 1).
+#[must_use]
+pub fn concentrator(config: &FieldConfig, number: u32) -> ConcentratorModel {
+    let ldn = format!("HFDSIM{number:010}");
+    let secret = secrets(config.seed, &ldn);
+    ConcentratorModel {
+        title: title(number, 0),
+        serial: format!("DCU{number:08}"),
+        guek: secret.0,
+        gak: secret.1,
+        name: format!("Transformer station {number}"),
+        seed: mix::at(config.seed, 11, u64::from(number)),
+        meters: (1..=config.meters).map(|m| meter(config, number, m, Access::Hls5)).collect(),
+        ldn,
+    }
+}
+
+/// Meters with an address of their own: none, LLS and HLS 5 in turn.
+#[must_use]
+pub fn direct_meters(config: &FieldConfig) -> Vec<MeterModel> {
+    (1..=config.direct)
+        .map(|number| {
+            let lls = secrets(config.seed, &format!("lls {number}")).0;
+            let access = match number % 3 {
+                1 => Access::None,
+                2 => Access::Lls(lls),
+                _ => Access::Hls5,
+            };
+            meter(config, 0, number, access)
+        })
+        .collect()
+}
+
+fn meter(config: &FieldConfig, concentrator: u32, number: u32, access: Access) -> MeterModel {
+    let serial = format!("HFD{concentrator:05}{number:05}");
+    let (guek, gak) = secrets(config.seed, &serial);
+    let place = u64::from(concentrator) << 32 | u64::from(number);
+    let seed = mix::at(config.seed, 12, place);
+    let draw = |purpose: u64| mix::at(seed, 20 + purpose, 0);
+    let (shape, annual_wh) = match mix::between(draw(1), 0, 99) {
+        0..=87 => (
+            Shape::Household((draw(2) >> 20) as u8 % 3),
+            mix::between(draw(3), 1_100_000, 5_200_000),
+        ),
+        88..=94 => (Shape::Business, mix::between(draw(3), 6_000_000, 30_000_000)),
+        _ => (Shape::Farm, mix::between(draw(3), 8_000_000, 40_000_000)),
+    };
+    let solar = mix::happens(draw(4), 150_000);
+    let panel = Shape::Solar((draw(5) >> 20) as u8 % 2);
+    let yearly = mix::between(draw(6), 2_500_000, 9_500_000);
+    let export = solar.then(|| Flow::new(draw(7), seed, panel, yearly, 0));
+    MeterModel {
+        title: title(concentrator, number),
+        guek,
+        gak,
+        access,
+        model: if solar { "HFD-E2 bidirectional" } else { "HFD-E1" },
+        dead: mix::happens(draw(8), config.dead_ppm),
+        skew_s: if mix::happens(draw(9), config.skew_ppm) { SKEW_S } else { 0 },
+        seed,
+        gappy: mix::happens(draw(10), config.gaps_ppm),
+        outages: config.outages == Outages::Natural,
+        import: Flow::new(seed, seed, shape, annual_wh, mix::between(draw(11), 0, 9_000_000)),
+        export,
+        serial,
+    }
+}
+
+/// GUEK and GAK of a device, derived from the seed.
+fn secrets(seed: u64, name: &str) -> (Key, Key) {
+    let mut hasher = blake3::Hasher::new_derive_key("holdfast simulator device keys v1");
+    hasher.update(&seed.to_be_bytes());
+    hasher.update(name.as_bytes());
+    let (mut guek, mut gak) = ([0; 16], [0; 16]);
+    let mut reader = hasher.finalize_xof();
+    reader.fill(&mut guek);
+    reader.fill(&mut gak);
+    (Key(guek), Key(gak))
+}
+
+/// `HFD`, then 20 bits of concentrator and 20 of meter: unique in a field.
+fn title(concentrator: u32, meter: u32) -> [u8; 8] {
+    let number = u64::from(concentrator & 0xF_FFFF) << 20 | u64::from(meter & 0xF_FFFF);
+    let octets = number.to_be_bytes();
+    [b'H', b'F', b'D', octets[3], octets[4], octets[5], octets[6], octets[7]]
+}
+
+impl MeterModel {
+    /// A player over this meter's rows, which keeps the day it last reckoned.
+    #[must_use]
+    pub fn player(&self) -> Player<'_> {
+        Player { meter: self, import: None, export: None }
+    }
+
+    /// What the meter shows now.
+    #[must_use]
+    pub fn instant(&self, now_s: i64) -> Instant {
+        let rate = |flow: &Flow| {
+            let before = flow.register_mwh(now_s - 60, self.outages);
+            let after = flow.register_mwh(now_s, self.outages);
+            (after / 1_000, ((after - before) * 60 / 1_000) as u32)
+        };
+        let (import_wh, import_w) = rate(&self.import);
+        let (export_wh, export_w) = self.export.as_ref().map_or((0, 0), rate);
+        let noise = mix::at(self.seed, 31, (now_s / 60) as u64);
+        // The street's voltage sags with load and rises with generation, within EN 50160.
+        let level = mix::between(noise, 2_290, 2_330) as i64 - i64::from(import_w / 400)
+            + i64::from(export_w / 400);
+        let voltage_dv = level.clamp(2_070, 2_530) as u16;
+        let power_w = u64::from(import_w.max(export_w));
+        let current_ca = (power_w * 1_000 / u64::from(voltage_dv)).min(u64::from(u16::MAX));
+        Instant {
+            import_wh,
+            export_wh,
+            import_w,
+            export_w,
+            voltage_dv,
+            current_ca: current_ca as u16,
+        }
+    }
+
+    /// Whether the meter measures generation too.
+    #[must_use]
+    pub fn bidirectional(&self) -> bool {
+        self.export.is_some()
+    }
+
+    fn lost(&self, end_s: i64) -> bool {
+        if !self.gappy {
+            return false;
+        }
+        let noise = mix::at(self.seed, 32, day_of(end_s));
+        if !mix::happens(noise, 300_000) {
+            return false;
+        }
+        let first = mix::between(mix::word(noise), 0, 86) as usize;
+        let slots = mix::between(mix::word(!noise), 1, 9) as usize;
+        (first..first + slots).contains(&slot_of(end_s))
+    }
+
+    fn unsupplied(&self, end_s: i64) -> bool {
+        self.outages && Outage::of(self.seed, day_of(end_s)).covers(slot_of(end_s))
+    }
+}
+
+/// Reads rows of one meter; cheap when they come in order of time.
+#[derive(Debug)]
+pub struct Player<'a> {
+    meter: &'a MeterModel,
+    import: Option<Day>,
+    export: Option<Day>,
+}
+
+impl Player<'_> {
+    /// The row of the interval that ends at `end_s` by true time, or `None` where the meter
+    /// captured nothing. A skewed meter stamps its row with its own clock.
+    pub fn row(&mut self, end_s: i64, interval_s: u32) -> Option<Row> {
+        let meter = self.meter;
+        if meter.dead || meter.lost(end_s) || meter.unsupplied(end_s) {
+            return None;
+        }
+        let mut status = 0;
+        if meter.unsupplied(end_s - i64::from(interval_s)) {
+            status |= STATUS_POWER_FAILURE;
+        }
+        if meter.skew_s != 0 {
+            status |= STATUS_CLOCK_DOUBTFUL;
+        }
+        let import = register(&meter.import, &mut self.import, end_s, meter.outages);
+        let export = meter
+            .export
+            .as_ref()
+            .map(|flow| register(flow, &mut self.export, end_s, meter.outages) / 1_000);
+        let end_s = end_s + meter.skew_s;
+        Some(Row { end_s, status, import_wh: import / 1_000, export_wh: export })
+    }
+}
+
+fn register(flow: &Flow, day: &mut Option<Day>, at_s: i64, outages: bool) -> u64 {
+    match day {
+        Some(day) if day.holds(at_s) => day.register_mwh(at_s),
+        _ => day.insert(Day::of(flow, day_of(at_s), outages)).register_mwh(at_s),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{FieldConfig, Outages, concentrators, direct_meters};
+
+    const NOV: i64 = 1_795_305_600;
+
+    #[test]
+    fn the_same_seed_gives_the_same_field_and_another_does_not() {
+        let config = FieldConfig { concentrators: 2, meters: 20, ..FieldConfig::default() };
+        let (one, two) = (concentrators(&config), concentrators(&config));
+        let other = concentrators(&FieldConfig { seed: 2, ..config });
+        assert_eq!(one[1].guek, two[1].guek);
+        assert_ne!(one[1].guek, other[1].guek);
+        for end in (NOV..NOV + 86_400).step_by(900) {
+            let row = one[1].meters[3].player().row(end, 900);
+            assert_eq!(row, two[1].meters[3].player().row(end, 900));
+        }
+        assert!(!format!("{:?}", one[0]).contains(&format!("{:?}", one[0].guek.0)));
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let config =
+            FieldConfig { concentrators: 30, meters: 100, direct: 50, ..FieldConfig::default() };
+        let field = concentrators(&config);
+        let direct = direct_meters(&config);
+        let meters = || field.iter().flat_map(|c| &c.meters).chain(&direct);
+        let serials: BTreeSet<_> = meters().map(|m| &m.serial).collect();
+        let titles: BTreeSet<_> =
+            meters().map(|m| m.title).chain(field.iter().map(|c| c.title)).collect();
+        assert_eq!((serials.len(), titles.len()), (3_050, 3_080));
+        assert!(field.iter().all(|c| c.ldn.len() == 16));
+    }
+
+    #[test]
+    fn a_street_has_its_gaps_and_a_perfect_one_has_none() {
+        let natural = FieldConfig { concentrators: 4, meters: 500, ..FieldConfig::default() };
+        let perfect =
+            FieldConfig { dead_ppm: 0, gaps_ppm: 0, outages: Outages::Never, ..natural.clone() };
+        let count = |config: &FieldConfig| {
+            let field = concentrators(config);
+            let mut rows = 0_u32;
+            for meter in field.iter().flat_map(|c| &c.meters) {
+                let mut player = meter.player();
+                rows += (1..=96).filter_map(|s| player.row(NOV + s * 900, 900)).count() as u32;
+            }
+            let dead = field.iter().flat_map(|c| &c.meters).filter(|m| m.dead).count();
+            (rows, dead)
+        };
+        assert_eq!(count(&perfect), (2_000 * 96, 0));
+        let (rows, dead) = count(&natural);
+        assert!((8..40).contains(&dead), "{dead} dead of 2000");
+        let missing = 2_000 * 96 - rows - dead as u32 * 96;
+        assert!((10..600).contains(&missing), "{missing} slots missing");
+    }
+
+    #[test]
+    fn instantaneous_values_are_plausible() {
+        let field = concentrators(&FieldConfig { meters: 200, ..FieldConfig::default() });
+        for meter in &field[0].meters {
+            let now = meter.instant(NOV + 43_260);
+            assert!((2_070..=2_530).contains(&now.voltage_dv));
+            assert!(now.import_w < 60_000, "{} W", now.import_w);
+            assert!(
+                now.import_wh >= meter.player().row(NOV + 43_200, 900).map_or(0, |r| r.import_wh)
+            );
+        }
+    }
+}
