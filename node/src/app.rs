@@ -1,0 +1,141 @@
+//! What every handler may use: the node's parts, as far as they are up.
+//!
+//! Invariants: HTTP listens before the cluster is open, so `live` may be empty and handlers answer
+//! `not_ready` then; once set it stays; `draining` is never taken back.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use cluster::{Cluster, LocalView};
+use domain::{Author, Change, Done, ProposalId};
+use gateway::Gateway;
+
+use crate::config::Config;
+use crate::http::problem::Problem;
+use crate::observe::Metrics;
+use crate::secret::MasterKey;
+
+/// The state of all handlers; cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    master: Arc<MasterKey>,
+    metrics: Metrics,
+    live: OnceLock<Live>,
+    draining: AtomicBool,
+}
+
+/// The parts that come up after HTTP.
+#[derive(Clone)]
+pub struct Live {
+    /// The shared log.
+    pub cluster: Cluster,
+    /// Channels to the field.
+    pub gateway: Gateway,
+}
+
+impl App {
+    /// An app that is not live yet.
+    pub fn new(config: Config, master: Arc<MasterKey>, metrics: Metrics) -> App {
+        let live = OnceLock::new();
+        let draining = AtomicBool::new(false);
+        App { inner: Arc::new(Inner { config, master, metrics, live, draining }) }
+    }
+
+    /// The node's configuration.
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// What wraps meter keys.
+    pub fn master(&self) -> &Arc<MasterKey> {
+        &self.inner.master
+    }
+
+    /// Metrics of the node.
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
+    }
+
+    /// Tells handlers that the node is up.
+    pub fn set_live(&self, live: Live) {
+        if self.inner.live.set(live).is_err() {
+            tracing::error!("a node went live twice");
+        }
+    }
+
+    /// Drops readiness before anything else stops.
+    pub fn drain(&self) {
+        self.inner.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether the node is about to stop.
+    pub fn draining(&self) -> bool {
+        self.inner.draining.load(Ordering::Acquire)
+    }
+
+    /// The parts, or the problem that they are not up yet.
+    pub fn live(&self) -> Result<&Live, Problem> {
+        self.inner.live.get().ok_or_else(Problem::not_ready)
+    }
+
+    /// This node's state, possibly behind the leader.
+    pub fn view(&self) -> Result<LocalView, Problem> {
+        Ok(self.live()?.cluster.view())
+    }
+
+    /// A view that holds everything acknowledged before this call.
+    pub async fn fresh_view(&self) -> Result<LocalView, Problem> {
+        let cluster = &self.live()?.cluster;
+        cluster
+            .linearizable(self.propose_timeout())
+            .await
+            .map_err(|error| Problem::unavailable(error.to_string()))
+    }
+
+    /// Proposes a change for an operator; a refusal becomes its problem.
+    pub async fn propose(
+        &self,
+        id: ProposalId,
+        user: &str,
+        change: Change,
+    ) -> Result<(u64, Done), Problem> {
+        let cluster = &self.live()?.cluster;
+        let author = Author::Operator(user.to_string());
+        let answer = cluster.propose(id, author, change, self.propose_timeout()).await;
+        let (index, outcome) = answer.map_err(|error| Problem::unavailable(error.to_string()))?;
+        Ok((index, outcome?))
+    }
+
+    /// How long a write may look for a leader.
+    pub fn propose_timeout(&self) -> Duration {
+        Duration::from_millis(self.inner.config.cluster.propose_timeout_ms)
+    }
+
+    /// The name of a node, by its number.
+    pub fn node_name(&self, id: domain::NodeId) -> String {
+        let peers = &self.inner.config.cluster.peers;
+        peers
+            .iter()
+            .find(|peer| peer.id == id.0)
+            .map_or_else(|| format!("node {id}"), |peer| peer.name.clone())
+    }
+}
+
+/// Seconds since the Unix epoch, for sessions and pages; nothing replicated comes from it.
+pub fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// A proposal id of random octets.
+pub fn random_id() -> Result<ProposalId, Problem> {
+    crate::secret::random::<16>().map(ProposalId).map_err(|error| {
+        tracing::error!(%error, "no proposal id");
+        Problem::fault()
+    })
+}

@@ -1,0 +1,133 @@
+//! The accept loop: connections at a time bounded, slow headers cut off, a stop that drains.
+//!
+//! Knows nothing of routes. Invariants: a connection costs a permit before it is accepted, so
+//! excess waits in the kernel's queue; after the stop no new request is begun, those under way
+//! finish within the deadline, then the rest is cut.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tower::ServiceExt;
+
+use crate::exit::Failure;
+
+/// The longest that a client may take for its request head.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest request head.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// Pause after a failed accept (too many open files): the reason lasts longer than one turn.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A listening server.
+pub struct Server {
+    stop: watch::Sender<bool>,
+    loop_task: tokio::task::JoinHandle<()>,
+    permits: Arc<Semaphore>,
+    max_connections: u32,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl Server {
+    /// Binds and starts to answer.
+    pub async fn start(
+        address: SocketAddr,
+        max_connections: usize,
+        router: Router,
+    ) -> Result<Server, Failure> {
+        let listener = TcpListener::bind(address).await.map_err(|error| bind(address, &error))?;
+        let address = listener.local_addr().map_err(|error| bind(address, &error))?;
+        let max_connections = u32::try_from(max_connections).unwrap_or(u32::MAX >> 3);
+        let permits = Arc::new(Semaphore::new(max_connections as usize));
+        let (stop, stopped) = watch::channel(false);
+        let loop_task =
+            tokio::spawn(accept_loop(listener, permits.clone(), stopped, router));
+        Ok(Server { stop, loop_task, permits, max_connections, address })
+    }
+
+    /// Stops accepting, lets requests finish within `deadline`. True when all did.
+    pub async fn stop(self, deadline: Duration) -> bool {
+        self.stop.send_replace(true);
+        let all = self.permits.acquire_many(self.max_connections);
+        let drained = tokio::time::timeout(deadline, all).await.is_ok();
+        self.loop_task.abort();
+        drained
+    }
+}
+
+fn bind(address: SocketAddr, error: &io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => Failure::failed(
+            "port_in_use",
+            format!("http.listen = {address}: another program listens there"),
+        ),
+        io::ErrorKind::PermissionDenied => Failure::failed(
+            "port_denied",
+            format!("http.listen = {address}: this user may not listen there"),
+        ),
+        _ => Failure::failed("listen_failed", format!("http.listen = {address}: {error}")),
+    }
+}
+
+async fn accept_loop(
+    listener: TcpListener,
+    permits: Arc<Semaphore>,
+    mut stopped: watch::Receiver<bool>,
+    router: Router,
+) {
+    loop {
+        let Ok(permit) = permits.clone().acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopped.wait_for(|stop| *stop) => return,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                tokio::spawn(serve(stream, router.clone(), stopped.clone(), permit));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve(
+    stream: TcpStream,
+    router: Router,
+    mut stopped: watch::Receiver<bool>,
+    permit: OwnedSemaphorePermit,
+) {
+    // Small answers must not wait for each other; a failure here only costs time.
+    let _ = stream.set_nodelay(true);
+    let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+        router.clone().oneshot(request.map(Body::new))
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        _ = stopped.wait_for(|stop| *stop) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+    drop(permit);
+}

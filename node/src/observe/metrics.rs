@@ -1,0 +1,169 @@
+//! Every metric of the node itself, and the registry of all crates.
+//!
+//! Invariants: one registry a process; names are a contract (`docs/reference/metrics.md`); labels
+//! come from closed sets: route patterns, methods, status codes, fixed words.
+
+use std::time::Duration;
+
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use crate::app::App;
+
+/// Seconds; they contain the promises of reads, commands and pages.
+const SECONDS: [f64; 12] =
+    [0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 8.0, 15.0, 30.0];
+
+/// Handles of the node's metrics; clones share their values.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    request_seconds: HistogramVec,
+    stored: IntGauge,
+    expected: IntGauge,
+    ready: IntGauge,
+    /// Proposals of readings made here, and the parts in them.
+    pub ingests: IntCounter,
+    /// Parts of readings proposed here.
+    pub ingest_parts: IntCounter,
+    /// Commands executed here, by result.
+    pub commands: IntCounterVec,
+    /// Runs of the background jobs, by job and result.
+    pub jobs: IntCounterVec,
+    /// Seconds of validity left are computed by who scrapes: this is the end of the certificate.
+    pub certificate_end: IntGauge,
+    devices: IntGaugeVec,
+}
+
+impl Metrics {
+    /// Makes the registry and the node's metrics.
+    pub fn new() -> Result<Metrics, prometheus::Error> {
+        let registry = Registry::new();
+        let make = Make(&registry);
+        let build = make.gauges("build_info", "1; what is running", &["version", "revision"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION"), crate::REVISION]).set(1);
+        let process = prometheus::process_collector::ProcessCollector::for_self();
+        registry.register(Box::new(process))?;
+        let labels = ["route", "method", "code"];
+        let seconds = HistogramOpts::new(
+            "holdfast_http_request_seconds",
+            "Duration of HTTP requests by route pattern",
+        )
+        .buckets(SECONDS.to_vec());
+        let request_seconds = HistogramVec::new(seconds, &["route", "method"])?;
+        registry.register(Box::new(request_seconds.clone()))?;
+        let commands = make.counters("commands_total", "Commands executed here", &["result"])?;
+        for result in ["acknowledged", "failed", "refused"] {
+            commands.with_label_values(&[result]);
+        }
+        Ok(Metrics {
+            requests: make.counters("http_requests_total", "HTTP requests answered", &labels)?,
+            request_seconds,
+            stored: make.gauge(
+                "collection_values_stored",
+                "Interval values stored in the cluster, as applied here",
+            )?,
+            expected: make.gauge(
+                "collection_values_expected",
+                "Interval values that were due: of each series, from its first stored interval",
+            )?,
+            ready: make.gauge("ready", "1 while /readyz answers 200")?,
+            ingests: make.counter("ingest_proposals_total", "Proposals of readings made here")?,
+            ingest_parts: make.counter("ingest_parts_total", "Parts in those proposals")?,
+            commands,
+            jobs: make.counters("jobs_total", "Runs of background jobs", &["job", "result"])?,
+            certificate_end: make.gauge(
+                "certificate_not_after_timestamp_seconds",
+                "When this node's certificate ends, Unix time",
+            )?,
+            devices: make.gauges("devices", "Registered devices", &["kind"])?,
+            registry,
+        })
+    }
+
+    /// The registry that every crate registers with.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Counts a request.
+    pub fn http(&self, route: &str, method: &str, status: u16, took: Duration) {
+        self.requests.with_label_values(&[route, method, &status.to_string()]).inc();
+        self.request_seconds.with_label_values(&[route, method]).observe(took.as_secs_f64());
+    }
+
+    /// All metrics of the process in text format 0.0.4.
+    pub fn text(&self, app: &App) -> Vec<u8> {
+        self.refresh(app);
+        let mut out = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut out) {
+            tracing::error!(%error, "metrics cannot be encoded");
+        }
+        out
+    }
+
+    /// Takes over what stands in the replicated state.
+    fn refresh(&self, app: &App) {
+        let ready = crate::http::health::is_ready(app);
+        self.ready.set(i64::from(ready));
+        let Ok(view) = app.view() else { return };
+        match crate::areas::readings::collection(&view) {
+            Ok(collection) => {
+                self.stored.set(i64::try_from(collection.stored).unwrap_or(i64::MAX));
+                self.expected.set(i64::try_from(collection.expected).unwrap_or(i64::MAX));
+                for (kind, count) in
+                    [("meter", collection.meters), ("concentrator", collection.concentrators)]
+                {
+                    let count = i64::try_from(count).unwrap_or(i64::MAX);
+                    self.devices.with_label_values(&[kind]).set(count);
+                }
+            }
+            Err(error) => tracing::error!(%error, "the collection cannot be counted"),
+        }
+    }
+}
+
+struct Make<'a>(&'a Registry);
+
+impl Make<'_> {
+    fn opts(name: &str, help: &str) -> Opts {
+        Opts::new(format!("holdfast_{name}"), help)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        let metric = IntGauge::with_opts(Self::opts(name, help))?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntGaugeVec, prometheus::Error> {
+        let metric = IntGaugeVec::new(Self::opts(name, help), labels)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+        let metric = IntCounter::with_opts(Self::opts(name, help))?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntCounterVec, prometheus::Error> {
+        let metric = IntCounterVec::new(Self::opts(name, help), labels)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+}
