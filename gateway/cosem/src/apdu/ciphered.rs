@@ -1,0 +1,200 @@
+//! Protected APDUs (IEC 62056-5-3 clauses 5.3, 6.17): their headers as octets and back. Opening
+//! them is `security`'s work.
+
+use bytes::Bytes;
+
+use super::tag;
+use crate::axdr::{Reader, length_size, put_length, put_octets};
+use crate::error::Error;
+use crate::security::{SecurityControl, SystemTitle};
+
+/// Octets of the security header: security control and invocation counter.
+const HEADER_OCTETS: usize = 5;
+
+/// A glo-, ded-, general-glo- or general-ded-ciphered APDU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Protected {
+    /// Tag of the APDU, which says the service (glo, ded) or that the title is inside (general).
+    pub tag: u8,
+    /// Sender's system title: only in general-glo and general-ded, and there some leave it out.
+    pub title: Option<SystemTitle>,
+    /// Suite and kind of protection.
+    pub control: SecurityControl,
+    /// Invocation counter.
+    pub counter: u32,
+    /// Content, followed by the tag when it is authenticated.
+    pub content: Bytes,
+}
+
+/// How the key of a general-ciphering APDU is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyInfo {
+    /// 0: 0 global unicast, 1 global broadcast encryption key.
+    Identified(u8),
+    /// 1: a key wrapped by the key with this id (0 = KEK).
+    Wrapped(u8, Bytes),
+    /// 2: agreed, with parameters and the data of the agreement.
+    Agreed {
+        /// Key agreement parameters.
+        parameters: Bytes,
+        /// Ciphered key data (ephemeral public key and signature).
+        data: Bytes,
+    },
+}
+
+/// general-ciphering.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GeneralCiphering {
+    /// Transaction id.
+    pub transaction: Bytes,
+    /// Originator's system title.
+    pub originator: Bytes,
+    /// Recipient's system title.
+    pub recipient: Bytes,
+    /// Date-time, or empty.
+    pub date_time: Bytes,
+    /// Other information, or empty.
+    pub other: Bytes,
+    /// How the key is found.
+    pub key: Option<KeyInfo>,
+    /// Suite and kind of protection.
+    pub control: SecurityControl,
+    /// Invocation counter.
+    pub counter: u32,
+    /// Content, followed by the tag when it is authenticated.
+    pub content: Bytes,
+}
+
+/// The glo- tag of a service, or None when the service has none.
+#[must_use]
+pub const fn glo_tag(plain: u8) -> Option<u8> {
+    match plain {
+        tag::INITIATE_REQUEST | tag::INITIATE_RESPONSE => Some(plain + 0x20),
+        tag::GET_REQUEST..=tag::ACTION_RESPONSE if plain != 0xc6 => Some(plain + 0x08),
+        _ => None,
+    }
+}
+
+const fn is_service_tag(protected: u8) -> bool {
+    matches!(protected, 0x21 | 0x28 | 0x41 | 0x48 | 0xc8..=0xcd | 0xcf..=0xd5 | 0xd7)
+}
+
+impl Protected {
+    pub(super) fn read(tag: u8, reader: &mut Reader<'_>) -> Result<Option<Self>, Error> {
+        let title = match tag {
+            tag::GENERAL_GLO | tag::GENERAL_DED => match reader.octets()? {
+                [] => None,
+                title => Some(title.try_into().map_err(|_| {
+                    reader.malformed("a system title has 8 octets")
+                })?),
+            },
+            _ if is_service_tag(tag) => None,
+            _ => return Ok(None),
+        };
+        let (control, counter, content) = read_content(reader)?;
+        Ok(Some(Self { tag, title, control, counter, content }))
+    }
+
+    /// Whether it is general-glo or general-ded, which carry the title.
+    #[must_use]
+    pub const fn is_general(&self) -> bool {
+        matches!(self.tag, tag::GENERAL_GLO | tag::GENERAL_DED)
+    }
+
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        out.push(self.tag);
+        if self.is_general() {
+            put_octets(out, self.title.as_ref().map_or(&[], |title| title));
+        }
+        put_content(self.control, self.counter, &self.content, out);
+    }
+}
+
+impl GeneralCiphering {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Error> {
+        let mut field = || reader.octets().map(Bytes::copy_from_slice);
+        let (transaction, originator, recipient) = (field()?, field()?, field()?);
+        let (date_time, other) = (field()?, field()?);
+        let key = if reader.flag()? { Some(KeyInfo::read(reader)?) } else { None };
+        let (control, counter, content) = read_content(reader)?;
+        Ok(Self {
+            transaction,
+            originator,
+            recipient,
+            date_time,
+            other,
+            key,
+            control,
+            counter,
+            content,
+        })
+    }
+
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        out.push(tag::GENERAL_CIPHERING);
+        let fields =
+            [&self.transaction, &self.originator, &self.recipient, &self.date_time, &self.other];
+        for field in fields {
+            put_octets(out, field);
+        }
+        match &self.key {
+            None => out.push(0),
+            Some(key) => {
+                out.push(1);
+                key.put(out);
+            }
+        }
+        put_content(self.control, self.counter, &self.content, out);
+    }
+}
+
+impl KeyInfo {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Error> {
+        match reader.u8()? {
+            0 => Ok(Self::Identified(reader.u8()?)),
+            1 => Ok(Self::Wrapped(reader.u8()?, Bytes::copy_from_slice(reader.octets()?))),
+            2 => {
+                let parameters = Bytes::copy_from_slice(reader.octets()?);
+                Ok(Self::Agreed { parameters, data: Bytes::copy_from_slice(reader.octets()?) })
+            }
+            _ => Err(reader.malformed("unknown choice of key info")),
+        }
+    }
+
+    fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Identified(id) => out.extend_from_slice(&[0, *id]),
+            Self::Wrapped(id, key) => {
+                out.extend_from_slice(&[1, *id]);
+                put_octets(out, key);
+            }
+            Self::Agreed { parameters, data } => {
+                out.push(2);
+                put_octets(out, parameters);
+                put_octets(out, data);
+            }
+        }
+    }
+}
+
+fn read_content(reader: &mut Reader<'_>) -> Result<(SecurityControl, u32, Bytes), Error> {
+    let at = reader.position();
+    let length = reader.length()?;
+    if length < HEADER_OCTETS {
+        return Err(Error::malformed(at, "a protected APDU shorter than its security header"));
+    }
+    let base = reader.position();
+    let mut part = Reader::with_base(reader.take(length)?, base);
+    let control = SecurityControl(part.u8()?);
+    let counter = part.u32()?;
+    Ok((control, counter, Bytes::copy_from_slice(part.rest())))
+}
+
+fn put_content(control: SecurityControl, counter: u32, content: &[u8], out: &mut Vec<u8>) {
+    let length = HEADER_OCTETS + content.len();
+    out.reserve(length + length_size(length));
+    put_length(out, length);
+    out.push(control.0);
+    out.extend_from_slice(&counter.to_be_bytes());
+    out.extend_from_slice(content);
+}
