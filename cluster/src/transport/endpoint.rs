@@ -1,0 +1,303 @@
+//! The UDP endpoint of a node: accepts its peers and hands their streams to a handler.
+//!
+//! Not here: dialling (`peer`), certificates (`tls`), what a frame means (the handler).
+//! Invariants:
+//! 1. A connection is served only after its certificate named a configured peer.
+//! 2. Streams of one connection are bounded by QUIC, handshakes by a semaphore.
+//! 3. A bad frame closes the connection that sent it and is counted.
+
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use quinn::{
+    ClientConfig, Connection, ConnectionError, Endpoint as QuicEndpoint, EndpointConfig,
+    IdleTimeout, Incoming, ServerConfig, TokioRuntime, TransportConfig, VarInt,
+    crypto::rustls::{QuicClientConfig, QuicServerConfig},
+};
+use rustls_pki_types::CertificateDer;
+use tokio::{
+    sync::{Semaphore, watch},
+    time::timeout,
+};
+
+use super::{
+    LinkError,
+    peer::{Dialler, Link},
+    stream::{FrameReceiver, FrameSender},
+    tls::{self, Identity, Refusals},
+    wire::Kind,
+};
+use crate::{config::Config, error::OpenError, metrics::Metrics};
+
+/// Handshakes in progress; more wait in the socket's queue.
+const MAX_HANDSHAKES: usize = 64;
+
+/// Streams that one peer may have open towards us.
+const MAX_STREAMS: u32 = 1024;
+
+/// Window of one stream: a full append frame must fit without a round trip in its middle.
+const STREAM_WINDOW: u32 = 8 * 1024 * 1024;
+
+/// A stream whose first frame does not come in this time is dropped.
+const FIRST_FRAME: Duration = Duration::from_secs(5);
+
+/// First guess of the round trip. The default of 333 ms makes a lost first packet cost a second.
+const INITIAL_RTT: Duration = Duration::from_millis(50);
+
+/// QUIC error codes towards peers.
+const CODE_STOPPING: VarInt = VarInt::from_u32(0);
+const CODE_REFUSED: VarInt = VarInt::from_u32(2);
+const CODE_BAD_FRAME: VarInt = VarInt::from_u32(3);
+
+/// TLS alerts (RFC 8446 section 6) as QUIC error codes (RFC 9001 section 4.8: 0x100 + alert).
+const ALERT_CERTIFICATE_REQUIRED: u64 = 0x100 + 116;
+const ALERT_NO_APPLICATION_PROTOCOL: u64 = 0x100 + 120;
+
+/// Makes the UDP endpoint; tests give one that stands on a simulated network.
+pub type EndpointFactory =
+    Arc<dyn Fn(ServerConfig, SocketAddr) -> io::Result<QuicEndpoint> + Send + Sync>;
+
+/// The ordinary endpoint: a UDP socket of the system, driven by tokio.
+pub fn udp_endpoint() -> EndpointFactory {
+    Arc::new(|server, address| {
+        let socket = std::net::UdpSocket::bind(address)?;
+        QuicEndpoint::new(EndpointConfig::default(), Some(server), socket, Arc::new(TokioRuntime))
+    })
+}
+
+/// What a node does with what its peers send.
+pub trait Handler: Send + Sync + 'static {
+    /// Answers a call; `None` closes the stream without an answer.
+    fn answer(&self, from: u64, kind: Kind, body: Bytes) -> BoxFuture<'static, Option<Bytes>>;
+
+    /// Serves a stream whose first frame is `first`; it ends when the future ends.
+    fn serve(
+        &self,
+        from: u64,
+        kind: Kind,
+        first: Bytes,
+        frames: FrameReceiver,
+        answers: FrameSender,
+    ) -> BoxFuture<'static, Result<(), LinkError>>;
+}
+
+/// The links to all peers, by node number.
+pub type Links = Arc<BTreeMap<u64, Link>>;
+
+/// A bound endpoint with its dialler tasks.
+pub struct Endpoint {
+    quic: QuicEndpoint,
+    links: Links,
+    group: u32,
+    refusals: Arc<Refusals>,
+    metrics: Metrics,
+    stop: watch::Sender<bool>,
+}
+
+impl Endpoint {
+    /// Binds the socket and starts one dialler per peer. Nothing is accepted before `serve`.
+    pub fn open(
+        config: &Config,
+        identity: &Identity,
+        factory: &EndpointFactory,
+        metrics: &Metrics,
+    ) -> Result<Self, OpenError> {
+        let refusals = Arc::new(Refusals::new(metrics.refused.clone()));
+        let transport = Arc::new(transport_config(config)?);
+        let server = QuicServerConfig::try_from(tls::server_config(identity, &refusals)?)
+            .map_err(|error| OpenError::Identity(error.to_string()))?;
+        let mut server = ServerConfig::with_crypto(Arc::new(server));
+        server.transport_config(transport.clone());
+        let client = QuicClientConfig::try_from(tls::client_config(identity, &refusals)?)
+            .map_err(|error| OpenError::Identity(error.to_string()))?;
+        let mut client = ClientConfig::new(Arc::new(client));
+        client.transport_config(transport);
+        let quic = factory(server, config.listen)
+            .map_err(|source| OpenError::Listen { address: config.listen.to_string(), source })?;
+        let (stop, stopped) = watch::channel(false);
+        let links = config.others().map(|peer| {
+            let dialler = Dialler {
+                id: peer.id.0,
+                name: peer.name.clone(),
+                address: peer.address.clone(),
+                group: config.group,
+                endpoint: quic.clone(),
+                config: client.clone(),
+                dial_timeout: config.dial_timeout(),
+                up: metrics.peer_up.with_label_values(&[&peer.name]),
+                rtt: metrics.peer_rtt.with_label_values(&[&peer.name]),
+            };
+            (peer.id.0, dialler.start(stopped.clone()))
+        });
+        let links = Arc::new(links.collect());
+        Ok(Self { quic, links, group: config.group, refusals, metrics: metrics.clone(), stop })
+    }
+
+    /// The links to the peers.
+    pub fn links(&self) -> Links {
+        self.links.clone()
+    }
+
+    /// The bound address; of interest when port 0 was asked for.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        self.quic.local_addr()
+    }
+
+    /// Starts to accept peers, whose calls go to `handler`.
+    pub fn serve(&self, handler: Arc<dyn Handler>) {
+        let server = Server {
+            handler,
+            links: self.links.clone(),
+            group: self.group,
+            refusals: self.refusals.clone(),
+            metrics: self.metrics.clone(),
+        };
+        let (server, quic) = (Arc::new(server), self.quic.clone());
+        let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+        tokio::spawn(async move {
+            while let Ok(permit) = handshakes.clone().acquire_owned().await {
+                let Some(incoming) = quic.accept().await else { break };
+                let server = server.clone();
+                tokio::spawn(async move {
+                    let accepted = server.accept(incoming).await;
+                    drop(permit);
+                    if let Some((from, connection)) = accepted {
+                        server.connection(from, connection).await;
+                    }
+                });
+            }
+        });
+    }
+
+    /// Closes all links; returns when the peers were told or `limit` has passed.
+    pub async fn stop(&self, limit: Duration) {
+        self.stop.send_replace(true);
+        self.quic.close(CODE_STOPPING, b"stopping");
+        if timeout(limit, self.quic.wait_idle()).await.is_err() {
+            tracing::debug!("some node links did not close in time");
+        }
+    }
+}
+
+fn transport_config(config: &Config) -> Result<TransportConfig, OpenError> {
+    let idle = IdleTimeout::try_from(Duration::from_millis(config.idle_ms))
+        .map_err(|error| OpenError::Config(vec![format!("idle_ms: {error}")]))?;
+    let mut transport = TransportConfig::default();
+    transport
+        .max_idle_timeout(Some(idle))
+        .keep_alive_interval(Some(Duration::from_millis(config.keep_alive_ms)))
+        .max_concurrent_bidi_streams(VarInt::from_u32(MAX_STREAMS))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
+        .initial_rtt(INITIAL_RTT)
+        .datagram_receive_buffer_size(None);
+    Ok(transport)
+}
+
+/// The accepting side's shared parts.
+struct Server {
+    handler: Arc<dyn Handler>,
+    links: Links,
+    group: u32,
+    refusals: Arc<Refusals>,
+    metrics: Metrics,
+}
+
+impl Server {
+    /// Finishes a handshake and names the peer; `None` when it is refused.
+    async fn accept(&self, incoming: Incoming) -> Option<(u64, Connection)> {
+        let remote = incoming.remote_address();
+        let connecting = incoming.accept().ok()?;
+        let connection = match timeout(FIRST_FRAME, connecting).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => {
+                self.handshake_failed(remote, &error);
+                return None;
+            }
+            Err(_) => return None,
+        };
+        let identity = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok();
+        let identity = identity.unwrap_or_default();
+        let named = identity
+            .first()
+            .and_then(|certificate| tls::named_node(certificate, self.links.keys().copied()));
+        let Some(from) = named else {
+            self.refusals.note("unknown_node", &format!("{remote}: its certificate names no peer"));
+            connection.close(CODE_REFUSED, b"the certificate names no peer of this node");
+            return None;
+        };
+        Some((from, connection))
+    }
+
+    /// The verifier counts bad certificates; here are the handshakes that never came to it.
+    fn handshake_failed(&self, remote: SocketAddr, error: &ConnectionError) {
+        let ConnectionError::TransportError(cause) = error else {
+            tracing::debug!(%remote, %error, "a handshake was broken off");
+            return;
+        };
+        match u64::from(cause.code) {
+            ALERT_CERTIFICATE_REQUIRED => {
+                self.refusals.note("no_certificate", &format!("{remote} showed no certificate"));
+            }
+            ALERT_NO_APPLICATION_PROTOCOL => {
+                self.refusals.note("protocol", &format!("{remote} speaks another protocol"));
+            }
+            _ => tracing::debug!(%remote, %error, "a handshake failed"),
+        }
+    }
+
+    async fn connection(self: Arc<Self>, from: u64, connection: Connection) {
+        // The peer is alive: our own dial to it need not wait for a slow resend.
+        if let Some(link) = self.links.get(&from)
+            && !link.is_up()
+        {
+            link.poke();
+        }
+        while let Ok((send, recv)) = connection.accept_bi().await {
+            let (server, connection) = (self.clone(), connection.clone());
+            tokio::spawn(async move {
+                let frames = FrameReceiver::new(recv, server.group);
+                match server.stream(from, send, frames).await {
+                    Ok(()) => {}
+                    Err(LinkError::Malformed(bad)) => {
+                        server.metrics.bad_frames.with_label_values(&[bad.reason()]).inc();
+                        tracing::warn!(from, %bad, "a peer sent a bad frame; its link is closed");
+                        connection.close(CODE_BAD_FRAME, bad.reason().as_bytes());
+                    }
+                    Err(error) => tracing::debug!(from, %error, "a stream of a peer ended early"),
+                }
+            });
+        }
+    }
+
+    async fn stream(
+        &self,
+        from: u64,
+        send: quinn::SendStream,
+        mut frames: FrameReceiver,
+    ) -> Result<(), LinkError> {
+        let Some((kind, first)) = frames.next_within(FIRST_FRAME).await? else { return Ok(()) };
+        let mut answers = FrameSender::new(send, self.group, kind);
+        match kind {
+            Kind::Append | Kind::Snapshot => {
+                self.handler.serve(from, kind, first, frames, answers).await
+            }
+            Kind::Vote
+            | Kind::PreVote
+            | Kind::Transfer
+            | Kind::Propose
+            | Kind::ReadIndex
+            | Kind::Hello => {
+                match self.handler.answer(from, kind, first).await {
+                    Some(answer) => {
+                        answers.send_within(&answer, FIRST_FRAME).await?;
+                        answers.finish();
+                    }
+                    None => answers.finish(),
+                }
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! One peer: its dialler task and the calls that use the warm connection.
+//!
+//! Not here: accepting; what comes in from this peer arrives over the peer's own connection.
+//! Invariant: only the dialler task dials; calls wait for it within their time to live.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use prometheus::IntGauge;
+use quinn::{ClientConfig, Connection, Endpoint as QuicEndpoint, VarInt};
+use tokio::{
+    sync::{Notify, watch},
+    time::{sleep, timeout},
+};
+
+use super::{
+    LinkError,
+    stream::{FrameReceiver, FrameSender},
+    tls::node_dns_name,
+    wire::Kind,
+};
+
+/// First and longest pause between two dials that failed.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+
+/// A dial younger than this is not restarted by a poke.
+const FRESH: Duration = Duration::from_millis(200);
+
+/// How often the round trip's metric is renewed.
+const RTT_EVERY: Duration = Duration::from_secs(1);
+
+/// The way to one peer. Clones share the connection.
+#[derive(Clone, Debug)]
+pub struct Link {
+    id: u64,
+    group: u32,
+    connection: watch::Receiver<Option<Connection>>,
+    poke: Arc<Notify>,
+    redial: Arc<Notify>,
+}
+
+impl Link {
+    /// Number of the peer.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether the warm connection stands now.
+    pub fn is_up(&self) -> bool {
+        self.connection.borrow().as_ref().is_some_and(|one| one.close_reason().is_none())
+    }
+
+    /// Round trip by QUIC's estimate, while connected.
+    pub fn rtt(&self) -> Option<Duration> {
+        self.connection.borrow().as_ref().map(Connection::rtt)
+    }
+
+    /// Says that the peer is certainly alive: a dial that waits for an answer starts anew.
+    pub(super) fn poke(&self) {
+        self.poke.notify_one();
+    }
+
+    /// Drops the connection and dials again; for a link that is up and makes no progress.
+    pub fn redial(&self) {
+        self.redial.notify_one();
+    }
+
+    /// One frame there, one frame back, all within `ttl`.
+    pub async fn call(&self, kind: Kind, body: &[u8], ttl: Duration) -> Result<Bytes, LinkError> {
+        let started = Instant::now();
+        let (mut sender, mut receiver) = self.open(kind, ttl).await?;
+        let rest = ttl.saturating_sub(started.elapsed());
+        let exchange = async {
+            sender.send(body).await?;
+            sender.finish();
+            match receiver.next().await? {
+                Some((_, answer)) => Ok(answer),
+                None => Err(LinkError::NoAnswer),
+            }
+        };
+        timeout(rest, exchange).await.map_err(|_| LinkError::Timeout)?
+    }
+
+    /// Opens a stream for frames of `kind` within `ttl`.
+    pub async fn open(
+        &self,
+        kind: Kind,
+        ttl: Duration,
+    ) -> Result<(FrameSender, FrameReceiver), LinkError> {
+        let opening = async {
+            let connection = self.connected().await?;
+            let opened = connection.open_bi().await;
+            let (send, recv) = opened.map_err(|error| LinkError::Broken(error.to_string()))?;
+            Ok((FrameSender::new(send, self.group, kind), FrameReceiver::new(recv, self.group)))
+        };
+        timeout(ttl, opening).await.map_err(|_| LinkError::NotConnected)?
+    }
+
+    async fn connected(&self) -> Result<Connection, LinkError> {
+        let mut watched = self.connection.clone();
+        let found = watched.wait_for(Option::is_some).await;
+        let found = found.map_err(|_| LinkError::NotConnected)?;
+        found.clone().ok_or(LinkError::NotConnected)
+    }
+}
+
+/// Everything that one dialler task needs.
+pub(super) struct Dialler {
+    pub id: u64,
+    pub name: String,
+    pub address: String,
+    pub group: u32,
+    pub endpoint: QuicEndpoint,
+    pub config: ClientConfig,
+    pub dial_timeout: Duration,
+    pub up: IntGauge,
+    pub rtt: IntGauge,
+}
+
+impl Dialler {
+    /// Starts the dialler task. It ends when `stop` turns true.
+    pub fn start(self, stop: watch::Receiver<bool>) -> Link {
+        let (publish, connection) = watch::channel(None);
+        let link = Link {
+            id: self.id,
+            group: self.group,
+            connection,
+            poke: Arc::new(Notify::new()),
+            redial: Arc::new(Notify::new()),
+        };
+        let (poke, redial) = (link.poke.clone(), link.redial.clone());
+        tokio::spawn(async move {
+            let mut stop = stop;
+            tokio::select! {
+                () = self.run(&publish, &poke, &redial) => {}
+                _ = stop.wait_for(|stop| *stop) => {}
+            }
+            publish.send_replace(None);
+            self.up.set(0);
+        });
+        link
+    }
+
+    async fn run(
+        &self,
+        publish: &watch::Sender<Option<Connection>>,
+        poke: &Notify,
+        redial: &Notify,
+    ) {
+        let mut pause = BACKOFF.0;
+        loop {
+            match self.dial(poke).await {
+                Ok(connection) => {
+                    pause = BACKOFF.0;
+                    self.keep(publish, connection, redial).await;
+                }
+                Err(cause) => {
+                    tracing::debug!(peer = self.name, cause, "dial failed");
+                    tokio::select! {
+                        () = sleep(pause) => {}
+                        () = poke.notified() => {}
+                    }
+                    pause = (pause * 2).min(BACKOFF.1);
+                }
+            }
+        }
+    }
+
+    /// One handshake with its own deadline. A poke restarts one that has waited for a while: its
+    /// first packets went to a process that was not there yet, and QUIC resends ever more slowly.
+    async fn dial(&self, poke: &Notify) -> Result<Connection, String> {
+        let started = Instant::now();
+        loop {
+            let poked = async {
+                poke.notified().await;
+                sleep(FRESH.saturating_sub(started.elapsed())).await;
+            };
+            tokio::select! {
+                dialled = timeout(self.dial_timeout, self.dial_once()) => {
+                    return dialled.map_err(|_| "the handshake took too long".to_owned())?;
+                }
+                () = poked => {}
+            }
+        }
+    }
+
+    async fn dial_once(&self) -> Result<Connection, String> {
+        let found = tokio::net::lookup_host(&self.address).await;
+        let mut found = found.map_err(|error| format!("{}: {error}", self.address))?;
+        let ours_v4 = self.endpoint.local_addr().is_ok_and(|address| address.is_ipv4());
+        let address = found
+            .find(|address| address.is_ipv4() == ours_v4)
+            .ok_or_else(|| format!("{}: no address of our family", self.address))?;
+        let name = node_dns_name(self.id);
+        let connecting = self.endpoint.connect_with(self.config.clone(), address, &name);
+        connecting.map_err(|error| error.to_string())?.await.map_err(|error| error.to_string())
+    }
+
+    /// Publishes the connection and holds it until it breaks or a redial is wished.
+    async fn keep(
+        &self,
+        publish: &watch::Sender<Option<Connection>>,
+        connection: Connection,
+        redial: &Notify,
+    ) {
+        publish.send_replace(Some(connection.clone()));
+        self.up.set(1);
+        tracing::info!(peer = self.name, "link to the peer stands");
+        loop {
+            let rtt = connection.rtt().as_micros();
+            self.rtt.set(i64::try_from(rtt).unwrap_or(i64::MAX));
+            tokio::select! {
+                cause = connection.closed() => {
+                    tracing::info!(peer = self.name, %cause, "link to the peer is lost");
+                    break;
+                }
+                () = redial.notified() => {
+                    connection.close(VarInt::from_u32(0), b"redial");
+                    break;
+                }
+                () = sleep(RTT_EVERY) => {}
+            }
+        }
+        publish.send_replace(None);
+        self.up.set(0);
+    }
+}

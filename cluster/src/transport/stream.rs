@@ -1,0 +1,95 @@
+//! The two halves of a stream of frames.
+//!
+//! Invariants: a receiver's clean end at a frame border is `Ok(None)`; an end inside a frame is
+//! `Torn`. Dropping a half tells the other end at once.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use quinn::{ReadExactError, RecvStream, SendStream};
+use tokio::time::timeout;
+
+use super::{
+    LinkError,
+    wire::{self, Kind, Malformed},
+};
+
+/// Writes frames of one kind.
+#[derive(Debug)]
+pub struct FrameSender {
+    stream: SendStream,
+    group: u32,
+    kind: Kind,
+}
+
+impl FrameSender {
+    pub(super) fn new(stream: SendStream, group: u32, kind: Kind) -> Self {
+        // An error here means that the stream is closed; the next write tells it better.
+        let _closed = stream.set_priority(kind.priority());
+        Self { stream, group, kind }
+    }
+
+    /// Sends one frame; waits while the peer's window is full.
+    pub async fn send(&mut self, body: &[u8]) -> Result<(), LinkError> {
+        let frame = wire::encode(self.group, self.kind, body)?;
+        self.stream.write_chunk(frame).await.map_err(|error| LinkError::Broken(error.to_string()))
+    }
+
+    /// Sends one frame within `limit`.
+    pub async fn send_within(&mut self, body: &[u8], limit: Duration) -> Result<(), LinkError> {
+        timeout(limit, self.send(body)).await.map_err(|_| LinkError::Timeout)?
+    }
+
+    /// Ends the stream at this frame border.
+    pub fn finish(&mut self) {
+        // Closed already means that the peer gave up; there is nothing left to end.
+        let _closed = self.stream.finish();
+    }
+
+    /// Breaks the stream off: the peer sees an error, not an end.
+    pub fn reset(&mut self) {
+        let _closed = self.stream.reset(quinn::VarInt::from_u32(1));
+    }
+}
+
+/// Reads frames.
+#[derive(Debug)]
+pub struct FrameReceiver {
+    stream: RecvStream,
+    group: u32,
+}
+
+impl FrameReceiver {
+    pub(super) fn new(stream: RecvStream, group: u32) -> Self {
+        Self { stream, group }
+    }
+
+    /// The next frame; `None` when the peer ended the stream at a frame border.
+    pub async fn next(&mut self) -> Result<Option<(Kind, Bytes)>, LinkError> {
+        let mut head = [0; wire::HEAD];
+        match self.stream.read_exact(&mut head).await {
+            Ok(()) => {}
+            Err(ReadExactError::FinishedEarly(0)) => return Ok(None),
+            Err(error) => return Err(broken(error)),
+        }
+        let (kind, length) = wire::decode_head(self.group, &head)?;
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).await.map_err(broken)?;
+        Ok(Some((kind, body.into())))
+    }
+
+    /// The next frame, which must come within `limit`.
+    pub async fn next_within(
+        &mut self,
+        limit: Duration,
+    ) -> Result<Option<(Kind, Bytes)>, LinkError> {
+        timeout(limit, self.next()).await.map_err(|_| LinkError::Timeout)?
+    }
+}
+
+fn broken(error: ReadExactError) -> LinkError {
+    match error {
+        ReadExactError::FinishedEarly(_) => LinkError::Malformed(Malformed::Torn),
+        ReadExactError::ReadError(error) => LinkError::Broken(error.to_string()),
+    }
+}
