@@ -1,11 +1,20 @@
 //! The field in software: concentrators and meters that speak the real protocol over real sockets.
 //!
 //! It knows the wire (`cosem`) and nothing of the head-end. It is a peer and a witness: it checks
-//! what the head-end does to it and counts every violation.
+//! what the head-end does to it ([`witness`]) and counts every violation ([`tally`]).
 //!
-//! Map: [`field`] says which devices there are, [`energy`] and [`shapes`] what they register.
+//! Map: [`field`] says which devices there are, [`energy`] and [`shapes`] what they register,
+//! [`clock`] when; [`push`] cuts the history into pushes; [`state`] is what survives a restart and
+//! [`journal`] what was acknowledged; [`fault`] decides who misbehaves.
 
+pub mod clock;
 pub mod energy;
+pub mod fault;
 pub mod field;
+pub mod journal;
 pub mod mix;
+pub mod push;
 pub mod shapes;
+pub mod state;
+pub mod tally;
+pub mod witness;
