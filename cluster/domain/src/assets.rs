@@ -6,6 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::apply::table::{END, Key, Pair, Typed, after, end_of};
+use crate::apply::{Done, Effect, Table, Tx, View};
+use crate::error::{Fault, Stop, refuse};
 use crate::units::{Device, Stamp};
 
 /// Changes of the area.
@@ -102,9 +105,306 @@ pub struct Meter {
     pub retired: Option<Stamp>,
 }
 
-pub(crate) fn apply(
-    _tx: &mut crate::apply::Tx<'_>,
-    _change: &Change,
-) -> Result<crate::Done, crate::error::Stop> {
-    Ok(crate::Done::Noted)
+/// What every batch needs to know of the meter of an ordinal, in one row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Its serial.
+    pub serial: String,
+    /// By whose channel its values come.
+    pub device: Device,
+}
+
+static CONCENTRATORS: Typed<str, Concentrator> = Typed::new(Table::Concentrators);
+static METERS: Typed<str, Meter> = Typed::new(Table::Meters);
+static ORDINALS: Typed<u32, Place> = Typed::new(Table::Ordinals);
+static BEHIND: Typed<Pair<'_, Device, str>, ()> = Typed::new(Table::Behind);
+static TITLES: Typed<[u8; 8], Device> = Typed::new(Table::Titles);
+static COUNTS: Typed<str, u32> = Typed::new(Table::AssetCounts);
+
+/// Row of [`COUNTS`]: ordinals given so far, and so the next one.
+const ORDINALS_GIVEN: &str = "ordinals";
+
+pub(crate) fn apply(tx: &mut Tx<'_>, change: &Change) -> Result<Done, Stop> {
+    match change {
+        Change::RegisterConcentrator { id, system_title, name } => {
+            register_concentrator(tx, id, system_title, name)
+        }
+        Change::RegisterMeter { serial, attach, model } => {
+            register_meter(tx, serial, attach, model)
+        }
+        Change::Retire { device } => retire(tx, device),
+    }
+}
+
+fn register_concentrator(
+    tx: &mut Tx<'_>,
+    id: &str,
+    system_title: &[u8; 8],
+    name: &str,
+) -> Result<Done, Stop> {
+    if id.is_empty() || id.len() > 16 || !id.bytes().all(|octet| octet.is_ascii_graphic()) {
+        return Err(refuse("bad_concentrator_id", "1 to 16 printable ASCII octets, no space"));
+    }
+    if name.len() > 128 {
+        return Err(refuse("bad_name", "a name has at most 128 octets"));
+    }
+    if let Some(known) = CONCENTRATORS.get(tx, id)? {
+        let same =
+            known.system_title == *system_title && known.name == name && known.retired.is_none();
+        return if same { Ok(Done::Noted) } else { Err(refuse("concentrator_exists", id)) };
+    }
+    take_title(tx, system_title, &Device::Concentrator(id.to_owned()))?;
+    let concentrator = Concentrator {
+        id: id.to_owned(),
+        system_title: *system_title,
+        name: name.to_owned(),
+        registered: tx.stamp,
+        retired: None,
+    };
+    CONCENTRATORS.put(tx, id, &concentrator)?;
+    tx.wake(Effect::ConcentratorRegistered { id: id.to_owned() });
+    Ok(Done::Noted)
+}
+
+fn register_meter(
+    tx: &mut Tx<'_>,
+    serial: &str,
+    attach: &Attach,
+    model: &str,
+) -> Result<Done, Stop> {
+    check_meter(serial, model)?;
+    if let Some(known) = METERS.get(tx, serial)? {
+        let same = known.attach == *attach && known.model == model && known.retired.is_none();
+        let ordinal = known.ordinal;
+        return if same {
+            Ok(Done::Meter { ordinal })
+        } else {
+            Err(refuse("meter_exists", serial))
+        };
+    }
+    let device = check_attach(tx, serial, attach)?;
+    let ordinal = COUNTS.get(tx, ORDINALS_GIVEN)?.unwrap_or(0);
+    let Some(next) = ordinal.checked_add(1) else {
+        return Err(refuse("ordinals_exhausted", serial));
+    };
+    COUNTS.put(tx, ORDINALS_GIVEN, &next)?;
+    if let Device::Concentrator(_) = &device {
+        BEHIND.put(tx, &Pair(&device, serial), &())?;
+    }
+    ORDINALS.put(tx, &ordinal, &Place { serial: serial.to_owned(), device })?;
+    let meter = Meter {
+        serial: serial.to_owned(),
+        ordinal,
+        attach: attach.clone(),
+        model: model.to_owned(),
+        registered: tx.stamp,
+        retired: None,
+    };
+    METERS.put(tx, serial, &meter)?;
+    tx.wake(Effect::MeterRegistered { serial: serial.to_owned(), ordinal });
+    Ok(Done::Meter { ordinal })
+}
+
+fn check_meter(serial: &str, model: &str) -> Result<(), Stop> {
+    let letters = |octet: u8| octet.is_ascii_alphanumeric() || octet == b'-';
+    if serial.is_empty() || serial.len() > 32 || !serial.bytes().all(letters) {
+        return Err(refuse("bad_serial", "1 to 32 of A-Z, a-z, 0-9 and -"));
+    }
+    if model.len() > 64 {
+        return Err(refuse("bad_name", "a model has at most 64 octets"));
+    }
+    Ok(())
+}
+
+/// Checks how a meter is to be reached. Gives the device by whose channel it is.
+fn check_attach(tx: &mut Tx<'_>, serial: &str, attach: &Attach) -> Result<Device, Stop> {
+    match attach {
+        Attach::Behind { concentrator } => match CONCENTRATORS.get(tx, concentrator)? {
+            Some(known) if known.retired.is_none() => Ok(Device::Concentrator(known.id)),
+            Some(_) => Err(refuse("retired", concentrator)),
+            None => Err(refuse("unknown_concentrator", concentrator)),
+        },
+        Attach::Direct { address, system_title, .. } => {
+            check_address(address)?;
+            let device = Device::Meter(serial.to_owned());
+            if let Some(title) = system_title {
+                take_title(tx, title, &device)?;
+            }
+            Ok(device)
+        }
+    }
+}
+
+fn check_address(address: &str) -> Result<(), Stop> {
+    let (host, port) = address.rsplit_once(':').unwrap_or_default();
+    let host_fits = !host.is_empty()
+        && host.bytes().all(|octet| octet.is_ascii_graphic() && octet != b'/' && octet != b'@');
+    let port_fits = port.bytes().all(|octet| octet.is_ascii_digit())
+        && port.parse::<u16>().is_ok_and(|port| port > 0);
+    if address.len() > 255 || !host_fits || !port_fits {
+        return Err(refuse("bad_address", "an address looks like meter.example:4059"));
+    }
+    Ok(())
+}
+
+/// A system title is half of every nonce: two devices with one title would share nonces.
+fn take_title(tx: &mut Tx<'_>, title: &[u8; 8], device: &Device) -> Result<(), Stop> {
+    if let Some(owner) = TITLES.get(tx, title)? {
+        return Err(refuse("system_title_taken", owner.to_string()));
+    }
+    TITLES.put(tx, title, device)?;
+    Ok(())
+}
+
+fn retire(tx: &mut Tx<'_>, device: &Device) -> Result<Done, Stop> {
+    match device {
+        Device::Concentrator(id) => {
+            let Some(mut known) = CONCENTRATORS.get(tx, id)? else {
+                return Err(refuse("unknown_concentrator", id));
+            };
+            if known.retired.is_some() {
+                return Ok(Done::Noted);
+            }
+            if let Some(meter) = active_behind(tx, id)? {
+                return Err(refuse("has_meters", format!("{meter} stands behind {id}")));
+            }
+            known.retired = Some(tx.stamp);
+            CONCENTRATORS.put(tx, id, &known)?;
+        }
+        Device::Meter(serial) => {
+            let Some(mut known) = METERS.get(tx, serial)? else {
+                return Err(refuse("unknown_meter", serial));
+            };
+            if known.retired.is_some() {
+                return Ok(Done::Noted);
+            }
+            known.retired = Some(tx.stamp);
+            METERS.put(tx, serial, &known)?;
+            if let Attach::Behind { concentrator } = known.attach {
+                BEHIND.delete(tx, &Pair(&Device::Concentrator(concentrator), serial));
+            }
+        }
+    }
+    tx.wake(Effect::Retired { device: device.clone() });
+    Ok(Done::Noted)
+}
+
+fn active_behind(view: &dyn View, concentrator: &str) -> Result<Option<String>, Fault> {
+    Ok(serials_behind(view, concentrator, None, 1)?.pop())
+}
+
+/// A concentrator by its logical device name, retired ones included.
+pub fn concentrator(view: &dyn View, id: &str) -> Result<Option<Concentrator>, Fault> {
+    CONCENTRATORS.get(view, id)
+}
+
+/// At most `limit` concentrators behind `behind` in order of their names, retired ones included.
+pub fn concentrators(
+    view: &dyn View,
+    behind: Option<&str>,
+    limit: usize,
+) -> Result<Vec<Concentrator>, Fault> {
+    let from = behind.map_or_else(Vec::new, |id| after(id.as_bytes()));
+    let rows = CONCENTRATORS.scan(view, &from, END, limit)?;
+    Ok(rows.into_iter().map(|(_, concentrator)| concentrator).collect())
+}
+
+/// A meter by its serial, retired ones included.
+pub fn meter(view: &dyn View, serial: &str) -> Result<Option<Meter>, Fault> {
+    METERS.get(view, serial)
+}
+
+/// At most `limit` meters behind `behind` in order of their serials, retired ones included.
+pub fn meters(view: &dyn View, behind: Option<&str>, limit: usize) -> Result<Vec<Meter>, Fault> {
+    let from = behind.map_or_else(Vec::new, |serial| after(serial.as_bytes()));
+    let rows = METERS.scan(view, &from, END, limit)?;
+    Ok(rows.into_iter().map(|(_, meter)| meter).collect())
+}
+
+/// At most `limit` active meters behind a concentrator and behind `behind`, in order of serials.
+pub fn meters_of(
+    view: &dyn View,
+    concentrator: &str,
+    behind: Option<&str>,
+    limit: usize,
+) -> Result<Vec<Meter>, Fault> {
+    let mut meters = Vec::new();
+    for serial in serials_behind(view, concentrator, behind, limit)? {
+        meters.extend(meter(view, &serial)?);
+    }
+    Ok(meters)
+}
+
+/// Who has an ordinal, retired ones included.
+pub fn place(view: &dyn View, ordinal: u32) -> Result<Option<Place>, Fault> {
+    ORDINALS.get(view, &ordinal)
+}
+
+/// Who has a system title.
+pub fn by_system_title(view: &dyn View, title: &[u8; 8]) -> Result<Option<Device>, Fault> {
+    TITLES.get(view, title)
+}
+
+/// How many ordinals have been given: every ordinal is below.
+pub fn ordinals_given(view: &dyn View) -> Result<u32, Fault> {
+    Ok(COUNTS.get(view, ORDINALS_GIVEN)?.unwrap_or(0))
+}
+
+/// Whether a device is registered and not retired.
+pub fn is_active(view: &dyn View, device: &Device) -> Result<bool, Fault> {
+    Ok(match device {
+        Device::Concentrator(id) => concentrator(view, id)?.is_some_and(|c| c.retired.is_none()),
+        Device::Meter(serial) => meter(view, serial)?.is_some_and(|m| m.retired.is_none()),
+    })
+}
+
+/// Whether a device is active and has a channel of its own: a meter behind a concentrator has none.
+pub fn has_channel(view: &dyn View, device: &Device) -> Result<bool, Fault> {
+    Ok(match device {
+        Device::Concentrator(_) => is_active(view, device)?,
+        Device::Meter(serial) => meter(view, serial)?
+            .is_some_and(|meter| meter.retired.is_none() && meter.device() == *device),
+    })
+}
+
+/// By whose channel a target is reached: the concentrator before a meter, else the target itself.
+/// None when there is no such active meter or concentrator. A meter is looked for first.
+pub fn device_of(view: &dyn View, target: &str) -> Result<Option<Device>, Fault> {
+    if let Some(meter) = meter(view, target)?.filter(|meter| meter.retired.is_none()) {
+        return Ok(Some(meter.device()));
+    }
+    let device = Device::Concentrator(target.to_owned());
+    Ok(is_active(view, &device)?.then_some(device))
+}
+
+impl Meter {
+    /// By whose channel it is reached.
+    pub fn device(&self) -> Device {
+        match &self.attach {
+            Attach::Behind { concentrator } => Device::Concentrator(concentrator.clone()),
+            Attach::Direct { .. } => Device::Meter(self.serial.clone()),
+        }
+    }
+}
+
+fn serials_behind(
+    view: &dyn View,
+    concentrator: &str,
+    behind: Option<&str>,
+    limit: usize,
+) -> Result<Vec<String>, Fault> {
+    let prefix = Device::Concentrator(concentrator.to_owned()).octets();
+    let from = behind.map_or_else(
+        || prefix.clone(),
+        |serial| after(&[prefix.as_slice(), serial.as_bytes()].concat()),
+    );
+    let rows = BEHIND.scan(view, &from, &end_of(&prefix), limit)?;
+    rows.into_iter().map(|(key, ())| text(&key, prefix.len(), Table::Behind)).collect()
+}
+
+/// The text that a key ends with.
+pub(crate) fn text(key: &[u8], from: usize, table: Table) -> Result<String, Fault> {
+    key.get(from..)
+        .and_then(|octets| String::from_utf8(octets.to_vec()).ok())
+        .ok_or(Fault::Corrupt { table, why: "the key is not text" })
 }

@@ -11,9 +11,13 @@ mod value;
 
 use serde::{Deserialize, Serialize};
 
-pub use value::Value;
+pub use value::{MAX_DEPTH, Value};
 
+use crate::apply::table::{END, Key, Pair, Typed, after, end_of};
+use crate::apply::{Author, Done, Effect, Table, Tx, View, hash};
+use crate::error::{Fault, Stop, refuse};
 use crate::units::{CommandId, Device, NodeId, Obis, Stamp};
+use crate::{assets, leases};
 
 /// Changes of the area.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,9 +187,265 @@ pub struct Command {
     pub result: Option<Result<Vec<Read>, Failure>>,
 }
 
-pub(crate) fn apply(
-    _tx: &mut crate::apply::Tx<'_>,
-    _change: &Change,
-) -> Result<crate::Done, crate::error::Stop> {
-    Ok(crate::Done::Noted)
+static COMMANDS: Typed<CommandId, Command> = Typed::new(Table::Commands);
+static OUTBOX: Typed<Pair<'_, Device, u64>, CommandId> = Typed::new(Table::Outbox);
+static LOG: Typed<u64, CommandId> = Typed::new(Table::CommandLog);
+static EXPIRY: Typed<Pair<'_, u64, u64>, CommandId> = Typed::new(Table::CommandExpiry);
+
+/// The most open commands of one device.
+pub const MAX_OPEN: usize = 256;
+
+/// The most attributes of one order.
+pub const MAX_ATTRIBUTES: usize = 64;
+
+/// The most octets of a result.
+pub const MAX_RESULT_OCTETS: usize = 128 * 1024;
+
+/// A command may wait for a week at most, in microseconds.
+const MAX_WAIT_MICROS: u64 = 7 * 86_400 * 1_000_000;
+
+/// A settled command is kept for 90 days, in microseconds; the audit trail stays for ever.
+const KEPT_MICROS: u64 = 90 * 86_400 * 1_000_000;
+
+/// The most old commands that one new one clears away. Above one, so that a crowd shrinks.
+const MAX_CLEARED: usize = 2;
+
+pub(crate) fn apply(tx: &mut Tx<'_>, change: &Change) -> Result<Done, Stop> {
+    match change {
+        Change::Queue { id, target, order, expires } => queue(tx, *id, target, order, *expires),
+        Change::Sent { id, node, epoch } => sent(tx, id, *node, *epoch),
+        Change::Settle { id, epoch, result } => settle(tx, id, *epoch, result),
+        Change::Expire { id } => expire(tx, id),
+        Change::Cancel { id } => cancel(tx, id),
+    }
+}
+
+fn queue(
+    tx: &mut Tx<'_>,
+    id: CommandId,
+    target: &str,
+    order: &Order,
+    expires: Stamp,
+) -> Result<Done, Stop> {
+    if let Some(known) = COMMANDS.get(tx, &id)? {
+        let same = known.target == target && known.order == *order && known.expires == expires;
+        return if same { Ok(Done::Noted) } else { Err(refuse("command_exists", id.to_string())) };
+    }
+    check_order(order)?;
+    if expires <= tx.stamp {
+        return Err(refuse("expired", "the expiry is not in the future"));
+    }
+    if expires.0 - tx.stamp.0 > MAX_WAIT_MICROS {
+        return Err(refuse("expires_too_late", "a command waits for a week at most"));
+    }
+    let Some(device) = assets::device_of(tx, target)? else {
+        return Err(refuse("unknown_target", target));
+    };
+    if outbox(tx, &device, MAX_OPEN)?.len() >= MAX_OPEN {
+        return Err(refuse("outbox_full", device.to_string()));
+    }
+    clear_old(tx)?;
+    let by = match tx.author {
+        Author::Operator(name) => name.clone(),
+        Author::Node(node) => format!("node {node}"),
+        Author::Bootstrap => "bootstrap".to_owned(),
+    };
+    let command = Command {
+        id,
+        index: tx.index,
+        target: target.to_owned(),
+        device,
+        order: order.clone(),
+        state: State::Queued,
+        by,
+        queued: tx.stamp,
+        sent: None,
+        settled: None,
+        expires,
+        result: None,
+    };
+    COMMANDS.put(tx, &id, &command)?;
+    OUTBOX.put(tx, &Pair(&command.device, &command.index), &id)?;
+    LOG.put(tx, &command.index, &id)?;
+    EXPIRY.put(tx, &Pair(&expires.0, &command.index), &id)?;
+    let (target, device) = (command.target, command.device);
+    tx.wake(Effect::CommandQueued { id, target, device });
+    Ok(Done::Noted)
+}
+
+fn check_order(order: &Order) -> Result<(), Stop> {
+    let fits = match order {
+        Order::Read { attributes } => (1..=MAX_ATTRIBUTES).contains(&attributes.len()),
+        Order::Profile { from_s, to_s, .. } => from_s < to_s,
+    };
+    if fits {
+        return Ok(());
+    }
+    Err(refuse("bad_order", "1 to 64 attributes, or a range that ends after it begins"))
+}
+
+fn clear_old(tx: &mut Tx<'_>) -> Result<(), Stop> {
+    for (key, id) in LOG.scan(tx, &[], END, MAX_CLEARED)? {
+        let settled = known(tx, &id)?.settled;
+        if !settled.is_some_and(|at| tx.stamp.0.saturating_sub(at.0) > KEPT_MICROS) {
+            break;
+        }
+        COMMANDS.delete(tx, &id);
+        tx.put(Table::CommandLog, key, None);
+    }
+    Ok(())
+}
+
+fn sent(tx: &mut Tx<'_>, id: &CommandId, node: NodeId, epoch: u64) -> Result<Done, Stop> {
+    let mut command = known(tx, id)?;
+    match command.state {
+        State::Queued => {}
+        // The channel went to another node: an order that only reads may be sent once more.
+        State::Sent { epoch: before, .. } if before < epoch && command.order.is_repeatable() => {}
+        State::Sent { .. } => return Err(refuse("already_sent", id.to_string())),
+        _ => return Err(refuse("already_settled", id.to_string())),
+    }
+    if command.expires <= tx.stamp {
+        return Err(refuse("expired", id.to_string()));
+    }
+    leases::check_owner(tx, &command.device, node, epoch)?;
+    command.state = State::Sent { node, epoch };
+    command.sent = Some(tx.stamp);
+    COMMANDS.put(tx, id, &command)?;
+    Ok(Done::Noted)
+}
+
+fn settle(
+    tx: &mut Tx<'_>,
+    id: &CommandId,
+    epoch: u64,
+    result: &Result<Vec<Read>, Failure>,
+) -> Result<Done, Stop> {
+    let mut command = known(tx, id)?;
+    let under = match command.state {
+        State::Sent { epoch, .. } | State::Unknown { epoch, .. } => epoch,
+        State::Queued => return Err(refuse("not_sent", id.to_string())),
+        _ => return Err(refuse("already_settled", id.to_string())),
+    };
+    if epoch != under {
+        return Err(refuse("stale_epoch", format!("{id}: epoch {epoch}, sent under {under}")));
+    }
+    leases::check_epoch(tx, &command.device, epoch)?;
+    if hash::encode(result)?.len() > MAX_RESULT_OCTETS {
+        return Err(refuse("result_too_large", format!("more than {MAX_RESULT_OCTETS} octets")));
+    }
+    let state = if result.is_ok() { State::Acknowledged } else { State::Failed };
+    command.result = Some(result.clone());
+    close(tx, command, state)
+}
+
+fn expire(tx: &mut Tx<'_>, id: &CommandId) -> Result<Done, Stop> {
+    let command = known(tx, id)?;
+    if tx.stamp < command.expires {
+        return Err(refuse("not_expired", id.to_string()));
+    }
+    match command.state {
+        State::Queued => close(tx, command, State::Expired),
+        State::Sent { node, epoch } => close(tx, command, State::Unknown { node, epoch }),
+        _ => Ok(Done::Noted),
+    }
+}
+
+fn cancel(tx: &mut Tx<'_>, id: &CommandId) -> Result<Done, Stop> {
+    let command = known(tx, id)?;
+    match command.state {
+        State::Queued => close(tx, command, State::Cancelled),
+        State::Cancelled => Ok(Done::Noted),
+        State::Sent { .. } => Err(refuse("already_sent", id.to_string())),
+        _ => Err(refuse("already_settled", id.to_string())),
+    }
+}
+
+/// Takes a command out of the outbox in a state that it does not leave by itself.
+fn close(tx: &mut Tx<'_>, mut command: Command, state: State) -> Result<Done, Stop> {
+    command.state = state;
+    command.settled = Some(tx.stamp);
+    COMMANDS.put(tx, &command.id, &command)?;
+    OUTBOX.delete(tx, &Pair(&command.device, &command.index));
+    EXPIRY.delete(tx, &Pair(&command.expires.0, &command.index));
+    tx.wake(Effect::CommandSettled { id: command.id });
+    Ok(Done::Noted)
+}
+
+fn known(view: &dyn View, id: &CommandId) -> Result<Command, Stop> {
+    COMMANDS.get(view, id)?.ok_or_else(|| refuse("unknown_command", id.to_string()))
+}
+
+/// A command by its id.
+pub fn command(view: &dyn View, id: &CommandId) -> Result<Option<Command>, Fault> {
+    COMMANDS.get(view, id)
+}
+
+/// At most `limit` open commands of a device, oldest first: queued ones, and sent ones that wait
+/// for their answer. What a channel looks at when it wakes.
+pub fn outbox(view: &dyn View, device: &Device, limit: usize) -> Result<Vec<Command>, Fault> {
+    let prefix = device.octets();
+    let rows = OUTBOX.scan(view, &prefix, &end_of(&prefix), limit)?;
+    resolve(view, rows)
+}
+
+/// At most `limit` commands that arrived behind a log index, oldest first.
+pub fn commands(view: &dyn View, behind: u64, limit: usize) -> Result<Vec<Command>, Fault> {
+    let rows = LOG.scan(view, &after(&behind.octets()), END, limit)?;
+    resolve(view, rows)
+}
+
+/// At most `limit` open commands whose time is over at a stamp: somebody proposes `Expire`.
+pub fn due_expiries(view: &dyn View, stamp: Stamp, limit: usize) -> Result<Vec<CommandId>, Fault> {
+    let to = stamp.0.saturating_add(1).octets();
+    let rows = EXPIRY.scan(view, &[], &to, limit)?;
+    Ok(rows.into_iter().map(|(_, id)| id).collect())
+}
+
+fn resolve(view: &dyn View, rows: Vec<(Vec<u8>, CommandId)>) -> Result<Vec<Command>, Fault> {
+    let mut commands = Vec::with_capacity(rows.len());
+    for (_, id) in rows {
+        commands.extend(COMMANDS.get(view, &id)?);
+    }
+    Ok(commands)
+}
+
+impl Order {
+    /// Whether doing it twice does no more than doing it once.
+    pub fn is_repeatable(&self) -> bool {
+        match self {
+            Order::Read { .. } | Order::Profile { .. } => true,
+        }
+    }
+}
+
+impl State {
+    /// The state's name, as the API gives it.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Queued => "queued",
+            State::Sent { .. } => "sent",
+            State::Acknowledged => "acknowledged",
+            State::Failed => "failed",
+            State::Expired => "expired",
+            State::Cancelled => "cancelled",
+            State::Unknown { .. } => "unknown",
+        }
+    }
+}
+
+impl Failure {
+    /// The failure's stable name, as the API gives it.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Failure::NoChannel => "no_channel",
+            Failure::NoAnswer => "no_answer",
+            Failure::Rejected(_) => "association_rejected",
+            Failure::Access(_) => "access_refused",
+            Failure::Malformed(_) => "malformed_answer",
+            Failure::Security(_) => "security",
+            Failure::ChannelLost => "channel_lost",
+            Failure::Unsupported(_) => "unsupported",
+        }
+    }
 }

@@ -5,6 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::apply::table::{Key, Pair, Typed, end_of};
+use crate::apply::{Done, Effect, Table, Tx, View};
+use crate::assets;
+use crate::error::{Fault, Stop, refuse};
 use crate::units::{Device, Stamp};
 
 /// Changes of the area.
@@ -68,9 +72,81 @@ pub struct WrappedKey {
     pub installed: Stamp,
 }
 
-pub(crate) fn apply(
-    _tx: &mut crate::apply::Tx<'_>,
-    _change: &Change,
-) -> Result<crate::Done, crate::error::Stop> {
-    Ok(crate::Done::Noted)
+static KEYS: Typed<Pair<'_, Device, KeyKind>, WrappedKey> = Typed::new(Table::Keys);
+static COUNTERS: Typed<Device, u32> = Typed::new(Table::Counters);
+
+/// The first counter of a device.
+const FIRST_COUNTER: u32 = 1;
+
+/// No counter at or above it is given: a device there needs new keys first. Far enough below the
+/// end of 32 bits that a device which counts on by itself does not run over.
+const LAST_COUNTER: u32 = u32::MAX - MAX_BLOCK;
+
+impl Key for KeyKind {
+    fn octets(&self) -> Vec<u8> {
+        vec![match self {
+            KeyKind::Guek => 1,
+            KeyKind::Gak => 2,
+            KeyKind::LlsSecret => 3,
+        }]
+    }
+}
+
+pub(crate) fn apply(tx: &mut Tx<'_>, change: &Change) -> Result<Done, Stop> {
+    let (Change::Install { device, .. }
+    | Change::Reserve { device, .. }
+    | Change::RaiseCounter { device, .. }) = change;
+    if !assets::is_active(tx, device)? {
+        return Err(refuse("unknown_device", device.to_string()));
+    }
+    match change {
+        Change::Install { device, kind, wrapped, wrap } => {
+            if !(16..=128).contains(&wrapped.len()) {
+                return Err(refuse("bad_wrapped_key", "a wrapped key has 16 to 128 octets"));
+            }
+            let (kind, wrapped, wrap) = (*kind, wrapped.clone(), *wrap);
+            let key = WrappedKey { kind, wrapped, wrap, installed: tx.stamp };
+            KEYS.put(tx, &Pair(device, &kind), &key)?;
+            tx.wake(Effect::KeysChanged { device: device.clone() });
+            Ok(Done::Noted)
+        }
+        Change::Reserve { device, count } => reserve(tx, device, *count),
+        Change::RaiseCounter { device, at_least } => {
+            if *at_least >= LAST_COUNTER {
+                return Err(refuse("counter_exhausted", device.to_string()));
+            }
+            let next = next_counter(tx, device)?.max(*at_least);
+            COUNTERS.put(tx, device, &next)?;
+            Ok(Done::Noted)
+        }
+    }
+}
+
+fn reserve(tx: &mut Tx<'_>, device: &Device, count: u32) -> Result<Done, Stop> {
+    if count == 0 || count > MAX_BLOCK {
+        return Err(refuse("bad_count", format!("1 to {MAX_BLOCK} counters at a time")));
+    }
+    let first = next_counter(tx, device)?;
+    match first.checked_add(count).filter(|next| *next <= LAST_COUNTER) {
+        Some(next) => COUNTERS.put(tx, device, &next)?,
+        None => return Err(refuse("counter_exhausted", device.to_string())),
+    }
+    Ok(Done::Counters { first, count })
+}
+
+/// The wrapped keys of a device, in order of kind.
+pub fn keys(view: &dyn View, device: &Device) -> Result<Vec<WrappedKey>, Fault> {
+    let prefix = device.octets();
+    let rows = KEYS.scan(view, &prefix, &end_of(&prefix), 8)?;
+    Ok(rows.into_iter().map(|(_, key)| key).collect())
+}
+
+/// One wrapped key of a device.
+pub fn key(view: &dyn View, device: &Device, kind: KeyKind) -> Result<Option<WrappedKey>, Fault> {
+    KEYS.get(view, &Pair(device, &kind))
+}
+
+/// The next free invocation counter of a device.
+pub fn next_counter(view: &dyn View, device: &Device) -> Result<u32, Fault> {
+    Ok(COUNTERS.get(view, device)?.unwrap_or(FIRST_COUNTER))
 }

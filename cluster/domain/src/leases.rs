@@ -8,6 +8,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::apply::table::{END, Key, Typed, after};
+use crate::apply::{Done, Effect, Table, Tx, View};
+use crate::assets;
+use crate::error::{Fault, Stop, refuse};
 use crate::units::{Device, NodeId, Stamp};
 
 /// Changes of the area.
@@ -103,9 +107,151 @@ pub struct NodeLease {
     pub until: Stamp,
 }
 
-pub(crate) fn apply(
-    _tx: &mut crate::apply::Tx<'_>,
-    _change: &Change,
-) -> Result<crate::Done, crate::error::Stop> {
-    Ok(crate::Done::Noted)
+static NODES: Typed<NodeId, NodeLease> = Typed::new(Table::NodeLeases);
+static LEASES: Typed<Device, Lease> = Typed::new(Table::Leases);
+
+/// The most standbys that are kept of a device: a concentrator has two head-end addresses, and
+/// the others are channels that have not been reported lost yet.
+const MAX_STANDBYS: usize = 8;
+
+pub(crate) fn apply(tx: &mut Tx<'_>, change: &Change) -> Result<Done, Stop> {
+    match change {
+        Change::Renew { node, ttl_ms } => {
+            if !(100..=60_000).contains(ttl_ms) {
+                return Err(refuse("bad_ttl", "a node lease runs 100 to 60000 ms"));
+            }
+            let until = tx.stamp.plus_ms(u64::from(*ttl_ms));
+            NODES.put(tx, node, &NodeLease { node: *node, until })?;
+            Ok(Done::Noted)
+        }
+        Change::Claim { device, node, channel, reason } => {
+            claim(tx, device, *node, *channel, *reason)
+        }
+        Change::Release { device, node, epoch } => release(tx, device, *node, *epoch),
+        Change::Standby { device, node, up } => standby(tx, device, *node, *up),
+    }
+}
+
+fn claim(
+    tx: &mut Tx<'_>,
+    device: &Device,
+    node: NodeId,
+    channel: Role,
+    reason: Reason,
+) -> Result<Done, Stop> {
+    if !assets::has_channel(tx, device)? {
+        return Err(refuse("unknown_device", device.to_string()));
+    }
+    let known = LEASES.get(tx, device)?;
+    if let Some(owner) = known.as_ref().and_then(|lease| lease.owner) {
+        let polite = matches!(reason, Reason::Login | Reason::OwnerLost);
+        if owner != node && polite && is_alive(tx, owner, tx.stamp)? {
+            // The detail is the owner's number alone, for programs to read.
+            return Err(refuse("held", owner.to_string()));
+        }
+    }
+    let (before, mut standbys) = known.map_or((0, Vec::new()), |l| (l.epoch, l.standbys));
+    standbys.retain(|standby| *standby != node);
+    let epoch = before + 1;
+    let device = device.clone();
+    let lease =
+        Lease { device, owner: Some(node), epoch, channel, reason, since: tx.stamp, standbys };
+    LEASES.put(tx, &lease.device, &lease)?;
+    tx.wake(Effect::LeaseChanged { device: lease.device, owner: lease.owner, epoch });
+    Ok(Done::Lease { epoch })
+}
+
+fn release(tx: &mut Tx<'_>, device: &Device, node: NodeId, epoch: u64) -> Result<Done, Stop> {
+    let Some(mut lease) = LEASES.get(tx, device)? else {
+        return Err(refuse("not_owner", device.to_string()));
+    };
+    if lease.epoch != epoch {
+        return Err(stale(device, epoch, lease.epoch));
+    }
+    if lease.owner != Some(node) {
+        return Err(refuse("not_owner", device.to_string()));
+    }
+    lease.owner = None;
+    LEASES.put(tx, device, &lease)?;
+    tx.wake(Effect::LeaseChanged { device: device.clone(), owner: None, epoch });
+    Ok(Done::Noted)
+}
+
+fn standby(tx: &mut Tx<'_>, device: &Device, node: NodeId, up: bool) -> Result<Done, Stop> {
+    if !assets::has_channel(tx, device)? {
+        return Err(refuse("unknown_device", device.to_string()));
+    }
+    // A standby may log in before the main channel: the lease stands then without an owner.
+    let mut lease = LEASES.get(tx, device)?.unwrap_or_else(|| Lease {
+        device: device.clone(),
+        owner: None,
+        epoch: 0,
+        channel: Role::Standby,
+        reason: Reason::Login,
+        since: tx.stamp,
+        standbys: Vec::new(),
+    });
+    lease.standbys.retain(|standby| *standby != node);
+    if up && lease.owner != Some(node) {
+        lease.standbys.insert(0, node);
+        lease.standbys.truncate(MAX_STANDBYS);
+    }
+    LEASES.put(tx, device, &lease)?;
+    Ok(Done::Noted)
+}
+
+/// Refuses whoever acts under a grant of a device that is no longer the current one.
+pub(crate) fn check_epoch(view: &dyn View, device: &Device, epoch: u64) -> Result<(), Stop> {
+    let lease = LEASES.get(view, device)?;
+    let (current, owned) = lease.map_or((0, false), |l| (l.epoch, l.owner.is_some()));
+    if epoch == current && owned { Ok(()) } else { Err(stale(device, epoch, current)) }
+}
+
+/// The same, for a node that must be the owner.
+pub(crate) fn check_owner(
+    view: &dyn View,
+    device: &Device,
+    node: NodeId,
+    epoch: u64,
+) -> Result<(), Stop> {
+    check_epoch(view, device, epoch)?;
+    let owner = lease(view, device)?.and_then(|lease| lease.owner);
+    if owner == Some(node) { Ok(()) } else { Err(refuse("not_owner", device.to_string())) }
+}
+
+fn stale(device: &Device, epoch: u64, current: u64) -> Stop {
+    refuse("stale_epoch", format!("{device}: epoch {epoch}, current {current}"))
+}
+
+/// Who owns a device's channel at a stamp: none when its node is not alive then.
+pub fn holder(view: &dyn View, device: &Device, stamp: Stamp) -> Result<Option<Lease>, Fault> {
+    let Some(lease) = lease(view, device)? else { return Ok(None) };
+    let alive = match lease.owner {
+        Some(owner) => is_alive(view, owner, stamp)?,
+        None => false,
+    };
+    Ok(alive.then_some(lease))
+}
+
+/// The lease of a device, whether its owner is alive or not.
+pub fn lease(view: &dyn View, device: &Device) -> Result<Option<Lease>, Fault> {
+    LEASES.get(view, device)
+}
+
+/// At most `limit` leases behind `behind`, concentrators before meters, each in order of name.
+pub fn list(view: &dyn View, behind: Option<&Device>, limit: usize) -> Result<Vec<Lease>, Fault> {
+    let from = behind.map_or_else(Vec::new, |device| after(&device.octets()));
+    let rows = LEASES.scan(view, &from, END, limit)?;
+    Ok(rows.into_iter().map(|(_, lease)| lease).collect())
+}
+
+/// Whether a node's own lease runs at a stamp.
+pub fn is_alive(view: &dyn View, node: NodeId, stamp: Stamp) -> Result<bool, Fault> {
+    Ok(NODES.get(view, &node)?.is_some_and(|lease| stamp < lease.until))
+}
+
+/// The leases of all nodes.
+pub fn nodes(view: &dyn View) -> Result<Vec<NodeLease>, Fault> {
+    let rows = NODES.scan(view, &[], END, 1024)?;
+    Ok(rows.into_iter().map(|(_, lease)| lease).collect())
 }

@@ -152,6 +152,31 @@ impl Key for Obis {
     }
 }
 
+impl Key for u16 {
+    fn octets(&self) -> Vec<u8> {
+        self.to_be_bytes().to_vec()
+    }
+}
+
+impl Key for i32 {
+    /// The sign turned over, so that days before the epoch sort before those behind it.
+    fn octets(&self) -> Vec<u8> {
+        (self.cast_unsigned() ^ 0x8000_0000).octets()
+    }
+}
+
+impl<A: Key, B: Key> Key for (A, B) {
+    fn octets(&self) -> Vec<u8> {
+        Pair(&self.0, &self.1).octets()
+    }
+}
+
+impl<A: Key, B: Key, C: Key> Key for (A, B, C) {
+    fn octets(&self) -> Vec<u8> {
+        [self.0.octets(), self.1.octets(), self.2.octets()].concat()
+    }
+}
+
 impl Key for Device {
     /// Kind and name, closed by a zero that no name contains, so that a key can go on behind it.
     fn octets(&self) -> Vec<u8> {
@@ -177,7 +202,8 @@ impl<A: Key + ?Sized, B: Key + ?Sized> Key for Pair<'_, A, B> {
 /// One table with its kind of key and of row. Rows are postcard.
 pub(crate) struct Typed<K: ?Sized, V> {
     table: Table,
-    shape: PhantomData<fn(&K) -> V>,
+    // Covariant in the key, so that a table of borrowed keys takes keys of any lifetime.
+    shape: PhantomData<fn() -> (*const K, V)>,
 }
 
 impl<K: Key + ?Sized, V: Serialize + DeserializeOwned> Typed<K, V> {

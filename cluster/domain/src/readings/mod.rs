@@ -6,12 +6,27 @@
 //! under the current epoch of the channel it came by.
 
 mod batch;
+mod collect;
+mod ingest;
+mod packed;
+mod seal;
+mod slots;
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 pub use batch::{Batch, BatchBuilder, MAX_REGISTERS, MAX_ROWS, Register, Row, Rows};
+pub use collect::{Collection, DEFAULT_INTERVAL_MINUTES, collection, collection_of};
+pub use ingest::{MAX_INGEST_ROWS, MAX_PARTS};
+pub use seal::{RECIPE, due_seals, is_sealed};
+pub use slots::{day_of, interval_fits};
 
+use crate::apply::table::{Typed, end_of};
+use crate::apply::{Done, Outcome, Table, Tx, View};
+use crate::error::{Fault, Stop};
 use crate::units::{Device, Obis};
+use slots::DaySlots;
 
 /// Changes of the area.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,16 +111,82 @@ pub struct Series {
     pub last_s: i64,
 }
 
-pub(crate) fn apply(
-    _tx: &mut crate::apply::Tx<'_>,
-    _change: &Change,
-) -> Result<crate::Done, crate::error::Stop> {
-    Ok(crate::Done::Noted)
-}
-
-impl std::fmt::Display for Seal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Seal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Seal { interval_minutes, shard, day, recipe } = self;
         write!(f, "interval {interval_minutes} shard {shard} day {day} recipe {recipe}")
     }
+}
+
+/// What is known of one meter's values of one interval: one row, written once a batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Progress {
+    series: Vec<Series>,
+    /// The newest days, oldest first; older ones stand in a table of their own.
+    recent: Vec<DaySlots>,
+}
+
+static PROGRESS: Typed<(u32, u16), Progress> = Typed::new(Table::Progress);
+static DAY_SLOTS: Typed<(u32, u16, i32), DaySlots> = Typed::new(Table::DaySlots);
+static MARKS: Typed<str, Mark> = Typed::new(Table::Marks);
+
+pub(crate) fn apply(tx: &mut Tx<'_>, change: &Change) -> Result<Done, Stop> {
+    match change {
+        Change::Ingest(ingest) => ingest::apply(tx, ingest),
+        Change::Seal(seal) => seal::apply(tx, seal),
+    }
+}
+
+/// How far the pushes of a concentrator are stored.
+pub fn mark(view: &dyn View, concentrator: &str) -> Result<Option<Mark>, Fault> {
+    MARKS.get(view, concentrator)
+}
+
+/// The series of a meter in one interval (minutes; 0 for irregular reads).
+pub fn series_of(
+    view: &dyn View,
+    ordinal: u32,
+    interval_minutes: u16,
+) -> Result<Vec<Series>, Fault> {
+    Ok(PROGRESS.get(view, &(ordinal, interval_minutes))?.unwrap_or_default().series)
+}
+
+/// All series of a meter, each with its interval in minutes, in order of interval.
+pub fn series(view: &dyn View, ordinal: u32) -> Result<Vec<(u16, Series)>, Fault> {
+    let rows = progress_of(view, ordinal)?.into_iter();
+    let each = rows.flat_map(|(interval, progress)| {
+        progress.series.into_iter().map(move |series| (interval, series))
+    });
+    Ok(each.collect())
+}
+
+/// Up to when a register of a meter is stored: end of the last interval, seconds UTC.
+pub fn watermark(
+    view: &dyn View,
+    ordinal: u32,
+    interval_minutes: u16,
+    obis: Obis,
+) -> Result<Option<i64>, Fault> {
+    let series = series_of(view, ordinal, interval_minutes)?;
+    Ok(series.iter().find(|series| series.obis == obis).map(|series| series.last_s))
+}
+
+/// Which parts of an ingest were taken, in their order; none of any other outcome. Who merges an
+/// entry of the log once more merges these parts and no others.
+pub fn taken(outcome: &Outcome) -> Vec<bool> {
+    match outcome {
+        Ok(Done::Ingested(parts)) => parts.iter().map(Result::is_ok).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn progress_of(view: &dyn View, ordinal: u32) -> Result<Vec<(u16, Progress)>, Fault> {
+    let prefix = ordinal.to_be_bytes();
+    let rows = PROGRESS.scan(view, &prefix, &end_of(&prefix), 64)?;
+    rows.into_iter()
+        .map(|(key, progress)| match key.get(4..).map(<[u8; 2]>::try_from) {
+            Some(Ok(interval)) => Ok((u16::from_be_bytes(interval), progress)),
+            _ => Err(Fault::Corrupt { table: Table::Progress, why: "the key has no interval" }),
+        })
+        .collect()
 }

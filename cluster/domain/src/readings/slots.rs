@@ -1,0 +1,124 @@
+//! Slots of a day: the places where an aligned profile has its values.
+//!
+//! A day's slots are the interval ends after 00:00 and up to 24:00 UTC, so the slot that ends at
+//! midnight belongs to the day before. Invariant: a slot is set or not; setting it twice is setting
+//! it once.
+
+use serde::{Deserialize, Serialize};
+
+/// Seconds of a day of UTC: it has no leap seconds in Unix time.
+pub(crate) const DAY_S: i64 = 86_400;
+
+/// Minutes of a day.
+const DAY_MINUTES: u16 = 1440;
+
+/// The day in which an interval ends, in days since the epoch: 24:00 is of the day that closes.
+pub fn day_of(end_s: i64) -> i32 {
+    let day = end_s.saturating_sub(1).div_euclid(DAY_S);
+    i32::try_from(day).unwrap_or(if day < 0 { i32::MIN } else { i32::MAX })
+}
+
+/// Whether an interval can be that of a profile: a whole number of them makes a day.
+pub fn interval_fits(interval_minutes: u16) -> bool {
+    (1..=DAY_MINUTES).contains(&interval_minutes) && DAY_MINUTES.is_multiple_of(interval_minutes)
+}
+
+/// Seconds of an interval; at least one minute, so that it can divide.
+pub(crate) fn interval_s(interval_minutes: u16) -> i64 {
+    i64::from(interval_minutes.max(1)) * 60
+}
+
+/// Which slots of one day are stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DaySlots {
+    pub(crate) day: i32,
+    #[serde(with = "crate::units::octets")]
+    bits: Vec<u8>,
+}
+
+impl DaySlots {
+    /// A day without values.
+    pub(crate) fn empty(day: i32) -> DaySlots {
+        DaySlots { day, bits: Vec::new() }
+    }
+
+    /// Sets the slot that ends at `end_s`, which is aligned and of this day.
+    pub(crate) fn set(&mut self, interval_minutes: u16, end_s: i64) {
+        let into_day_s = end_s - i64::from(self.day) * DAY_S;
+        let slot = into_day_s / interval_s(interval_minutes) - 1;
+        let Ok(slot) = usize::try_from(slot) else { return };
+        if slot >= usize::from(DAY_MINUTES) {
+            return;
+        }
+        if self.bits.len() <= slot / 8 {
+            self.bits.resize(slot / 8 + 1, 0);
+        }
+        self.bits[slot / 8] |= 1 << (slot % 8);
+    }
+
+    /// Sets all slots that another has of the same day.
+    pub(crate) fn join(&mut self, other: &DaySlots) {
+        if self.bits.len() < other.bits.len() {
+            self.bits.resize(other.bits.len(), 0);
+        }
+        for (own, other) in self.bits.iter_mut().zip(&other.bits) {
+            *own |= other;
+        }
+    }
+
+    /// How many slots are set that end after `from_s` and not after `to_s`.
+    pub(crate) fn count(&self, interval_minutes: u16, from_s: i64, to_s: i64) -> u64 {
+        let start_s = i64::from(self.day) * DAY_S;
+        if from_s <= start_s && to_s >= start_s + DAY_S {
+            return self.bits.iter().map(|octet| u64::from(octet.count_ones())).sum();
+        }
+        let slots = (0_i64..)
+            .zip(self.bits.iter().flat_map(|octet| (0..8).map(move |bit| (octet >> bit) & 1 == 1)));
+        let mut count = 0;
+        for (slot, set) in slots {
+            let end_s = start_s + (slot + 1) * interval_s(interval_minutes);
+            count += u64::from(set && end_s > from_s && end_s <= to_s);
+        }
+        count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn midnight_closes_a_day() {
+        for (end_s, day) in [(1, 0), (DAY_S, 0), (DAY_S + 1, 1), (0, -1), (-1, -1)] {
+            assert_eq!(day_of(end_s), day, "{end_s}");
+        }
+        assert_eq!((day_of(i64::MIN), day_of(i64::MAX)), (i32::MIN, i32::MAX));
+    }
+
+    #[test]
+    fn intervals_make_whole_days() {
+        let fit: Vec<u16> = (0..=1500).filter(|minutes| interval_fits(*minutes)).collect();
+        assert_eq!(fit.len(), 36, "1440 has 36 divisors");
+        assert!(fit.contains(&15) && fit.contains(&1440) && !fit.contains(&0));
+    }
+
+    #[test]
+    fn a_slot_counts_once_and_only_in_its_range() {
+        let mut slots = DaySlots::empty(1);
+        for end_s in [DAY_S + 900, DAY_S + 900, DAY_S + 1800, 2 * DAY_S] {
+            slots.set(15, end_s);
+        }
+        for (from_s, to_s, expect) in [
+            (0, 3 * DAY_S, 3),
+            (DAY_S, 2 * DAY_S, 3),
+            (DAY_S, DAY_S + 900, 1),
+            (DAY_S + 900, DAY_S + 1800, 1),
+            (DAY_S + 1800, 2 * DAY_S - 1, 0),
+        ] {
+            assert_eq!(slots.count(15, from_s, to_s), expect, "{from_s} {to_s}");
+        }
+        let mut other = DaySlots::empty(1);
+        other.join(&slots);
+        assert_eq!(other, slots);
+    }
+}
