@@ -13,6 +13,7 @@ pub mod fault;
 pub mod field;
 pub mod journal;
 pub mod mix;
+pub mod objects;
 pub mod push;
 pub mod shapes;
 pub mod state;
