@@ -1,7 +1,34 @@
-//! API skeleton.
+//! The tables: ordered keys and values of up to 256 tables, with atomic batches over all of
+//! them. The only place that names sled.
+//!
+//! sled 0.34 loses acknowledged writes and may panic on its own files after a power cut, so
+//! this is materialised state and never the only copy: the caller keeps its applied index in
+//! the same batch as its rows, and whatever cannot be opened is moved aside and rebuilt.
+//!
+//! Invariants: a batch is visible whole or not at all, also after a crash; what was committed
+//! before a finished [`Tables::flush`] survives a power cut; the first fault while running is
+//! sticky; a load that did not finish is never opened as if it were whole.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use crate::{Config, Metrics, Result};
-/// One write of a batch; `None` deletes.
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::file;
+use crate::metrics::Metrics;
+
+/// Keys that a dump reads while it holds the commits up.
+const DUMP_KEYS: usize = 512;
+/// Keys that one batch of a load carries.
+const LOAD_KEYS: usize = 1024;
+
+/// One write of a batch; a missing value deletes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Put {
     /// Table.
@@ -11,8 +38,10 @@ pub struct Put {
     /// Value.
     pub value: Option<Vec<u8>>,
 }
+
 /// A key and its value.
 pub type Pair = (Vec<u8>, Vec<u8>);
+
 /// How the tables were found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Opened {
@@ -20,39 +49,527 @@ pub enum Opened {
     Fresh,
     /// They were there and could be read.
     Existing,
-    /// They were damaged or half loaded and have been moved aside: rebuild from snapshot and log.
+    /// They were damaged or half loaded and have been moved aside; these are empty. Rebuild
+    /// them from the newest snapshot and the log.
     Rebuild {
         /// Where the damaged folder is kept.
         moved_to: PathBuf,
     },
 }
+
 /// The tables; cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Tables;
-/// A view of the tables as of one moment while commits go on; see [`Tables::freeze`].
-#[derive(Debug)]
-pub struct FrozenTables;
-impl FrozenTables {
-    /// Visits every key in order (table, key), as of the freeze.
-    pub fn visit(self, _visit: &mut dyn FnMut(u8, &[u8], &[u8]) -> Result<()>) -> Result<()> { todo!() }
+#[derive(Clone)]
+pub struct Tables {
+    inner: Arc<Inner>,
 }
+
+struct Inner {
+    path: PathBuf,
+    cache_octets: u64,
+    metrics: Metrics,
+    /// `None` only while the tables are replaced or after the stop.
+    db: RwLock<Option<sled::Db>>,
+    /// Held over every commit; inside: what a running dump must still see of overwritten keys.
+    commits: Mutex<Option<Overlay>>,
+    fault: Mutex<Option<Error>>,
+    flusher: Flusher,
+}
+
+/// Values as of the freeze, of keys that were written since; `None`: the key was not there.
+type Overlay = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+#[derive(Default)]
+struct Flusher {
+    stopping: Mutex<bool>,
+    wake: Condvar,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// The tables as of one moment, while commits go on. Only one at a time.
+pub struct FrozenTables {
+    inner: Arc<Inner>,
+}
+
 impl Tables {
-    /// Opens.
-    pub fn open(_dir: &Path, _config: &Config, _metrics: &Metrics) -> Result<(Self, Opened)> { todo!() }
+    /// Opens the tables in a folder; damaged ones are moved aside.
+    ///
+    /// # Errors
+    /// The codes of the disk, when not even fresh tables can be made.
+    pub fn open(dir: &Path, config: &Config, metrics: &Metrics) -> Result<(Self, Opened)> {
+        config.validate()?;
+        if let Some(parent) = dir.parent() {
+            file::make_dirs(parent)?;
+        }
+        let (db, opened) = open_or_move(dir, config.tables_cache_octets)?;
+        let inner = Arc::new(Inner {
+            path: dir.to_path_buf(),
+            cache_octets: config.tables_cache_octets,
+            metrics: metrics.clone(),
+            db: RwLock::new(Some(db)),
+            commits: Mutex::new(None),
+            fault: Mutex::new(None),
+            flusher: Flusher::default(),
+        });
+        let tables = Self { inner };
+        tables.flush()?;
+        tables.start_flusher(config.tables_flush_interval)?;
+        Ok((tables, opened))
+    }
+
     /// One value.
-    pub fn get(&self, _table: u8, _key: &[u8]) -> Result<Option<Vec<u8>>> { todo!() }
-    /// Keys from..to (exclusive), at most `limit`.
-    pub fn scan(&self, _table: u8, _from: &[u8], _to: &[u8], _limit: usize) -> Result<Vec<Pair>> { todo!() }
-    /// All or nothing, over all tables.
-    pub fn commit(&self, _batch: &[Put]) -> Result<()> { todo!() }
-    /// Durable when it returns.
-    pub fn flush(&self) -> Result<()> { todo!() }
-    /// Freezes a view for a dump; at most one at a time.
-    pub fn freeze(&self) -> Result<FrozenTables> { todo!() }
-    /// Drops everything.
-    pub fn clear(&self) -> Result<()> { todo!() }
-    /// Visits everything, as of the call.
-    pub fn dump(&self, visit: &mut dyn FnMut(u8, &[u8], &[u8]) -> Result<()>) -> Result<()> { self.freeze()?.visit(visit) }
-    /// Flushes and ends the flusher.
-    pub fn stop(&self) -> Result<()> { todo!() }
+    ///
+    /// # Errors
+    /// `tables_fault`, sticky.
+    pub fn get(&self, table: u8, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let guard = self.inner.db()?;
+        let value = self.inner.check(guard.get(full_key(table, key)))?;
+        Ok(value.map(|value| value.to_vec()))
+    }
+
+    /// Keys of a table in `from..to` (end excluded) with their values, at most `limit`.
+    ///
+    /// # Errors
+    /// `tables_fault`, sticky.
+    pub fn scan(&self, table: u8, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>> {
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        let guard = self.inner.db()?;
+        let mut pairs = Vec::new();
+        for pair in guard.range(full_key(table, from)..full_key(table, to)).take(limit) {
+            let (key, value) = self.inner.check(pair)?;
+            pairs.push((key.get(1..).unwrap_or_default().to_vec(), value.to_vec()));
+        }
+        Ok(pairs)
+    }
+
+    /// Writes a batch, all or nothing. Durable after the next flush.
+    ///
+    /// # Errors
+    /// `tables_fault`, sticky.
+    pub fn commit(&self, batch: &[Put]) -> Result<()> {
+        let mut commits = lock(&self.inner.commits);
+        let guard = self.inner.db()?;
+        let mut writes = sled::Batch::default();
+        for put in batch {
+            let key = full_key(put.table, &put.key);
+            if let Some(overlay) = commits.as_mut()
+                && !overlay.contains_key(&key)
+            {
+                let before = self.inner.check(guard.get(&key))?.map(|value| value.to_vec());
+                overlay.insert(key.clone(), before);
+            }
+            match &put.value {
+                Some(value) => writes.insert(key, value.as_slice()),
+                None => writes.remove(key),
+            }
+        }
+        self.inner.check(guard.apply_batch(writes))
+    }
+
+    /// Makes everything committed so far durable. sled's own flush does not sync on Linux, so
+    /// its file is synced behind it.
+    ///
+    /// # Errors
+    /// `tables_fault` or the code of the disk, sticky.
+    pub fn flush(&self) -> Result<()> {
+        self.inner.flush()
+    }
+
+    /// Freezes a view for a dump, in no time; commits go on meanwhile.
+    ///
+    /// # Errors
+    /// `dump_running` while an earlier view lives.
+    pub fn freeze(&self) -> Result<FrozenTables> {
+        self.inner.db()?;
+        let mut commits = lock(&self.inner.commits);
+        if commits.is_some() {
+            return Err(Error::misuse("dump_running", "one dump of the tables at a time"));
+        }
+        *commits = Some(Overlay::new());
+        Ok(FrozenTables { inner: self.inner.clone() })
+    }
+
+    /// Visits every table, key and value in order, as of the call.
+    ///
+    /// # Errors
+    /// `tables_fault`, `dump_running`, or what the visitor answers.
+    pub fn dump(&self, visit: &mut dyn FnMut(u8, &[u8], &[u8]) -> Result<()>) -> Result<()> {
+        self.freeze()?.visit(visit)
+    }
+
+    /// Drops everything; durable when it returns.
+    ///
+    /// # Errors
+    /// `tables_fault` or the code of the disk, sticky.
+    pub fn clear(&self) -> Result<()> {
+        self.replace(&mut |_| Ok(()))
+    }
+
+    /// Drops everything and loads what `fill` hands over; durable when it returns. A crash
+    /// before that is met as [`Opened::Rebuild`] at the next opening.
+    ///
+    /// # Errors
+    /// `tables_fault` or the code of the disk, sticky; what `fill` answers.
+    pub fn replace(&self, fill: &mut dyn FnMut(&mut Load<'_>) -> Result<()>) -> Result<()> {
+        let inner = &self.inner;
+        let mut commits = lock(&inner.commits);
+        *commits = None;
+        let mut slot = inner.db.write().unwrap_or_else(PoisonError::into_inner);
+        let done = inner.replace(&mut slot, fill);
+        if let Err(error) = &done {
+            // Half a load must not be read; the next opening finds the mark and rebuilds.
+            inner.set_fault(error.clone());
+        }
+        done
+    }
+
+    /// Flushes and ends the flusher. Later calls fail.
+    ///
+    /// # Errors
+    /// Those of [`Tables::flush`].
+    pub fn stop(&self) -> Result<()> {
+        self.inner.stop_flusher();
+        let flushed = self.flush();
+        let mut slot = self.inner.db.write().unwrap_or_else(PoisonError::into_inner);
+        drop(slot.take());
+        flushed
+    }
+
+    fn start_flusher(&self, interval: Duration) -> Result<()> {
+        let weak = Arc::downgrade(&self.inner);
+        let work = move || {
+            while let Some(inner) = weak.upgrade() {
+                if inner.flusher.rest(interval) {
+                    return;
+                }
+                if let Err(error) = inner.flush() {
+                    tracing::error!(code = error.code(), %error, "the tables cannot be flushed");
+                    return;
+                }
+            }
+        };
+        let thread = thread::Builder::new()
+            .name("tables-flusher".to_owned())
+            .spawn(work)
+            .map_err(Error::io("start the flusher of", &self.inner.path))?;
+        *lock(&self.inner.flusher.thread) = Some(thread);
+        Ok(())
+    }
+}
+
+impl Flusher {
+    /// Waits one interval; true when the tables are being stopped.
+    fn rest(&self, interval: Duration) -> bool {
+        let running = |stopping: &mut bool| !*stopping;
+        let (stopping, _) = self
+            .wake
+            .wait_timeout_while(lock(&self.stopping), interval, running)
+            .unwrap_or_else(PoisonError::into_inner);
+        *stopping
+    }
+}
+
+/// Where a load puts its keys.
+pub struct Load<'a> {
+    db: &'a sled::Db,
+    batch: sled::Batch,
+    keys: usize,
+}
+
+impl Load<'_> {
+    /// Adds one key.
+    ///
+    /// # Errors
+    /// `tables_fault`.
+    pub fn put(&mut self, table: u8, key: &[u8], value: &[u8]) -> Result<()> {
+        self.batch.insert(full_key(table, key), value);
+        self.keys += 1;
+        if self.keys < LOAD_KEYS { Ok(()) } else { self.send() }
+    }
+
+    fn send(&mut self) -> Result<()> {
+        self.keys = 0;
+        let batch = std::mem::take(&mut self.batch);
+        self.db.apply_batch(batch).map_err(|error| Error::Tables(error.to_string()))
+    }
+}
+
+impl Inner {
+    fn db(&self) -> Result<DbGuard<'_>> {
+        if let Some(fault) = &*lock(&self.fault) {
+            return Err(fault.clone());
+        }
+        let guard = self.db.read().unwrap_or_else(PoisonError::into_inner);
+        if guard.is_some() { Ok(DbGuard(guard)) } else { Err(Error::Stopped("the tables")) }
+    }
+
+    /// Turns sled's errors into the sticky fault.
+    fn check<T>(&self, result: sled::Result<T>) -> Result<T> {
+        result.map_err(|error| self.set_fault(Error::Tables(error.to_string())))
+    }
+
+    fn set_fault(&self, error: Error) -> Error {
+        lock(&self.fault).get_or_insert(error).clone()
+    }
+
+    fn flush(&self) -> Result<()> {
+        let begun = Instant::now();
+        let guard = self.db()?;
+        self.check(guard.flush())?;
+        sync_files(&self.path).map_err(|error| self.set_fault(error))?;
+        drop(guard);
+        self.metrics.tables_flush_s.observe(begun.elapsed().as_secs_f64());
+        let octets = file::tree_octets(&self.path);
+        self.metrics.tables_octets.set(i64::try_from(octets).unwrap_or(i64::MAX));
+        Ok(())
+    }
+
+    fn replace(
+        &self,
+        slot: &mut Option<sled::Db>,
+        fill: &mut dyn FnMut(&mut Load<'_>) -> Result<()>,
+    ) -> Result<()> {
+        file::write_atomic(&mark(&self.path), b"a load of the tables has not finished\n")?;
+        drop(slot.take());
+        file::remove_tree(&self.path)?;
+        let db = open_guarded(&self.path, self.cache_octets).map_err(Error::Tables)?;
+        let mut load = Load { db: &db, batch: sled::Batch::default(), keys: 0 };
+        fill(&mut load)?;
+        load.send()?;
+        db.flush().map_err(|error| Error::Tables(error.to_string()))?;
+        sync_files(&self.path)?;
+        remove_mark(&self.path)?;
+        *slot = Some(db);
+        // What failed before is not there any more.
+        *lock(&self.fault) = None;
+        Ok(())
+    }
+
+    fn stop_flusher(&self) {
+        *lock(&self.flusher.stopping) = true;
+        self.flusher.wake.notify_all();
+        let thread = lock(&self.flusher.thread).take();
+        if let Some(thread) = thread
+            && thread.thread().id() != thread::current().id()
+            && thread.join().is_err()
+        {
+            tracing::error!("the flusher of the tables ended by a panic");
+        }
+    }
+}
+
+/// The open tables, known to be there.
+struct DbGuard<'a>(RwLockReadGuard<'a, Option<sled::Db>>);
+
+impl std::ops::Deref for DbGuard<'_> {
+    type Target = sled::Db;
+
+    fn deref(&self) -> &sled::Db {
+        self.0.as_ref().expect("checked when the guard was made")
+    }
+}
+
+impl FrozenTables {
+    /// Visits every table, key and value in order, as of the freeze.
+    ///
+    /// # Errors
+    /// `tables_fault`, or what the visitor answers.
+    pub fn visit(self, visit: &mut dyn FnMut(u8, &[u8], &[u8]) -> Result<()>) -> Result<()> {
+        let mut after = None;
+        loop {
+            let (pairs, next) = self.chunk(after.as_deref())?;
+            for (key, value) in &pairs {
+                let (table, rest) = key.split_first().unwrap_or((&0, &[]));
+                visit(*table, rest, value)?;
+            }
+            match next {
+                Some(next) => after = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// The next keys after one, as of the freeze, and where to go on; commits wait meanwhile.
+    fn chunk(&self, after: Option<&[u8]>) -> Result<(Vec<Pair>, Option<Vec<u8>>)> {
+        let mut commits = lock(&self.inner.commits);
+        let Some(overlay) = commits.as_mut() else {
+            return Err(Error::misuse("dump_lost", "the tables were replaced during a dump"));
+        };
+        let guard = self.inner.db()?;
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut now = Vec::with_capacity(DUMP_KEYS);
+        for pair in guard.range::<&[u8], _>((from, Bound::Unbounded)).take(DUMP_KEYS) {
+            now.push(self.inner.check(pair)?);
+        }
+        let full = now.len() == DUMP_KEYS;
+        let next = now.last().filter(|_| full).map(|(key, _)| key.to_vec());
+        let mut then: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+        for (key, value) in &now {
+            if !overlay.contains_key(key.as_ref()) {
+                then.insert(key.to_vec(), value.to_vec());
+            }
+        }
+        let later = match &next {
+            Some(next) => {
+                let mut later = overlay.split_off(next);
+                // The border key itself belongs to this chunk.
+                if let Some((key, value)) = later.remove_entry(next) {
+                    overlay.insert(key, value);
+                }
+                later
+            }
+            None => Overlay::new(),
+        };
+        // What was visited needs no memory any more, but a later commit must not bring it
+        // back as news: keys at or below `after` are never looked at again.
+        for (key, before) in std::mem::replace(overlay, later) {
+            if let Some(before) = before
+                && after.is_none_or(|after| key.as_slice() > after)
+            {
+                then.insert(key, before);
+            }
+        }
+        Ok((then.into_iter().collect(), next))
+    }
+}
+
+impl Drop for FrozenTables {
+    fn drop(&mut self) {
+        *lock(&self.inner.commits) = None;
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop_flusher();
+    }
+}
+
+impl std::fmt::Debug for Tables {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tables").field("path", &self.inner.path).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for FrozenTables {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FrozenTables").finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn full_key(table: u8, key: &[u8]) -> Vec<u8> {
+    let mut full = Vec::with_capacity(key.len() + 1);
+    full.push(table);
+    full.extend_from_slice(key);
+    full
+}
+
+/// The file that says that a load has not finished.
+fn mark(dir: &Path) -> PathBuf {
+    let mut name = dir.as_os_str().to_owned();
+    name.push(".loading");
+    PathBuf::from(name)
+}
+
+fn remove_mark(dir: &Path) -> Result<()> {
+    file::remove(&mark(dir))?;
+    dir.parent().map_or(Ok(()), file::sync_dir)
+}
+
+fn open_or_move(dir: &Path, cache_octets: u64) -> Result<(sled::Db, Opened)> {
+    let existed = dir.exists();
+    let loading = mark(dir).exists();
+    if !loading {
+        match open_guarded(dir, cache_octets) {
+            Ok(db) => {
+                let opened = if existed { Opened::Existing } else { Opened::Fresh };
+                return Ok((db, opened));
+            }
+            Err(why) if !existed => return Err(Error::Tables(why)),
+            Err(why) => {
+                tracing::warn!(why, "the tables are damaged and will be rebuilt");
+            }
+        }
+    }
+    let moved_to = move_aside(dir)?;
+    let db = open_guarded(dir, cache_octets).map_err(Error::Tables)?;
+    sync_files(dir)?;
+    // The mark stays until the caller has loaded the tables anew: a crash before that must
+    // not make the empty tables look whole.
+    file::write_atomic(&mark(dir), b"the tables wait to be rebuilt\n")?;
+    Ok((db, Opened::Rebuild { moved_to }))
+}
+
+/// Gives a damaged folder the next free name `<dir>.damaged-N`.
+fn move_aside(dir: &Path) -> Result<PathBuf> {
+    let free = (1u32..)
+        .map(|number| {
+            let mut name = dir.as_os_str().to_owned();
+            name.push(format!(".damaged-{number}"));
+            PathBuf::from(name)
+        })
+        .find(|path| !path.exists())
+        .ok_or_else(|| Error::misuse("tables_names", "no name is free to move tables to"))?;
+    if dir.exists() {
+        fs::rename(dir, &free).map_err(Error::io("move aside", dir))?;
+    } else {
+        file::make_dirs(&free)?;
+    }
+    dir.parent().map_or(Ok(()), file::sync_dir)?;
+    Ok(free)
+}
+
+/// Opens sled and reads every page once, because it panics on damage as often as it answers.
+fn open_guarded(dir: &Path, cache_octets: u64) -> std::result::Result<sled::Db, String> {
+    let open = || -> sled::Result<sled::Db> {
+        let db = sled::Config::new()
+            .path(dir)
+            .cache_capacity(cache_octets)
+            .flush_every_ms(None)
+            .open()?;
+        for pair in db.iter() {
+            pair?;
+        }
+        Ok(db)
+    };
+    match catch_unwind(AssertUnwindSafe(open)) {
+        Ok(Ok(db)) => Ok(db),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(panic) => {
+            let text = panic
+                .downcast_ref::<String>()
+                .cloned()
+                .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            Err(format!("panic: {}", text.unwrap_or_default()))
+        }
+    }
+}
+
+/// Syncs sled's files and their folders.
+fn sync_files(dir: &Path) -> Result<()> {
+    for name in ["db", "conf"] {
+        let path = dir.join(name);
+        let file = File::open(&path).map_err(Error::io("open", &path))?;
+        file.sync_all().map_err(Error::io("sync", &path))?;
+    }
+    let blobs = dir.join("blobs");
+    if let Ok(entries) = fs::read_dir(&blobs) {
+        for path in entries.flatten().map(|entry| entry.path()) {
+            // sled removes large values that nothing refers to any more at any time.
+            match File::open(&path).and_then(|file| file.sync_all()) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io("sync", &path)(error));
+                }
+                _ => {}
+            }
+        }
+        file::sync_dir(&blobs)?;
+    }
+    file::sync_dir(dir)?;
+    dir.parent().map_or(Ok(()), file::sync_dir)
 }
