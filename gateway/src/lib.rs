@@ -1,1 +1,255 @@
-//! Empty room.
+//! Channels to concentrators and meters: they dial in or are dialled, prove themselves, push
+//! readings and are read on demand. The gateway knows no Raft, no disk and no HTTP; it asks the
+//! cluster through one bounded channel of [`Upcall`]s and is told things through [`Gateway`].
+//!
+//! Map: `listen` accepts, `channel` runs one task per live byte stream around the sans-IO machine
+//! `concentrator`; `dial` runs sessions with meters of their own address as `schedule` says; both
+//! speak to a meter with `meter` (association, counters) and `script` (a read as steps);
+//! `translate` alone turns the wire's types into the domain's; `roster` knows who is connected.
+//!
+//! Invariants: 1. a push is acknowledged only after its Ingest upcall was answered, and only up to
+//! the highest sequence without a gap; 2. nothing is trusted before the association has proven the
+//! identity; 3. no invocation counter is used twice: every channel and every lease epoch reserves
+//! its own block; 4. every queue is bounded and every wait has a deadline; a full window stops the
+//! socket from being read; 5. input from the wire never panics, it closes its channel with a
+//! counted cause; 6. a read never answers with a stored value.
+
+mod channel;
+mod config;
+mod dial;
+mod error;
+mod listen;
+mod metrics;
+mod order;
+mod roster;
+mod schedule;
+mod shared;
+mod tls;
+mod upcall;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use domain::commands::{Attribute, Failure, Read};
+use domain::{Device, Obis};
+use tokio::sync::{mpsc, oneshot};
+use tokio_rustls::TlsAcceptor;
+
+pub use config::Config;
+pub use error::{Cause, Denied, StartError, TlsError};
+pub use order::{Outcome, ProfileRead, ProfileRow, Work};
+pub use roster::{ChannelRole, ChannelStatus, Login};
+pub use tls::server_config;
+pub use upcall::{
+    Admission, Admit, Ask, Claim, Claimed, MeterAccess, MeterKeys, MeterQuery, RaiseCounter,
+    Release, Reserve, RosterQuery, Standby, Upcall,
+};
+
+use crate::metrics::Metrics;
+use crate::order::Order;
+use crate::shared::Shared;
+
+/// What the cluster tells a channel without being asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notice {
+    /// The owner's node lease ended or was given back: a standby here may claim.
+    OwnerLost,
+    /// Another node holds the lease since this epoch: an active channel here steps back.
+    LeaseMoved {
+        /// Epoch of the other node's grant.
+        epoch: u64,
+    },
+    /// An operator wants the channel of this node to be the active one.
+    Switch,
+    /// Meters were registered or retired behind this concentrator.
+    MetersChanged,
+}
+
+/// The handle: cheap to clone, dropped without effect. `stop` ends the tasks.
+#[derive(Clone)]
+pub struct Gateway {
+    shared: Arc<Shared>,
+    dialler: mpsc::Sender<dial::Command>,
+    address: SocketAddr,
+    tls_address: Option<SocketAddr>,
+}
+
+impl Gateway {
+    /// Listens and starts the dialler. The receiver carries every question to the cluster; without
+    /// an answerer no concentrator gets in.
+    ///
+    /// # Errors
+    /// Faults of the configuration, an address in use, `tls_listen` without `tls`, metrics
+    /// registered twice.
+    pub async fn start(
+        config: Config,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        registry: &prometheus::Registry,
+    ) -> Result<(Self, mpsc::Receiver<Upcall>), StartError> {
+        config.validate().map_err(StartError::Config)?;
+        let listener = listen::bind(config.listen).await?;
+        let address = local(&listener, config.listen)?;
+        let secure = match (config.tls_listen, tls) {
+            (None, _) => None,
+            (Some(_), None) => return Err(StartError::NoCertificate),
+            (Some(wanted), Some(tls)) => {
+                Some((listen::bind(wanted).await?, wanted, TlsAcceptor::from(tls)))
+            }
+        };
+        let metrics = Metrics::new(registry).map_err(StartError::Metrics)?;
+        let (upcalls, questions) = mpsc::channel(config.upcall_queue);
+        let shared = Arc::new(Shared::new(config, metrics, upcalls));
+        let stop = || shared.stop.subscribe();
+        let plain = listen::run(Arc::clone(&shared), listener, None, stop());
+        shared.tasks.spawn(plain);
+        let mut tls_address = None;
+        if let Some((listener, wanted, acceptor)) = secure {
+            tls_address = Some(local(&listener, wanted)?);
+            let run = listen::run(Arc::clone(&shared), listener, Some(acceptor), stop());
+            shared.tasks.spawn(run);
+        }
+        let dialler = dial::start(&shared);
+        Ok((Self { shared, dialler, address, tls_address }, questions))
+    }
+
+    /// The address that is listened on (the port is the real one when 0 was asked for).
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The TLS address that is listened on.
+    #[must_use]
+    pub fn tls_address(&self) -> Option<SocketAddr> {
+        self.tls_address
+    }
+
+    /// Every proven channel of this node, by name of the concentrator.
+    #[must_use]
+    pub fn channels(&self) -> Vec<ChannelStatus> {
+        self.shared.roster().statuses()
+    }
+
+    /// Reads attributes now from a device: from `meter` behind the concentrator, from the
+    /// concentrator itself when `meter` is its own name, or from a dialled meter. Registers come
+    /// with scaler and unit.
+    ///
+    /// # Errors
+    /// Why there is no value; never a stored one instead.
+    pub async fn read(
+        &self,
+        device: &Device,
+        meter: &str,
+        attributes: Vec<Attribute>,
+        deadline: Instant,
+    ) -> Result<Vec<Read>, Failure> {
+        let work = Work::Attributes(attributes);
+        match self.execute(device, meter, work, None, deadline).await? {
+            Outcome::Reads(reads) => Ok(reads),
+            Outcome::Profile(_) => Err(Failure::Malformed("rows instead of values".to_owned())),
+        }
+    }
+
+    /// Reads rows of a load profile by range now; `from_s` and `to_s` are interval ends in seconds
+    /// UTC, both inclusive.
+    ///
+    /// # Errors
+    /// As `read`.
+    pub async fn read_profile(
+        &self,
+        device: &Device,
+        meter: &str,
+        obis: Obis,
+        from_s: i64,
+        to_s: i64,
+        deadline: Instant,
+    ) -> Result<ProfileRead, Failure> {
+        let work = Work::Profile { obis, from_s, to_s };
+        match self.execute(device, meter, work, None, deadline).await? {
+            Outcome::Profile(read) => Ok(read),
+            Outcome::Reads(_) => Err(Failure::Malformed("values instead of rows".to_owned())),
+        }
+    }
+
+    /// Executes an order under a lease epoch (None: whatever epoch is here now). A command's
+    /// `Sent` is to be committed before this is called, its `Settle` after.
+    ///
+    /// # Errors
+    /// `NoChannel` when the device is not connected or dialled here, `ChannelLost` when the epoch
+    /// is another one or the channel closes meanwhile, `NoAnswer` at the deadline, and what the
+    /// device or its association said.
+    pub async fn execute(
+        &self,
+        device: &Device,
+        meter: &str,
+        work: Work,
+        epoch: Option<u64>,
+        deadline: Instant,
+    ) -> Result<Outcome, Failure> {
+        let started = tokio::time::Instant::now();
+        let (reply, answer) = oneshot::channel();
+        let own = matches!(device, Device::Concentrator(name) if name == meter);
+        let meter = (!own).then(|| meter.to_owned());
+        let order = Order { meter, work, epoch, deadline, reply };
+        let result = match self.hand_over(device, order) {
+            Err(failure) => Err(failure),
+            Ok(()) => match tokio::time::timeout_at(deadline.into(), answer).await {
+                Ok(Ok(result)) => result,
+                Ok(Err(_)) => Err(Failure::ChannelLost),
+                Err(_) => Err(Failure::NoAnswer),
+            },
+        };
+        self.shared.metrics.count_read(result.as_ref().err(), started.elapsed());
+        result
+    }
+
+    /// Tells a concentrator's channel something. Without a channel here it has no effect.
+    pub fn notice(&self, concentrator: &str, notice: Notice) {
+        if let Some(way) = self.shared.roster().commands(concentrator) {
+            // A full queue means that the channel is stuck in a write and will close by itself.
+            let _ = way.try_send(channel::Command::Notice(notice));
+        }
+    }
+
+    /// Dials this meter on schedule from now on, under the lease epoch that this node was granted.
+    /// Everything else comes from the `Meter` upcall, at each session anew. Calling again renews
+    /// the epoch.
+    pub async fn dial(&self, serial: &str, epoch: u64) {
+        let serial = serial.to_owned();
+        let _ = self.dialler.send(dial::Command::Dial { serial, epoch }).await;
+    }
+
+    /// Ends dialling a meter; a session that runs is cut.
+    pub async fn hang_up(&self, serial: &str) {
+        let _ = self.dialler.send(dial::Command::HangUp { serial: serial.to_owned() }).await;
+    }
+
+    /// Closes every channel, gives leases back, and returns when all tasks have ended or the time
+    /// is over. True when all have ended.
+    pub async fn stop(&self, limit: Duration) -> bool {
+        self.shared.stop.send_replace(true);
+        tokio::time::timeout(limit, self.shared.tasks.wait()).await.is_ok()
+    }
+
+    fn hand_over(&self, device: &Device, order: Order) -> Result<(), Failure> {
+        let busy = || Failure::Unsupported("too many orders wait for this device".to_owned());
+        match device {
+            Device::Concentrator(name) => {
+                let way = self.shared.roster().commands(name).ok_or(Failure::NoChannel)?;
+                way.try_send(channel::Command::Order(order)).map_err(|_| busy())
+            }
+            Device::Meter(serial) => {
+                let command = dial::Command::Order { serial: serial.clone(), order };
+                self.dialler.try_send(command).map_err(|_| busy())
+            }
+        }
+    }
+}
+
+fn local(
+    listener: &tokio::net::TcpListener,
+    wanted: SocketAddr,
+) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|source| StartError::Listen { address: wanted, source })
+}

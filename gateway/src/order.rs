@@ -1,0 +1,82 @@
+//! What is to be read from a device, and what came of it. Not here: how (see `script`).
+//!
+//! Invariant: every order is answered exactly once, at its deadline at the latest; an order whose
+//! answer is dropped counts as `ChannelLost`.
+
+use std::time::Instant;
+
+use domain::commands::{Attribute, Failure, Read};
+use domain::readings::Register;
+use domain::Obis;
+use tokio::sync::oneshot;
+
+/// What to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Work {
+    /// Attributes as they stand; registers come with their scaler and unit.
+    Attributes(Vec<Attribute>),
+    /// Rows of a load profile by range, both ends inclusive, seconds UTC.
+    Profile {
+        /// The profile's logical name.
+        obis: Obis,
+        /// First interval end.
+        from_s: i64,
+        /// Last interval end.
+        to_s: i64,
+    },
+}
+
+/// What was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// One value an attribute, in the order asked.
+    Reads(Vec<Read>),
+    /// Rows of a profile.
+    Profile(ProfileRead),
+}
+
+/// Rows of a load profile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProfileRead {
+    /// The profile's logical name.
+    pub obis: Obis,
+    /// Minutes between two rows; 0 when the rows have no fixed interval.
+    pub interval_minutes: u16,
+    /// One register a column of values.
+    pub registers: Vec<Register>,
+    /// The rows, as the meter ordered them.
+    pub rows: Vec<ProfileRow>,
+}
+
+/// One row of a load profile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProfileRow {
+    /// End of the interval, seconds UTC.
+    pub end_s: i64,
+    /// Quality bits as in `domain::readings::flag`.
+    pub flag: u8,
+    /// One value a register; None where the meter has none.
+    pub values: Vec<Option<i64>>,
+}
+
+/// An order on its way to a channel or a dialled meter.
+#[derive(Debug)]
+pub struct Order {
+    /// The meter; None for the concentrator itself.
+    pub meter: Option<String>,
+    /// What to read.
+    pub work: Work,
+    /// Lease epoch under which the order was made; another one on the channel answers `ChannelLost`.
+    pub epoch: Option<u64>,
+    /// No answer is of use after it.
+    pub deadline: Instant,
+    /// The way back.
+    pub reply: oneshot::Sender<Result<Outcome, Failure>>,
+}
+
+impl Order {
+    /// Answers the order. Nobody may wait any more; that is no fault.
+    pub fn answer(self, result: Result<Outcome, Failure>) {
+        let _ = self.reply.send(result);
+    }
+}

@@ -1,0 +1,104 @@
+//! What all tasks of the gateway share: settings, metrics, roster, the way to the cluster, and the
+//! count of running tasks. No decision is taken here.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, mpsc, watch};
+
+use crate::Config;
+use crate::listen::Connections;
+use crate::metrics::Metrics;
+use crate::roster::Roster;
+use crate::upcall::Upcall;
+
+/// One per gateway.
+pub(crate) struct Shared {
+    pub config: Config,
+    pub metrics: Metrics,
+    pub upcalls: mpsc::Sender<Upcall>,
+    pub connections: Arc<Mutex<Connections>>,
+    pub tasks: Tasks,
+    pub stop: watch::Sender<bool>,
+    roster: Mutex<Roster>,
+    channels: AtomicU64,
+}
+
+impl Shared {
+    pub fn new(config: Config, metrics: Metrics, upcalls: mpsc::Sender<Upcall>) -> Self {
+        Self {
+            config,
+            metrics,
+            upcalls,
+            connections: Arc::default(),
+            tasks: Tasks::default(),
+            stop: watch::Sender::new(false),
+            roster: Mutex::default(),
+            channels: AtomicU64::new(1),
+        }
+    }
+
+    /// The roster, for a short look. Never held over an await.
+    pub fn roster(&self) -> MutexGuard<'_, Roster> {
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of a new channel.
+    pub fn next_channel(&self) -> u64 {
+        self.channels.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// Random octets for challenges and jitter.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut octets = [0; N];
+    // The system's generator fails only where no process could work at all.
+    getrandom::fill(&mut octets).expect("the system has a source of random octets");
+    octets
+}
+
+/// Counts running tasks, so that a stop can wait for them.
+#[derive(Clone, Default)]
+pub(crate) struct Tasks {
+    inner: Arc<(AtomicUsize, Notify)>,
+}
+
+impl Tasks {
+    /// Runs a task that is counted.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let running = Running::new(&self.inner);
+        tokio::spawn(async move {
+            task.await;
+            drop(running);
+        });
+    }
+
+    /// Returns when no task runs.
+    pub async fn wait(&self) {
+        loop {
+            let notified = self.inner.1.notified();
+            if self.inner.0.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            notified.await;
+        }
+    }
+}
+
+struct Running(Arc<(AtomicUsize, Notify)>);
+
+impl Running {
+    fn new(inner: &Arc<(AtomicUsize, Notify)>) -> Self {
+        inner.0.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(inner))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.0.0.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.1.notify_waiters();
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! What the gateway asks the cluster. One bounded channel carries every question with its deadline
+//! and the way back; the node's wiring answers. Nothing here knows how the cluster works.
+//!
+//! Invariants: 1. `Ingest` is answered Ok only after the commit; 2. an unanswered question counts as
+//! `Unavailable` and is asked again with the same content, so every answerer is idempotent; 3. keys
+//! are `Zeroizing` and no `Debug` prints them.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use domain::assets::Authentication;
+use domain::leases::{Reason, Role};
+use domain::readings::Part;
+use domain::{Device, NodeId, Obis};
+use tokio::sync::oneshot;
+use zeroize::Zeroizing;
+
+use crate::error::Denied;
+
+/// One question with its deadline and its way back.
+pub struct Ask<Q, A> {
+    /// What is asked.
+    pub request: Q,
+    /// An answer after this time is not waited for any more.
+    pub deadline: Instant,
+    reply: oneshot::Sender<Result<A, Denied>>,
+}
+
+impl<Q, A> Ask<Q, A> {
+    /// A question, and the end on which its answer arrives.
+    pub fn new(request: Q, deadline: Instant) -> (Self, oneshot::Receiver<Result<A, Denied>>) {
+        let (reply, answer) = oneshot::channel();
+        (Self { request, deadline, reply }, answer)
+    }
+
+    /// Answers. Nobody may listen any more; that is no fault.
+    pub fn answer(self, answer: Result<A, Denied>) {
+        let _ = self.reply.send(answer);
+    }
+
+    /// Takes the question apart, to answer from another task.
+    pub fn into_parts(self) -> (Q, Instant, oneshot::Sender<Result<A, Denied>>) {
+        (self.request, self.deadline, self.reply)
+    }
+}
+
+/// All questions.
+pub enum Upcall {
+    /// Which concentrator has this system title, and with which keys does it speak?
+    Admit(Ask<Admit, Admission>),
+    /// How is this meter spoken to?
+    Meter(Ask<MeterQuery, MeterAccess>),
+    /// Which ordinals have the meters behind this concentrator?
+    Roster(Ask<RosterQuery, HashMap<String, u32>>),
+    /// A block of invocation counters; answered with the first of `count`.
+    Reserve(Ask<Reserve, u32>),
+    /// The device reports a higher counter than ours: move the sequence up.
+    RaiseCounter(Ask<RaiseCounter, ()>),
+    /// The lease of a device.
+    Claim(Ask<Claim, Claimed>),
+    /// The channel of the lease is gone.
+    Release(Ask<Release, ()>),
+    /// A standby channel stands or is gone here.
+    Standby(Ask<Standby, ()>),
+    /// Readings to store; answered after the commit with the number of rows.
+    Ingest(Ask<Part, u32>),
+}
+
+/// A connection shows a system title, not yet proven.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admit {
+    /// Eight octets from the frame.
+    pub system_title: [u8; 8],
+    /// Where the connection comes from.
+    pub remote: SocketAddr,
+}
+
+/// What a registered concentrator is spoken to with.
+#[derive(Clone)]
+pub struct Admission {
+    /// Its logical device name.
+    pub concentrator: String,
+    /// Global unicast encryption key, 16 octets.
+    pub guek: Zeroizing<[u8; 16]>,
+    /// Global authentication key, 16 octets.
+    pub gak: Zeroizing<[u8; 16]>,
+    /// This node's own system title.
+    pub client_title: [u8; 8],
+    /// Highest counter of the concentrator that was committed with data.
+    pub last_counter: u32,
+    /// Highest push sequence that was committed.
+    pub last_sequence: u32,
+}
+
+impl fmt::Debug for Admission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admission")
+            .field("concentrator", &self.concentrator)
+            .field("last_counter", &self.last_counter)
+            .field("last_sequence", &self.last_sequence)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Asks for a meter's access.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MeterQuery {
+    /// The meter's serial.
+    pub serial: String,
+    /// The concentrator it is reached through; None for a meter with an address of its own.
+    pub concentrator: Option<String>,
+}
+
+/// How one meter is spoken to and what is read from it.
+#[derive(Clone)]
+pub struct MeterAccess {
+    /// The meter's ordinal in the log.
+    pub ordinal: u32,
+    /// `host:port`; None behind a concentrator.
+    pub address: Option<String>,
+    /// Client SAP, 1 management by custom.
+    pub client_sap: u16,
+    /// Logical device, 1 by custom.
+    pub server_sap: u16,
+    /// None, LLS or HLS 5.
+    pub authentication: Authentication,
+    /// The LLS secret.
+    pub secret: Option<Zeroizing<Vec<u8>>>,
+    /// GUEK and GAK.
+    pub keys: Option<MeterKeys>,
+    /// The meter's system title, when it is known.
+    pub server_title: Option<[u8; 8]>,
+    /// This node's own system title.
+    pub client_title: [u8; 8],
+    /// Registers read on schedule. Empty: 1-0:1.8.0 and 1-0:2.8.0.
+    pub registers: Vec<Obis>,
+    /// The load profile read on schedule; None: 1-0:99.1.0.
+    pub profile: Option<Obis>,
+    /// End of the last stored interval, seconds UTC: the load profile is read from here on.
+    pub watermark_s: Option<i64>,
+}
+
+impl fmt::Debug for MeterAccess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MeterAccess")
+            .field("ordinal", &self.ordinal)
+            .field("address", &self.address)
+            .field("client_sap", &self.client_sap)
+            .field("server_sap", &self.server_sap)
+            .field("authentication", &self.authentication)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A meter's two keys.
+#[derive(Clone)]
+pub struct MeterKeys {
+    /// Global unicast encryption key, 16 octets.
+    pub guek: Zeroizing<[u8; 16]>,
+    /// Global authentication key, 16 octets.
+    pub gak: Zeroizing<[u8; 16]>,
+}
+
+impl fmt::Debug for MeterKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MeterKeys")
+    }
+}
+
+/// Asks for the meters behind a concentrator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RosterQuery {
+    /// The concentrator's logical device name.
+    pub concentrator: String,
+}
+
+/// Asks for counters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reserve {
+    /// Whose counters: a concentrator, or any meter (behind a concentrator or not).
+    pub device: Device,
+    /// How many.
+    pub count: u32,
+}
+
+/// Moves a device's counter sequence up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RaiseCounter {
+    /// Whose counters.
+    pub device: Device,
+    /// The next reserved block begins here or later.
+    pub at_least: u32,
+}
+
+/// Asks for a lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Whose channel.
+    pub device: Device,
+    /// What kind of channel stands here.
+    pub role: Role,
+    /// Why now.
+    pub reason: Reason,
+}
+
+/// The answer to a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claimed {
+    /// The lease is here, with this epoch.
+    Granted {
+        /// Higher than any epoch before.
+        epoch: u64,
+    },
+    /// Another node holds it and is alive.
+    Held {
+        /// The holder, when it is known.
+        owner: Option<NodeId>,
+    },
+}
+
+/// Gives a lease back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release {
+    /// Whose channel.
+    pub device: Device,
+    /// The epoch that was granted.
+    pub epoch: u64,
+}
+
+/// Tells of a standby channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standby {
+    /// Whose channel.
+    pub device: Device,
+    /// True: it stands at this node. False: it is gone.
+    pub up: bool,
+}
