@@ -237,7 +237,10 @@ mod tests {
     fn a_length_beyond_the_octets_is_refused_with_its_offset() {
         let mut reader = Reader::new(&[0x84, 0xff, 0xff, 0xff, 0xff, 0x00]);
         let error = reader.count().unwrap_err();
-        assert_eq!(error, crate::Error::malformed(0, "more elements announced than octets are left"));
+        assert_eq!(
+            error,
+            crate::Error::malformed(0, "more elements announced than octets are left")
+        );
         assert!(Reader::new(&[0x80]).length().is_err());
         assert!(Reader::new(&[0x85, 0, 0, 0, 0, 0]).length().is_err());
     }

@@ -146,7 +146,8 @@ fn value(of: &TypeDescription, reader: &mut Reader<'_>, budget: &mut usize) -> R
             None => Err(reader.malformed("unknown type in a type description")),
         },
         TypeDescription::Array(count, element) => {
-            let list = (0..*count).map(|_| value(element, reader, budget)).collect::<Result<_>>()?;
+            let list =
+                (0..*count).map(|_| value(element, reader, budget)).collect::<Result<_>>()?;
             Ok(Data::Array(list))
         }
         TypeDescription::Structure(fields) => {

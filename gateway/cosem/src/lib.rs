@@ -12,6 +12,7 @@
 
 pub mod acse;
 pub mod apdu;
+pub mod association;
 pub mod axdr;
 pub mod ber;
 pub mod compact;

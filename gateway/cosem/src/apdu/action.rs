@@ -148,8 +148,7 @@ impl ActionRequest {
         match choice {
             1 => {
                 let method = MethodRef::read(reader)?;
-                let parameters =
-                    if reader.flag()? { Some(Data::from_axdr(reader)?) } else { None };
+                let parameters = if reader.flag()? { Some(Data::from_axdr(reader)?) } else { None };
                 Ok(Self::Normal { invoke, method, parameters })
             }
             2 => Ok(Self::Next { invoke, block: reader.u32()? }),

@@ -80,13 +80,29 @@ const fn is_service_tag(protected: u8) -> bool {
 }
 
 impl Protected {
+    /// Decodes `octets` when they are a protected APDU; None for any other tag.
+    ///
+    /// # Errors
+    /// `Malformed` when the header is.
+    pub fn decode(octets: &[u8]) -> Result<Option<Self>, Error> {
+        let mut reader = Reader::new(octets);
+        let tag = reader.u8()?;
+        let protected = Self::read(tag, &mut reader)?;
+        if protected.is_some() {
+            reader.finish()?;
+        }
+        Ok(protected)
+    }
+
     pub(super) fn read(tag: u8, reader: &mut Reader<'_>) -> Result<Option<Self>, Error> {
         let title = match tag {
             tag::GENERAL_GLO | tag::GENERAL_DED => match reader.octets()? {
                 [] => None,
-                title => Some(title.try_into().map_err(|_| {
-                    reader.malformed("a system title has 8 octets")
-                })?),
+                title => Some(
+                    title
+                        .try_into()
+                        .map_err(|_| reader.malformed("a system title has 8 octets"))?,
+                ),
             },
             _ if is_service_tag(tag) => None,
             _ => return Ok(None),

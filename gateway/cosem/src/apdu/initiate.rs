@@ -220,7 +220,11 @@ impl InitiateRequest {
                 put_octets(out, key);
             }
         }
-        if self.response_allowed { out.push(0) } else { out.extend_from_slice(&[1, 0]) }
+        if self.response_allowed {
+            out.push(0)
+        } else {
+            out.extend_from_slice(&[1, 0])
+        }
         put_quality(self.quality_of_service, out);
         out.push(self.version);
         self.conformance.put(out);

@@ -28,8 +28,8 @@ pub use exception::{ConfirmedServiceError, ExceptionResponse, ServiceFault};
 pub use get::{GetRequest, GetResponse};
 pub use initiate::{Conformance, InitiateRequest, InitiateResponse};
 pub use notification::{Body, DataNotification, EventNotification};
-pub use reference::{AttributeRef, InvokePriority, LogicalName, LongInvokePriority, MethodRef};
 pub use reference::Selection;
+pub use reference::{AttributeRef, InvokePriority, LogicalName, LongInvokePriority, MethodRef};
 pub use result::{ActionResult, DataAccessError};
 pub use set::{SetRequest, SetResponse};
 

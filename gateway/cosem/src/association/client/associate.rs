@@ -1,0 +1,184 @@
+//! How a client opens and closes its association: AARQ to AARE, HLS passes 3 and 4, release.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::{Client, Failure, Indication, Rejection, State, Wish};
+use crate::acse::{Aare, Aarq, ApplicationContext, AssociateResult, Mechanism};
+use crate::apdu::action::{ActionAnswer, ActionRequest, ActionResponse};
+use crate::apdu::{Apdu, Conformance, InitiateRequest, InvokePriority};
+use crate::association::{Authentication, REPLY_TO_HLS};
+use crate::data::Data;
+use crate::error::Error;
+use crate::security::{self, Keys, SystemTitle};
+
+impl Client {
+    /// Sends the AARQ.
+    ///
+    /// # Errors
+    /// `WrongState` unless it is the first call, `NoCounters` when counters are needed,
+    /// `Protection` when the challenge for HLS has not 8 to 64 octets.
+    pub fn connect(&mut self, now: Instant) -> Result<(), Error> {
+        if self.state != State::Idle {
+            return Err(Error::WrongState("connected before"));
+        }
+        let initiate = InitiateRequest::new(self.config.conformance, self.config.max_pdu);
+        let initiate = self.protection.seal(Apdu::InitiateRequest(initiate).encode())?;
+        let ciphered = self.protection.keys.is_some();
+        let (mechanism, authentication) = match &self.config.authentication {
+            Authentication::None => (None, None),
+            Authentication::Lls(secret) => {
+                (Some(Mechanism::LLS), Some(Bytes::copy_from_slice(secret.expose())))
+            }
+            Authentication::Hls5(_) if !(8..=64).contains(&self.challenge.len()) => {
+                return Err(Error::Protection("a challenge has 8 to 64 octets"));
+            }
+            Authentication::Hls5(_) => (Some(Mechanism::HLS_GMAC), Some(self.challenge.clone())),
+        };
+        let needs_title = ciphered || matches!(mechanism, Some(Mechanism::HLS_GMAC));
+        let title = Bytes::copy_from_slice(&self.config.client_title);
+        let context = if ciphered {
+            ApplicationContext::LOGICAL_NAME_CIPHERED
+        } else {
+            ApplicationContext::LOGICAL_NAME
+        };
+        let aarq = Aarq {
+            context,
+            calling_title: needs_title.then_some(title),
+            calling_user: None,
+            mechanism,
+            authentication,
+            user_information: Some(initiate.into()),
+        };
+        self.send_plain(&Apdu::Aarq(aarq).encode())?;
+        self.state = State::Associating;
+        self.protection.peer_title = self.config.server_title;
+        self.deadline = Some(now + self.config.response_timeout);
+        Ok(())
+    }
+
+    pub(super) fn associate(&mut self, now: Instant, aare: Aare) -> Result<(), Rejection> {
+        let refused = |error| Err(Rejection::Refused(error));
+        if aare.result != AssociateResult::Accepted {
+            let (result, diagnostic) = (aare.result, aare.diagnostic);
+            let error = match aare.user_information.as_deref().map(Apdu::decode) {
+                Some(Ok(Apdu::ConfirmedServiceError(error))) => Some(error),
+                _ => None,
+            };
+            return Err(Rejection::Server { result, diagnostic, error });
+        }
+        if let Some(title) = &aare.responding_title {
+            let Ok(title) = SystemTitle::try_from(title.as_ref()) else {
+                return refused(Error::WrongTitle);
+            };
+            if self.config.server_title.is_some_and(|expected| expected != title) {
+                return refused(Error::WrongTitle);
+            }
+            self.protection.peer_title = Some(title);
+        }
+        let information = aare.user_information.unwrap_or_default();
+        let initiate = match Apdu::decode(&information).map_err(Rejection::Refused)? {
+            Apdu::Protected(protected) => {
+                let plain = self.protection.open(&protected).map_err(Rejection::Refused)?;
+                Apdu::decode(&plain).map_err(Rejection::Refused)?
+            }
+            _ if self.protection.keys.is_some() => {
+                return refused(Error::Protection("a plain initiate-response"));
+            }
+            plain => plain,
+        };
+        let Apdu::InitiateResponse(initiate) = initiate else {
+            return refused(Error::WrongState("no initiate-response in an accepted AARE"));
+        };
+        self.peer = Some(initiate);
+        let Authentication::Hls5(keys) = self.config.authentication.clone() else {
+            self.open(now);
+            return Ok(());
+        };
+        // An AARE may leave the mechanism out; another one than asked for is an error.
+        if aare.mechanism.is_some_and(|mechanism| mechanism != Mechanism::HLS_GMAC) {
+            return refused(Error::Protection("another mechanism than HLS 5"));
+        }
+        self.server_challenge = aare.authentication.unwrap_or_default();
+        // A server that echoes our own challenge would let us prove it to itself.
+        if self.server_challenge.len() < 8 || self.server_challenge == self.challenge {
+            return refused(Error::Protection("an unusable challenge"));
+        }
+        self.prove(now, &keys).map_err(Rejection::Refused)
+    }
+
+    /// Pass 3.
+    fn prove(&mut self, now: Instant, keys: &Keys) -> Result<(), Error> {
+        let counter = self.protection.take_counter()?;
+        let title = &self.config.client_title;
+        let reply = security::hls5_reply(keys, title, counter, &self.server_challenge);
+        let request = ActionRequest::Normal {
+            invoke: InvokePriority::confirmed(1),
+            method: REPLY_TO_HLS,
+            parameters: Some(Data::octets(&reply)),
+        };
+        self.send(Apdu::ActionRequest(request).encode())?;
+        self.state = State::Proving;
+        self.deadline = Some(now + self.config.response_timeout);
+        Ok(())
+    }
+
+    /// Pass 4.
+    pub(super) fn proven(&mut self, now: Instant, octets: &[u8]) -> Result<(), Error> {
+        let Apdu::ActionResponse(ActionResponse::Normal { answer, .. }) = Apdu::decode(octets)?
+        else {
+            return Err(Error::WrongState("an APDU that is not awaited"));
+        };
+        let Authentication::Hls5(keys) = self.config.authentication.clone() else {
+            return Err(Error::WrongState("no proof is awaited"));
+        };
+        let reply = match &answer {
+            ActionAnswer { result: Ok(()), returned: Some(Ok(data)) } => data.as_octets(),
+            _ => None,
+        };
+        let checked = match (reply, self.protection.peer_title) {
+            (Some(reply), Some(title)) => {
+                security::hls5_verify(&keys, &title, &self.challenge, reply)
+            }
+            (_, None) => Err(Error::WrongTitle),
+            (None, _) => Err(Error::Protection("the server did not accept or prove")),
+        };
+        match checked {
+            Ok(_) => self.open(now),
+            Err(error) => self.reject(Rejection::Refused(error)),
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, now: Instant) {
+        self.state = State::Open;
+        self.deadline = None;
+        let (conformance, max_pdu) =
+            self.peer.as_ref().map_or((Conformance(0), 0), |peer| (peer.conformance, peer.max_pdu));
+        let server_title = self.protection.peer_title;
+        self.indications.push_back(Indication::Associated { server_title, conformance, max_pdu });
+        self.pump(now);
+    }
+
+    pub(super) fn reject(&mut self, rejection: Rejection) {
+        self.indications.push_back(Indication::Rejected(rejection));
+        self.close();
+    }
+
+    pub(super) fn closed(&mut self) {
+        self.indications.push_back(Indication::Released);
+        self.close();
+    }
+
+    fn close(&mut self) {
+        self.state = State::Closed;
+        self.deadline = None;
+        let flight = self.flight.take().map(|flight| flight.id);
+        let waiting = std::mem::take(&mut self.waiting);
+        let waiting = waiting.into_iter().filter(|(_, wish)| !matches!(wish, Wish::Release));
+        for invoke in flight.into_iter().chain(waiting.map(|(id, _)| id)) {
+            self.indications.push_back(Indication::Failed { invoke, failure: Failure::Closed });
+        }
+    }
+}

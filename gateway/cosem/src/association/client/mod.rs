@@ -1,0 +1,351 @@
+//! The client's side of an association (IEC 62056-5-3 clauses 4, 7): connect, prove, read, write,
+//! invoke, release.
+//!
+//! | state | awaits | goes to |
+//! |---|---|---|
+//! | Idle | `connect` | Associating |
+//! | Associating | AARE | Open, or Proving (HLS 5), or Closed |
+//! | Proving | pass 4 in an action-response | Open, or Closed |
+//! | Open | answers to the one request in flight | Open, or Releasing |
+//! | Releasing | RLRE | Closed |
+//! | Closed | nothing: a new `Client` is made for a new association | |
+//!
+//! The driver, after each call that goes in: sends what `poll_transmit` gives, takes what `poll`
+//! gives, and calls `handle_timeout` when `poll_timeout` has come. A refused frame (`Err`) is
+//! counted by the driver; it changes nothing here.
+
+mod associate;
+mod flight;
+mod types;
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use self::flight::{Flight, Wish};
+pub use self::types::{ClientConfig, Failure, Indication, InvokeId, Rejection};
+use super::protection::Protection;
+use super::sealed::{Notification, is_notification};
+use super::unframe;
+use crate::apdu::{Apdu, AttributeRef, InitiateResponse, MethodRef, Protected, Selection, tag};
+use crate::data::Data;
+use crate::error::Error;
+use crate::security::SystemTitle;
+use crate::wrapper::Header;
+
+/// Counters left at which more are asked for.
+const COUNTERS_LOW: u32 = 16;
+/// Octets of a block's own head: tag, choice, invoke-id, last, number, choice, length.
+const BLOCK_HEAD_OCTETS: usize = 12;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Idle,
+    Associating,
+    Proving,
+    Open,
+    Releasing,
+    Closed,
+}
+
+/// The machine.
+#[derive(Debug)]
+pub struct Client {
+    config: ClientConfig,
+    challenge: Bytes,
+    server_challenge: Bytes,
+    protection: Protection,
+    state: State,
+    peer: Option<InitiateResponse>,
+    waiting: VecDeque<(InvokeId, Wish)>,
+    flight: Option<Flight>,
+    next_id: u32,
+    asked_for_counters: bool,
+    deadline: Option<Instant>,
+    transmit: VecDeque<Vec<u8>>,
+    indications: VecDeque<Indication>,
+}
+
+/// Wishes.
+impl Client {
+    /// A client that has not connected yet. `challenge` are 8 to 64 random octets, fresh for each
+    /// client (only HLS sends them).
+    #[must_use]
+    pub fn new(config: ClientConfig, challenge: &[u8]) -> Self {
+        let protection = Protection::new(config.client_title, config.ciphered.clone());
+        Self {
+            config,
+            challenge: Bytes::copy_from_slice(challenge),
+            server_challenge: Bytes::new(),
+            protection,
+            state: State::Idle,
+            peer: None,
+            waiting: VecDeque::new(),
+            flight: None,
+            next_id: 1,
+            asked_for_counters: false,
+            deadline: None,
+            transmit: VecDeque::new(),
+            indications: VecDeque::new(),
+        }
+    }
+
+    /// Gives a fresh block of invocation counters, in place of what is left of the last one.
+    pub fn set_counters(&mut self, now: Instant, counters: Range<u32>) {
+        self.protection.counters = counters;
+        self.asked_for_counters = false;
+        self.pump(now);
+    }
+
+    /// The peer's counters up to and with `highest` are refused from now on.
+    pub fn set_server_counter(&mut self, highest: u32) {
+        self.protection.highest = self.protection.highest.max(Some(highest));
+    }
+
+    /// Reads an attribute, or the part of it that is selected.
+    ///
+    /// # Errors
+    /// `QueueFull`; `WrongState` when the association is closed.
+    pub fn get(
+        &mut self,
+        now: Instant,
+        attribute: AttributeRef,
+        selection: Option<Selection>,
+    ) -> Result<InvokeId, Error> {
+        self.wish(now, Wish::Get { attribute, selection, encoded: false })
+    }
+
+    /// As `get`, but the answer is the octets of the value (for `profile::Rows`).
+    ///
+    /// # Errors
+    /// As `get`.
+    pub fn get_encoded(
+        &mut self,
+        now: Instant,
+        attribute: AttributeRef,
+        selection: Option<Selection>,
+    ) -> Result<InvokeId, Error> {
+        self.wish(now, Wish::Get { attribute, selection, encoded: true })
+    }
+
+    /// Reads several attributes with one request.
+    ///
+    /// # Errors
+    /// As `get`.
+    pub fn get_list(
+        &mut self,
+        now: Instant,
+        list: Vec<(AttributeRef, Option<Selection>)>,
+    ) -> Result<InvokeId, Error> {
+        self.wish(now, Wish::GetList(list))
+    }
+
+    /// Writes an attribute; a long value goes by blocks.
+    ///
+    /// # Errors
+    /// As `get`.
+    pub fn set(
+        &mut self,
+        now: Instant,
+        attribute: AttributeRef,
+        selection: Option<Selection>,
+        value: Data,
+    ) -> Result<InvokeId, Error> {
+        self.wish(now, Wish::Set { attribute, selection, value })
+    }
+
+    /// Invokes a method; long parameters go by blocks.
+    ///
+    /// # Errors
+    /// As `get`.
+    pub fn action(
+        &mut self,
+        now: Instant,
+        method: MethodRef,
+        parameters: Option<Data>,
+    ) -> Result<InvokeId, Error> {
+        self.wish(now, Wish::Action { method, parameters })
+    }
+
+    /// Releases the association after the requests that wait already.
+    ///
+    /// # Errors
+    /// As `get`.
+    pub fn release(&mut self, now: Instant) -> Result<(), Error> {
+        self.wish(now, Wish::Release).map(|_| ())
+    }
+
+    /// Whether the association is open.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.state == State::Open
+    }
+
+    /// Whether the association is closed for good.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.state == State::Closed
+    }
+
+    /// Requests that wait or are in flight.
+    #[must_use]
+    pub fn outstanding(&self) -> usize {
+        self.waiting.len() + usize::from(self.flight.is_some())
+    }
+
+    /// Counters that were not used yet.
+    #[must_use]
+    pub fn counters(&self) -> Range<u32> {
+        self.protection.counters.clone()
+    }
+
+    /// Highest counter accepted from the peer.
+    #[must_use]
+    pub const fn server_counter(&self) -> Option<u32> {
+        self.protection.highest
+    }
+
+    fn wish(&mut self, now: Instant, wish: Wish) -> Result<InvokeId, Error> {
+        if matches!(self.state, State::Releasing | State::Closed) {
+            return Err(Error::WrongState("the association is closed"));
+        }
+        if self.waiting.len() >= self.config.max_waiting {
+            return Err(Error::QueueFull);
+        }
+        let id = InvokeId(self.next_id);
+        self.next_id = self.next_id.wrapping_add(1);
+        self.waiting.push_back((id, wish));
+        self.pump(now);
+        Ok(id)
+    }
+}
+
+/// Out.
+impl Client {
+    /// The next wrapper frame to send.
+    pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
+        self.transmit.pop_front()
+    }
+
+    /// The next thing to know.
+    pub fn poll(&mut self) -> Option<Indication> {
+        self.indications.pop_front()
+    }
+
+    /// When `handle_timeout` wants to be called.
+    #[must_use]
+    pub const fn poll_timeout(&self) -> Option<Instant> {
+        self.deadline
+    }
+}
+
+/// In.
+impl Client {
+    /// Takes one frame: wrapper header and what follows it (with its gateway prefix, if any).
+    ///
+    /// # Errors
+    /// The frame was refused and changed nothing: count it by `Error::code`.
+    pub fn handle_frame(
+        &mut self,
+        now: Instant,
+        header: Header,
+        octets: &[u8],
+    ) -> Result<(), Error> {
+        if header.source != self.config.server_sap {
+            return Err(Error::WrongAddress);
+        }
+        let octets = unframe(self.config.gateway.as_ref(), octets)?;
+        let for_us = header.destination == self.config.client_sap;
+        let Some(protected) = Protected::decode(octets)? else {
+            if is_notification(octets) {
+                return self.notified(None, None, Bytes::copy_from_slice(octets));
+            }
+            return if for_us { self.plain(now, octets) } else { Err(Error::WrongAddress) };
+        };
+        let plain = self.protection.open(&protected)?;
+        if is_notification(&plain) {
+            let title = protected.title.or(self.protection.peer_title);
+            return self.notified(title, Some(protected.counter), plain.into());
+        }
+        if !for_us {
+            return Err(Error::WrongAddress);
+        }
+        self.service(now, &plain)
+    }
+
+    /// Acts on a deadline that has come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.deadline.is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        self.deadline = None;
+        match self.state {
+            State::Associating | State::Proving => self.reject(Rejection::Timeout),
+            State::Releasing => self.closed(),
+            State::Open => {
+                if let Some(flight) = self.flight.take() {
+                    let failure = Failure::Timeout;
+                    self.indications.push_back(Indication::Failed { invoke: flight.id, failure });
+                }
+                self.pump(now);
+            }
+            State::Idle | State::Closed => {}
+        }
+    }
+
+    fn notified(
+        &mut self,
+        title: Option<SystemTitle>,
+        counter: Option<u32>,
+        apdu: Bytes,
+    ) -> Result<(), Error> {
+        if counter.is_none() && self.protection.keys.is_some() {
+            return Err(Error::Protection("a plain notification in a ciphered association"));
+        }
+        Apdu::decode(&apdu)?;
+        self.indications.push_back(Indication::Notified(Notification { title, counter, apdu }));
+        Ok(())
+    }
+
+    /// APDUs that are never ciphered, and, in a plain association, all services.
+    fn plain(&mut self, now: Instant, octets: &[u8]) -> Result<(), Error> {
+        match octets.first() {
+            Some(&(tag::AARE | tag::RLRE | tag::EXCEPTION_RESPONSE))
+            | Some(&tag::CONFIRMED_SERVICE_ERROR) => {}
+            _ if self.protection.keys.is_some() => {
+                return Err(Error::Protection("a plain answer in a ciphered association"));
+            }
+            _ => return self.service(now, octets),
+        }
+        match (self.state, Apdu::decode(octets)?) {
+            (State::Associating, Apdu::Aare(aare)) => match self.associate(now, aare) {
+                Ok(()) => {}
+                Err(rejection) => self.reject(rejection),
+            },
+            (State::Releasing, Apdu::Rlre(_)) => self.closed(),
+            (State::Associating | State::Proving, Apdu::ExceptionResponse(exception)) => {
+                self.reject(Rejection::Exception(exception));
+            }
+            (State::Open, Apdu::ExceptionResponse(exception)) => {
+                let flight = self.flight.take();
+                let invoke = flight.ok_or(Error::WrongState("an exception to no request"))?.id;
+                let failure = Failure::Exception(exception);
+                self.indications.push_back(Indication::Failed { invoke, failure });
+                self.pump(now);
+            }
+            (State::Releasing, Apdu::ExceptionResponse(_)) => self.closed(),
+            _ => return Err(Error::WrongState("an APDU that is not awaited")),
+        }
+        Ok(())
+    }
+
+    fn service(&mut self, now: Instant, octets: &[u8]) -> Result<(), Error> {
+        match self.state {
+            State::Proving => self.proven(now, octets),
+            State::Open => self.answer(now, octets),
+            _ => Err(Error::WrongState("an APDU that is not awaited")),
+        }
+    }
+}

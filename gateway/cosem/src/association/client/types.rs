@@ -1,0 +1,167 @@
+//! What goes into a client and what comes out of it: its configuration and its indications.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::acse::{AssociateResult, Diagnostic};
+use crate::apdu::get::GetResult;
+use crate::apdu::{ConfirmedServiceError, Conformance, DataAccessError, ExceptionResponse};
+use crate::association::{Authentication, DEFAULT_CONFORMANCE, Notification};
+use crate::data::Data;
+use crate::error::Error;
+use crate::security::{Keys, SystemTitle};
+
+/// How a client associates.
+#[derive(Debug, Clone)]
+pub struct ClientConfig {
+    /// Own wPort: 16 public, 1 management.
+    pub client_sap: u16,
+    /// Peer's wPort: logical device.
+    pub server_sap: u16,
+    /// How this side proves who it is.
+    pub authentication: Authentication,
+    /// Keys when services are ciphered (then always authenticated and encrypted).
+    pub ciphered: Option<Keys>,
+    /// Own system title.
+    pub client_title: SystemTitle,
+    /// The peer's system title, when it is known; another one is then rejected.
+    pub server_title: Option<SystemTitle>,
+    /// Physical device address behind a gateway; None without a gateway.
+    pub gateway: Option<Bytes>,
+    /// Conformance to propose.
+    pub conformance: Conformance,
+    /// Longest APDU that this side takes, octets; 0 = no limit.
+    pub max_pdu: u16,
+    /// Longest answer that is put together from blocks, octets.
+    pub max_answer_octets: usize,
+    /// How many requests may wait behind the one in flight.
+    pub max_waiting: usize,
+    /// How long an answer may take.
+    pub response_timeout: Duration,
+}
+
+impl ClientConfig {
+    /// A client without authentication and ciphering.
+    #[must_use]
+    pub const fn new(client_sap: u16, server_sap: u16, client_title: SystemTitle) -> Self {
+        Self {
+            client_sap,
+            server_sap,
+            authentication: Authentication::None,
+            ciphered: None,
+            client_title,
+            server_title: None,
+            gateway: None,
+            conformance: DEFAULT_CONFORMANCE,
+            max_pdu: 0xffff,
+            max_answer_octets: 4 << 20,
+            max_waiting: 64,
+            response_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Names a request of this client; the low four bits go over the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct InvokeId(pub u32);
+
+/// What the machine tells its driver.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Indication {
+    /// The association is open.
+    Associated {
+        /// The peer's system title, when it told one.
+        server_title: Option<SystemTitle>,
+        /// What was negotiated.
+        conformance: Conformance,
+        /// Longest APDU that the peer takes, octets; 0 = no limit.
+        max_pdu: u16,
+    },
+    /// The association was not opened; the client is closed.
+    Rejected(Rejection),
+    /// Answer to `get`.
+    Got {
+        /// Which request.
+        invoke: InvokeId,
+        /// Value or reason.
+        result: GetResult,
+    },
+    /// Answer to `get_encoded`: the octets of the value.
+    GotEncoded {
+        /// Which request.
+        invoke: InvokeId,
+        /// Octets of the value, or reason.
+        result: Result<Bytes, DataAccessError>,
+    },
+    /// Answer to `get_list`.
+    GotList {
+        /// Which request.
+        invoke: InvokeId,
+        /// Value or reason of each, in the order of the request.
+        results: Vec<GetResult>,
+    },
+    /// Answer to `set`.
+    Set {
+        /// Which request.
+        invoke: InvokeId,
+        /// Written or reason.
+        result: Result<(), DataAccessError>,
+    },
+    /// Answer to `action`.
+    Acted {
+        /// Which request.
+        invoke: InvokeId,
+        /// What the method returned, or why it was not done.
+        result: Result<Option<Data>, DataAccessError>,
+    },
+    /// A request got no usable answer; whether it was carried out is not known.
+    Failed {
+        /// Which request.
+        invoke: InvokeId,
+        /// Why.
+        failure: Failure,
+    },
+    /// The server told something by itself.
+    Notified(Notification),
+    /// The reserved counters run out: `set_counters` is needed.
+    NeedCounters {
+        /// How many are left.
+        left: u32,
+    },
+    /// The association was released, or the peer did not answer the release.
+    Released,
+}
+
+/// Why an association was not opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rejection {
+    /// The server said no.
+    Server {
+        /// Permanent or transient.
+        result: AssociateResult,
+        /// Why.
+        diagnostic: Diagnostic,
+        /// The error in its user information.
+        error: Option<ConfirmedServiceError>,
+    },
+    /// The server answered with an exception.
+    Exception(ExceptionResponse),
+    /// The server's answer is not acceptable, or it did not prove that it has the keys.
+    Refused(Error),
+    /// No answer in time.
+    Timeout,
+}
+
+/// Why a request got no usable answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// No answer in time.
+    Timeout,
+    /// The server answered with an exception.
+    Exception(ExceptionResponse),
+    /// The request cannot be sent, or the answer does not fit it.
+    Refused(Error),
+    /// The association closed before it was sent or answered.
+    Closed,
+}

@@ -1,0 +1,305 @@
+//! The server's side of an association: what a meter or a concentrator does. It holds no objects:
+//! requests go out by `poll` and their answers come in by `respond`.
+//!
+//! | state | takes | goes to |
+//! |---|---|---|
+//! | Idle | AARQ | Open, or Proving (HLS 5) |
+//! | Proving | ACTION reply_to_HLS | Open, or Idle |
+//! | Open | requests, RLRQ | Open, or Idle |
+//! | any | AARQ | a new association in place of the old one |
+//!
+//! Invariants: in a ciphered association nothing but an AARQ, and a release, is taken
+//! unprotected; a counter that is not above the highest one of its title is refused with
+//! exception-response invocation-counter-error; challenges are never used twice.
+
+mod associate;
+mod serve;
+mod types;
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::time::Instant;
+
+use bytes::Bytes;
+use zeroize::Zeroizing;
+
+use self::serve::{Job, Receiving, Sending};
+pub use self::types::{AcceptedCounters, Answer, Level, Request, ServerConfig, ServerIndication};
+use super::protection::Protection;
+use super::sealed::seal_encoded;
+use super::{frame, room, unframe};
+use crate::acse::Release;
+use crate::apdu::{
+    Apdu, Conformance, DataNotification, ExceptionResponse, Protected, ServiceFault, tag,
+};
+use crate::error::Error;
+use crate::gateway_header::Direction;
+use crate::wrapper::{self, Header};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Idle,
+    Proving,
+    Open,
+}
+
+/// The machine.
+#[derive(Debug)]
+pub struct Server {
+    config: ServerConfig,
+    seed: Zeroizing<[u8; 32]>,
+    associations: u32,
+    accepted: AcceptedCounters,
+    protection: Protection,
+    state: State,
+    level: Level,
+    client_sap: u16,
+    client_challenge: Bytes,
+    own_challenge: [u8; 16],
+    peer_max_pdu: u16,
+    conformance: Conformance,
+    job: Option<Job>,
+    sending: Option<Sending>,
+    receiving: Option<Receiving>,
+    deadline: Option<Instant>,
+    transmit: VecDeque<Vec<u8>>,
+    indications: VecDeque<ServerIndication>,
+}
+
+impl Server {
+    /// A server without an association. `seed` are 32 secret random octets, fresh for each
+    /// server, from which the challenges are derived; `accepted` are the counters that the device
+    /// has accepted before.
+    #[must_use]
+    pub fn new(config: ServerConfig, seed: [u8; 32], accepted: AcceptedCounters) -> Self {
+        let protection = Protection::new(config.system_title, None);
+        Self {
+            config,
+            seed: Zeroizing::new(seed),
+            associations: 0,
+            accepted,
+            protection,
+            state: State::Idle,
+            level: Level::Public,
+            client_sap: 0,
+            client_challenge: Bytes::new(),
+            own_challenge: [0; 16],
+            peer_max_pdu: 0,
+            conformance: Conformance(0),
+            job: None,
+            sending: None,
+            receiving: None,
+            deadline: None,
+            transmit: VecDeque::new(),
+            indications: VecDeque::new(),
+        }
+    }
+
+    /// Gives the invocation counters that may be used from now on.
+    pub fn set_counters(&mut self, counters: Range<u32>) {
+        self.protection.counters = counters;
+    }
+
+    /// Counters that were not used yet.
+    #[must_use]
+    pub fn counters(&self) -> Range<u32> {
+        self.protection.counters.clone()
+    }
+
+    /// Counters accepted from clients, to be kept for the device.
+    #[must_use]
+    pub const fn accepted(&self) -> &AcceptedCounters {
+        &self.accepted
+    }
+
+    /// Takes over counters that other connections of the same device have accepted.
+    pub fn merge_accepted(&mut self, others: &AcceptedCounters) {
+        self.accepted.merge(others);
+    }
+
+    /// Whether a client is associated.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.state == State::Open
+    }
+
+    /// What the associated client has proved.
+    #[must_use]
+    pub const fn level(&self) -> Level {
+        self.level
+    }
+
+    /// Sends a notification to a client's wPort: as general-glo when keys are configured, plain
+    /// otherwise. It needs no association.
+    ///
+    /// # Errors
+    /// `NoCounters` when none is left, `TooLong` when it does not fit a frame.
+    pub fn notify(
+        &mut self,
+        destination: u16,
+        notification: DataNotification,
+    ) -> Result<(), Error> {
+        let mut apdu = Apdu::DataNotification(notification).encode();
+        if let Some(keys) = &self.config.ciphered {
+            let limit = wrapper::MAX_APDU_OCTETS - super::PROTECTION_OCTETS;
+            if apdu.len() > limit {
+                return Err(Error::TooLong { length: apdu.len(), limit });
+            }
+            let counter = self.protection.take_counter()?;
+            apdu = seal_encoded(keys, &self.config.system_title, counter, &apdu)?;
+        }
+        self.transmit_apdu(destination, &apdu)
+    }
+
+    /// The next wrapper frame to send.
+    pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
+        self.transmit.pop_front()
+    }
+
+    /// The next thing to know or to do.
+    pub fn poll(&mut self) -> Option<ServerIndication> {
+        self.indications.pop_front()
+    }
+
+    /// When `handle_timeout` wants to be called.
+    #[must_use]
+    pub const fn poll_timeout(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Gives an association up that has been silent for too long.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            self.end();
+        }
+    }
+
+    /// Takes one frame: wrapper header and what follows it (with its gateway prefix, if any).
+    ///
+    /// # Errors
+    /// The frame was refused: count it by `Error::code`. An exception-response may have been
+    /// queued for the client.
+    pub fn handle_frame(
+        &mut self,
+        now: Instant,
+        header: Header,
+        octets: &[u8],
+    ) -> Result<(), Error> {
+        if header.destination != self.config.server_sap {
+            return Err(Error::WrongAddress);
+        }
+        let octets = unframe(self.config.gateway.as_ref(), octets)?;
+        let first = *octets.first().ok_or(Error::malformed(0, "an empty APDU"))?;
+        if first != tag::AARQ && self.state != State::Idle && header.source != self.client_sap {
+            return Err(Error::WrongAddress);
+        }
+        let handled = self.dispatch(header.source, first, octets);
+        if handled.is_ok() {
+            self.deadline = match (self.state, self.config.idle_timeout) {
+                (State::Idle, _) | (_, None) => None,
+                (_, Some(idle)) => Some(now + idle),
+            };
+        }
+        handled
+    }
+
+    fn dispatch(&mut self, client_sap: u16, first: u8, octets: &[u8]) -> Result<(), Error> {
+        match first {
+            tag::AARQ => return self.associate(client_sap, octets),
+            tag::RLRQ => return self.release(octets),
+            _ => {}
+        }
+        let fault = ServiceFault::OperationNotPossible;
+        let opened = match Protected::decode(octets)? {
+            Some(protected) => self.unprotect(&protected),
+            None if self.protection.keys.is_some() => {
+                Err(Error::Protection("a plain request in a ciphered association"))
+            }
+            None => Ok(octets.to_vec()),
+        };
+        let plain = opened.map_err(|error| self.refuse(client_sap, error))?;
+        match self.state {
+            State::Idle => {
+                self.exception(client_sap, ExceptionResponse::not_allowed(fault))?;
+                Err(Error::WrongState("no association"))
+            }
+            State::Proving => self.proof(&plain),
+            State::Open => self.serve(&plain),
+        }
+    }
+
+    fn unprotect(&mut self, protected: &Protected) -> Result<Vec<u8>, Error> {
+        if let Some(title) = self.protection.peer_title {
+            self.protection.highest = self.accepted.highest(&title);
+        }
+        let plain = self.protection.open(protected)?;
+        if let Some(title) = self.protection.peer_title {
+            self.accepted.raise(title, protected.counter);
+        }
+        self.protection.general = protected.is_general();
+        Ok(plain)
+    }
+
+    /// Tells the client why its frame was refused, and hands the error on.
+    fn refuse(&mut self, client_sap: u16, error: Error) -> Error {
+        let fault = match error {
+            Error::Replayed { highest, .. } => {
+                ServiceFault::InvocationCounter { expected: highest.saturating_add(1) }
+            }
+            Error::BadTag | Error::Suite(_) => ServiceFault::Deciphering,
+            _ => ServiceFault::OperationNotPossible,
+        };
+        // The frame is refused for `error`; that its exception could not be queued adds nothing.
+        let _queued = self.exception(client_sap, ExceptionResponse::not_allowed(fault));
+        error
+    }
+
+    fn release(&mut self, octets: &[u8]) -> Result<(), Error> {
+        let Apdu::Rlrq(_) = Apdu::decode(octets)? else {
+            return Err(Error::malformed(0, "not an RLRQ"));
+        };
+        if self.state == State::Idle {
+            return Err(Error::WrongState("no association"));
+        }
+        let release = Release { reason: Some(0), user_information: None };
+        let client_sap = self.client_sap;
+        self.end();
+        self.transmit_apdu(client_sap, &Apdu::Rlre(release).encode())
+    }
+
+    /// Back to no association.
+    fn end(&mut self) {
+        if self.state == State::Open {
+            self.indications.clear();
+            self.indications.push_back(ServerIndication::Released);
+        }
+        self.state = State::Idle;
+        self.level = Level::Public;
+        self.protection.keys = None;
+        self.protection.peer_title = None;
+        self.protection.highest = None;
+        self.protection.general = false;
+        (self.job, self.sending, self.receiving, self.deadline) = (None, None, None, None);
+    }
+
+    fn exception(&mut self, client_sap: u16, response: ExceptionResponse) -> Result<(), Error> {
+        self.transmit_apdu(client_sap, &Apdu::ExceptionResponse(response).encode())
+    }
+
+    /// Protects an APDU as the association demands and queues it.
+    fn send(&mut self, apdu: Vec<u8>) -> Result<(), Error> {
+        let sealed = self.protection.seal(apdu)?;
+        self.transmit_apdu(self.client_sap, &sealed)
+    }
+
+    fn transmit_apdu(&mut self, client_sap: u16, apdu: &[u8]) -> Result<(), Error> {
+        let header = Header { source: self.config.server_sap, destination: client_sap };
+        let gateway = self.config.gateway.as_ref();
+        self.transmit.push_back(frame(header, Direction::Response, gateway, apdu)?);
+        Ok(())
+    }
+
+    fn room(&self) -> usize {
+        room(self.peer_max_pdu, self.protection.keys.is_some())
+    }
+}
