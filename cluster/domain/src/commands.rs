@@ -287,7 +287,7 @@ fn check_order(order: &Order) -> Result<(), Stop> {
 fn clear_old(tx: &mut Tx<'_>) -> Result<(), Stop> {
     for (key, id) in LOG.scan(tx, &[], END, MAX_CLEARED)? {
         let settled = known(tx, &id)?.settled;
-        if !settled.is_some_and(|at| tx.stamp.0.saturating_sub(at.0) > KEPT_MICROS) {
+        if settled.is_none_or(|at| tx.stamp.0.saturating_sub(at.0) <= KEPT_MICROS) {
             break;
         }
         COMMANDS.delete(tx, &id);

@@ -99,7 +99,10 @@ fn stage(tx: &Tx<'_>, part: &Part) -> Result<Staged, Stop> {
 fn check_channel<'a>(tx: &Tx<'_>, part: &'a Part) -> Result<Option<&'a Device>, Stop> {
     let device = match &part.lease {
         Some((device, epoch)) => {
-            leases::check_epoch(tx, device, *epoch)?;
+            match tx.author {
+                Author::Node(node) => leases::check_owner(tx, device, *node, *epoch)?,
+                _ => leases::check_epoch(tx, device, *epoch)?,
+            }
             Some(device)
         }
         // Only what was collected elsewhere comes without a channel, and people bring it.

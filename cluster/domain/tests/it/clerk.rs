@@ -1,0 +1,323 @@
+//! The clerk of the golden scripts: hears a line, proposes or asks, and says what happened.
+//!
+//! A line is a verb and `name=value` words. Every line may say `by=` (an operator's name,
+//! `node:N` or `bootstrap`), `at=` (seconds of the stamp, kept from then on) and `id=` (a number;
+//! else each line has a fresh one). Devices are `c:NAME` and `m:SERIAL`.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use domain::apply::{last_hash, last_stamp};
+use domain::assets::{Attach, Authentication};
+use domain::commands::{Attribute, Failure, Order, Read, Value};
+use domain::keys::{KeyKind, WrapId};
+use domain::leases::{Reason, Role};
+use domain::readings::{BatchBuilder, Ingest, Mark, Part, Register, Seal};
+use domain::{
+    Author, Change, Device, Entry, Fault, MemoryView, NodeId, Obis, Proposal, ProposalId, Stamp,
+    apply, assets, audit, commands, keys, leases, readings,
+};
+
+/// State, and what the next line is proposed with.
+#[derive(Default)]
+pub struct Clerk {
+    view: MemoryView,
+    index: u64,
+    fresh: u128,
+    now_s: u64,
+}
+
+/// The words of a line.
+struct Words<'a> {
+    verb: &'a str,
+    named: BTreeMap<&'a str, &'a str>,
+}
+
+impl<'a> Words<'a> {
+    fn of(line: &'a str) -> Words<'a> {
+        let mut words = line.split_whitespace();
+        let verb = words.next().unwrap_or_default();
+        let named = words.map(|word| word.split_once('=').unwrap_or((word, ""))).collect();
+        Words { verb, named }
+    }
+
+    fn maybe(&self, name: &str) -> Option<&'a str> {
+        self.named.get(name).copied()
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.maybe(name).unwrap_or_default().to_owned()
+    }
+
+    fn number<T: TryFrom<i64>>(&self, name: &str, otherwise: i64) -> T {
+        let number = self.maybe(name).map_or(otherwise, |text| text.parse().unwrap());
+        T::try_from(number).ok().unwrap_or_else(|| panic!("{name} does not fit"))
+    }
+
+    fn device(&self) -> Device {
+        match self.text("device").split_once(':') {
+            Some(("c", name)) => Device::Concentrator(name.to_owned()),
+            Some(("m", name)) => Device::Meter(name.to_owned()),
+            _ => panic!("a device is c:NAME or m:SERIAL"),
+        }
+    }
+
+    fn id(&self) -> ProposalId {
+        ProposalId(self.number::<u128>("id", 0).to_be_bytes())
+    }
+
+    fn command(&self) -> ProposalId {
+        ProposalId(self.number::<u128>("command", 0).to_be_bytes())
+    }
+}
+
+impl Clerk {
+    /// Hears one line and says what happened, in lines.
+    pub fn hear(&mut self, line: &str) -> Vec<String> {
+        let words = Words::of(line);
+        self.now_s = words.number("at", i64::try_from(self.now_s).unwrap());
+        if words.verb == "show" {
+            return self.show(&words).unwrap();
+        }
+        let change = change(&words);
+        let id = if words.maybe("id").is_some() {
+            words.id()
+        } else {
+            self.fresh += 1;
+            ProposalId((u128::MAX - self.fresh).to_be_bytes())
+        };
+        let author = match words.maybe("by") {
+            Some("bootstrap") => Author::Bootstrap,
+            Some(who) => match who.strip_prefix("node:") {
+                Some(node) => Author::Node(NodeId(node.parse().unwrap())),
+                None => Author::Operator(who.to_owned()),
+            },
+            None => Author::Operator("olga".into()),
+        };
+        let stamp = Stamp::from_seconds(self.now_s);
+        self.propose(Entry { stamp, proposal: Proposal { id, author, change } })
+    }
+
+    fn propose(&mut self, entry: Entry) -> Vec<String> {
+        self.index += 1;
+        let applied = apply(&self.view, self.index, &entry).unwrap();
+        self.view.apply(&applied);
+        let mut said = vec![match &applied.outcome {
+            Ok(done) => format!("ok {done:?}"),
+            Err(refusal) => format!("refused {refusal}"),
+        }];
+        if applied.writes.is_empty() {
+            said.push("  writes nothing".into());
+        }
+        said.extend(applied.effects.iter().map(|effect| format!("  wakes {effect:?}")));
+        said.extend(applied.rows.iter().map(|batch| format!("  stores {} rows", batch.len())));
+        said.extend(applied.seals.iter().map(|seal| format!("  seals {seal}")));
+        said
+    }
+
+    fn show(&self, words: &Words<'_>) -> Result<Vec<String>, Fault> {
+        let view = &self.view;
+        let now = Stamp::from_seconds(self.now_s);
+        let (from_s, to_s) = (words.number("from", 0), words.number("to", 0));
+        let what = words.named.keys().find(|name| words.named[*name].is_empty());
+        Ok(match what.copied().unwrap_or_default() {
+            "meters" => lines(assets::meters(view, None, 100)?),
+            "concentrators" => lines(assets::concentrators(view, None, 100)?),
+            "behind" => {
+                let meters = assets::meters_of(view, words.device().name(), None, 100)?;
+                meters.into_iter().map(|meter| meter.serial).collect()
+            }
+            "keys" => lines(keys::keys(view, &words.device())?),
+            "counter" => lines([keys::next_counter(view, &words.device())?]),
+            "holder" => lines([leases::holder(view, &words.device(), now)?]),
+            "leases" => lines(leases::list(view, None, 100)?),
+            "outbox" => {
+                let open = commands::outbox(view, &words.device(), 100)?;
+                open.iter().map(|c| format!("{} {}", c.id, c.state.name())).collect()
+            }
+            "command" => lines(commands::command(view, &words.id())?),
+            "expiries" => lines(commands::due_expiries(view, now, 100)?),
+            "series" => lines(readings::series(view, words.number("ordinal", 0))?),
+            "mark" => lines(readings::mark(view, words.device().name())?),
+            "due" => lines(readings::due_seals(view, now)?),
+            "collection" => lines([readings::collection(view, from_s, to_s)?]),
+            "stamp" => lines([last_stamp(view)?.seconds()]),
+            "index" => lines([last_hash(view)?.0]),
+            "audit" => audit::records(view, 0, 100)?.iter().map(record).collect(),
+            "verify" => lines([audit::verify(view)?]),
+            other => panic!("there is no {other:?} to show"),
+        })
+    }
+}
+
+fn lines<T: Debug>(things: impl IntoIterator<Item = T>) -> Vec<String> {
+    things.into_iter().map(|thing| format!("{thing:?}")).collect()
+}
+
+fn record(record: &audit::Record) -> String {
+    let refused = record.refused.as_deref().unwrap_or("done");
+    let audit::Record { sequence, operator, action, object, .. } = record;
+    format!("{sequence} {} {operator} {action} {object}: {refused}", record.stamp.seconds())
+}
+
+fn change(words: &Words<'_>) -> Change {
+    match words.verb {
+        "concentrator" | "meter" | "retire" => Change::Assets(asset(words)),
+        "install" | "reserve" | "raise" => Change::Keys(key(words)),
+        "ingest" | "seal" => Change::Readings(reading(words)),
+        "renew" | "claim" | "release" | "standby" => Change::Leases(lease(words)),
+        _ => Change::Commands(command(words)),
+    }
+}
+
+fn asset(words: &Words<'_>) -> assets::Change {
+    match words.verb {
+        "concentrator" => assets::Change::RegisterConcentrator {
+            id: words.text("name"),
+            system_title: words.number::<u64>("title", 0).to_be_bytes(),
+            name: words.text("called"),
+        },
+        "meter" => assets::Change::RegisterMeter {
+            serial: words.text("serial"),
+            attach: match words.maybe("behind") {
+                Some(concentrator) => Attach::Behind { concentrator: concentrator.into() },
+                None => Attach::Direct {
+                    address: words.text("address"),
+                    client_sap: 16,
+                    server_sap: 1,
+                    authentication: Authentication::Hls5,
+                    system_title: words
+                        .maybe("title")
+                        .map(|_| words.number::<u64>("title", 0).to_be_bytes()),
+                },
+            },
+            model: words.text("model"),
+        },
+        _ => assets::Change::Retire { device: words.device() },
+    }
+}
+
+fn key(words: &Words<'_>) -> keys::Change {
+    let device = words.device();
+    match words.verb {
+        "install" => keys::Change::Install {
+            device,
+            kind: match words.maybe("kind") {
+                Some("gak") => KeyKind::Gak,
+                Some("lls") => KeyKind::LlsSecret,
+                _ => KeyKind::Guek,
+            },
+            wrapped: vec![7; words.number("octets", 24)],
+            wrap: WrapId([1; 8]),
+        },
+        "reserve" => keys::Change::Reserve { device, count: words.number("count", 0) },
+        _ => keys::Change::RaiseCounter { device, at_least: words.number("at_least", 0) },
+    }
+}
+
+fn lease(words: &Words<'_>) -> leases::Change {
+    let node = NodeId(words.number("node", 1));
+    match words.verb {
+        "renew" => leases::Change::Renew { node, ttl_ms: words.number("ttl_ms", 3000) },
+        "claim" => leases::Change::Claim {
+            device: words.device(),
+            node,
+            channel: match words.maybe("channel") {
+                Some("standby") => Role::Standby,
+                Some("dial") => Role::Dial,
+                _ => Role::Main,
+            },
+            reason: match words.maybe("reason") {
+                Some("promoted") => Reason::Promoted,
+                Some("owner_lost") => Reason::OwnerLost,
+                Some("ordered") => Reason::Ordered,
+                _ => Reason::Login,
+            },
+        },
+        "release" => leases::Change::Release {
+            device: words.device(),
+            node,
+            epoch: words.number("epoch", 0),
+        },
+        _ => leases::Change::Standby {
+            device: words.device(),
+            node,
+            up: words.maybe("up") != Some("no"),
+        },
+    }
+}
+
+fn command(words: &Words<'_>) -> commands::Change {
+    let id = words.command();
+    match words.verb {
+        "queue" => commands::Change::Queue {
+            id,
+            target: words.text("target"),
+            order: match words.maybe("profile") {
+                Some(obis) => Order::Profile {
+                    obis: obis.parse().unwrap(),
+                    from_s: words.number("from", 0),
+                    to_s: words.number("to", 0),
+                },
+                None => Order::Read {
+                    attributes: (0..words.number("attributes", 1))
+                        .map(|_| Attribute { class: 3, obis: Obis::ACTIVE_IMPORT, attribute: 2 })
+                        .collect(),
+                },
+            },
+            expires: Stamp::from_seconds(words.number("expires", 0)),
+        },
+        "sent" => commands::Change::Sent {
+            id,
+            node: NodeId(words.number("node", 1)),
+            epoch: words.number("epoch", 0),
+        },
+        "settle" => commands::Change::Settle {
+            id,
+            epoch: words.number("epoch", 0),
+            result: match words.maybe("value") {
+                Some(_) => Ok(vec![Read {
+                    obis: Obis::ACTIVE_IMPORT,
+                    attribute: 2,
+                    value: Value::Unsigned(words.number("value", 0)),
+                    scaler: Some(0),
+                    unit: Some(30),
+                }]),
+                None => Err(Failure::NoAnswer),
+            },
+        },
+        "expire" => commands::Change::Expire { id },
+        "cancel" => commands::Change::Cancel { id },
+        verb => panic!("the clerk does not know {verb:?}"),
+    }
+}
+
+/// `rows=ORDINAL@END:VALUE,...` with `-` for no value; `flag=` for all of them.
+fn reading(words: &Words<'_>) -> readings::Change {
+    let interval_minutes = words.number("interval", 15);
+    if words.verb == "seal" {
+        return readings::Change::Seal(Seal {
+            interval_minutes,
+            shard: words.number("shard", 0),
+            day: words.number("day", 0),
+            recipe: readings::RECIPE,
+        });
+    }
+    let scaler = words.number("scaler", 0);
+    let register = Register { obis: Obis::ACTIVE_IMPORT, scaler, unit: 30 };
+    let mut batch = BatchBuilder::new(interval_minutes, vec![register]);
+    for row in words.text("rows").split(',').filter(|row| !row.is_empty()) {
+        let (ordinal, rest) = row.split_once('@').unwrap();
+        let (end_s, value) = rest.split_once(':').unwrap();
+        let flag = words.number("flag", 0);
+        batch.push(ordinal.parse().unwrap(), end_s.parse().unwrap(), flag, &[value.parse().ok()]);
+    }
+    let lease = words.maybe("device").map(|_| (words.device(), words.number("epoch", 0)));
+    let mark = words.maybe("sequence").map(|_| Mark {
+        concentrator: words.device().name().to_owned(),
+        sequence: words.number("sequence", 0),
+        counter: words.number("counter", 0),
+    });
+    let part = Part { lease, mark, batches: vec![batch.finish()] };
+    readings::Change::Ingest(Ingest { parts: vec![part] })
+}

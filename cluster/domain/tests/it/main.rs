@@ -1,0 +1,12 @@
+//! Tests of the whole domain from outside: golden scripts, properties under random change, codecs.
+
+#[cfg(test)]
+mod batch;
+#[cfg(test)]
+mod clerk;
+#[cfg(test)]
+mod collection;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod scripts;
