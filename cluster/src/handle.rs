@@ -1,21 +1,65 @@
-//! The handle of one cluster member.
-use std::time::Duration;
+//! The handle of one cluster member: opens its rooms in order and stops them in reverse.
+//!
+//! Not here: what the rooms do. Invariant: a member that failed to open leaves nothing running.
 
-use domain::{Author, Change, Outcome, ProposalId, Stamp};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+
+use domain::{Author, Change, NodeId, Outcome, ProposalId, Stamp};
 use prometheus::Registry;
 use storage::{Opening, Segments, Store};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 
 use crate::{
-    Config, Effects, Identity, LocalView, OpenError, Status, Unavailable,
-    transport::EndpointFactory,
+    Config, Effects, Identity, LocalView, NodeStatus, OpenError, Role, Status, Unavailable,
+    effects::Publisher,
+    membership,
+    metrics::Metrics,
+    propose::Proposer,
+    raft::{Applied, Group, Progress},
+    read::Reader,
+    serve::Served,
+    stamp::{Stamper, system_clock},
+    transport::{Endpoint, EndpointFactory, udp_endpoint},
+    watch as watching,
 };
+
+/// Time limits of the steps of a stop.
+const HAND_OVER: Duration = Duration::from_secs(3);
+const CLOSE: Duration = Duration::from_secs(1);
+const SYNC: Duration = Duration::from_secs(30);
 
 /// A member of the cluster. Cheap to clone; all clones are the same member.
 #[derive(Clone)]
-pub struct Cluster {}
+pub struct Cluster {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    endpoint: Endpoint,
+    group: Group,
+    proposer: Arc<Proposer>,
+    reader: Arc<Reader>,
+    applied: Arc<Applied>,
+    publisher: Publisher,
+    progress: watch::Receiver<Progress>,
+    store: Arc<Store>,
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").field("node", &self.inner.config.node).finish_non_exhaustive()
+    }
+}
 
 impl Cluster {
-    /// Opens a member over an ordinary UDP socket.
+    /// Opens a member over an ordinary UDP socket. Must be called inside a tokio runtime.
+    ///
+    /// `store` and `opening` are what `Store::open` gave. Errors: faults of the configuration
+    /// (all at once), an unusable identity, a port in use, unreadable stores.
     pub async fn open(
         config: Config,
         identity: &Identity,
@@ -23,11 +67,10 @@ impl Cluster {
         opening: &Opening,
         registry: &Registry,
     ) -> Result<Self, OpenError> {
-        let _ = (config, identity, store, opening, registry);
-        todo!()
+        Self::open_with(config, identity, store, opening, registry, &udp_endpoint()).await
     }
 
-    /// As `open`, with a socket of the caller's making.
+    /// As `open`, with an endpoint of the caller's making.
     pub async fn open_with(
         config: Config,
         identity: &Identity,
@@ -36,11 +79,72 @@ impl Cluster {
         registry: &Registry,
         factory: &EndpointFactory,
     ) -> Result<Self, OpenError> {
-        let _ = (config, identity, store, opening, registry, factory);
-        todo!()
+        let faults = config.validate();
+        if !faults.is_empty() {
+            return Err(OpenError::Config(faults));
+        }
+        let metrics = Metrics::new(registry)?;
+        let store = Arc::new(store);
+        let endpoint = Endpoint::open(&config, identity, factory, &metrics)?;
+        let applied = Arc::new(Applied::new(Stamper::new(system_clock)));
+        let publisher = Publisher::new(config.effects_kept, &metrics);
+        let started = Group::start(
+            &config,
+            &store,
+            opening,
+            endpoint.links(),
+            applied.clone(),
+            publisher.clone(),
+            &metrics,
+        );
+        let (group, server) = match started.await {
+            Ok(started) => started,
+            Err(error) => {
+                endpoint.stop(CLOSE).await;
+                return Err(error);
+            }
+        };
+        let progress = group.follow();
+        let links = endpoint.links();
+        let proposer = Proposer::new(
+            &config,
+            group.clone(),
+            links.clone(),
+            progress.clone(),
+            applied.clone(),
+            &metrics,
+        );
+        let proposer = Arc::new(proposer);
+        let reader =
+            Reader::new(config.node.0, group.clone(), links, progress.clone(), applied.clone());
+        let reader = Arc::new(reader);
+        let served = Served {
+            group: group.clone(),
+            server,
+            proposer: proposer.clone(),
+            reader: reader.clone(),
+        };
+        endpoint.serve(Arc::new(served));
+        let inner = Inner {
+            config,
+            endpoint,
+            group,
+            proposer,
+            reader,
+            applied,
+            publisher,
+            progress,
+            store,
+        };
+        inner.start_tasks(&metrics);
+        Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Proposes a change; answers its log index and outcome.
+    /// Proposes a change from any node; answers its log index and outcome once it is applied on
+    /// the leader: committed by a quorum and synced there.
+    ///
+    /// Retries with the same id until the deadline. After `Deadline` the change may or may not
+    /// be made; propose it again under the same id.
     pub async fn propose(
         &self,
         id: ProposalId,
@@ -48,54 +152,166 @@ impl Cluster {
         change: Change,
         deadline: Duration,
     ) -> Result<(u64, Outcome), Unavailable> {
-        let _ = (id, author, change, deadline);
-        todo!()
+        self.inner.proposer.propose(id, author, change, deadline).await
     }
 
     /// This node's state as of now, possibly behind the leader.
     pub fn view(&self) -> LocalView {
-        todo!()
+        let (index, _) = self.inner.applied.point();
+        LocalView::new(self.inner.store.tables.clone(), index)
     }
 
-    /// A view that holds everything that was acknowledged before the call.
+    /// A view that holds everything that was acknowledged, anywhere, before the call.
     pub async fn linearizable(&self, deadline: Duration) -> Result<LocalView, Unavailable> {
-        let _ = deadline;
-        todo!()
+        self.inner.reader.settle(deadline).await?;
+        Ok(self.view())
     }
 
-    /// The stored values.
+    /// The stored values, as of what this node has applied.
     pub fn readings(&self) -> Segments {
-        todo!()
+        self.inner.store.segments.clone()
     }
 
-    /// A new listener for effects.
+    /// A new listener for effects of entries applied here from now on.
     pub fn effects(&self) -> Effects {
-        todo!()
+        self.inner.publisher.listen()
     }
 
     /// The cluster as this node sees it.
     pub fn status(&self) -> Status {
-        todo!()
+        let inner = &self.inner;
+        let progress = inner.progress.borrow().clone();
+        let (applied_index, state_hash) = inner.applied.point();
+        let fault = inner.applied.fault();
+        let role = progress.role.filter(|_| fault.is_none()).unwrap_or(Role::Halted);
+        let peers = &inner.config.peers;
+        let leader = peers.iter().find(|peer| progress.leader == Some(peer.id.0));
+        Status {
+            node: inner.config.node,
+            name: inner.config.name.clone(),
+            role,
+            leader: leader.map(|peer| peer.name.clone()),
+            term: progress.term,
+            commit_index: progress.commit.max(applied_index),
+            applied_index,
+            state_hash,
+            fault,
+            nodes: peers.iter().map(|peer| inner.node_status(peer, role, &progress)).collect(),
+        }
     }
 
-    /// The state hash at a log index, for the last 4096 indexes.
+    /// The state hash at a log index, for the last 4096 indexes applied here.
     pub fn hash_at(&self, index: u64) -> Option<[u8; 32]> {
-        let _ = index;
-        todo!()
+        self.inner.applied.hash_at(index)
     }
 
-    /// The stamp that the leader would give now.
+    /// The time by which leases and deadlines are judged: never behind an applied stamp.
     pub fn stamp_now(&self) -> Stamp {
-        todo!()
+        self.inner.applied.stamper().now()
     }
 
-    /// Hands leadership over, if this node has it; true when another node leads afterwards.
+    /// The bound address of the node endpoint.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        self.inner.endpoint.local_address().ok()
+    }
+
+    /// Asks for a snapshot now; it is written in the background.
+    pub async fn snapshot(&self) {
+        if let Err(error) = self.inner.group.snapshot().await {
+            tracing::warn!(error, "no snapshot is made");
+        }
+    }
+
+    /// Hands leadership over, if this node has it; true when this node does not lead afterwards.
     pub async fn transfer_leader(&self) -> bool {
-        todo!()
+        let inner = &self.inner;
+        let leads = |progress: &Progress| progress.role == Some(Role::Leader);
+        let now = inner.progress.borrow().clone();
+        if !leads(&now) {
+            return true;
+        }
+        let Some(heir) = watching::heir(&now, &inner.endpoint.links()) else { return false };
+        if inner.group.transfer_leader(heir).await.is_err() {
+            return false;
+        }
+        let mut progress = inner.progress.clone();
+        let other = |now: &Progress| now.leader.is_some_and(|leader| leader != inner.config.node.0);
+        timeout(HAND_OVER, progress.wait_for(other)).await.is_ok()
     }
 
-    /// Stops the member in order: leadership, consensus, links, stores.
+    /// Stops the member in order: proposals, leadership, consensus, links, stores.
+    ///
+    /// Each step has a time limit. Calling it twice is harmless.
     pub async fn stop(&self) {
-        todo!()
+        let inner = &self.inner;
+        inner.proposer.close();
+        if !self.transfer_leader().await {
+            tracing::info!("no other node takes the leadership; the cluster elects without us");
+        }
+        let checkpoint = inner.clone();
+        let saved = tokio::task::spawn_blocking(move || {
+            checkpoint.group.between_runs(|index| checkpoint.store.checkpoint(index))
+        });
+        match timeout(SYNC, saved).await {
+            Ok(Ok(Ok(()))) => {}
+            told => tracing::info!(?told, "open days are not saved; the log replaces that"),
+        }
+        inner.group.stop().await;
+        inner.endpoint.stop(CLOSE).await;
+        let store = inner.store.clone();
+        match timeout(SYNC, tokio::task::spawn_blocking(move || store.stop())).await {
+            Ok(Ok(Ok(()))) => {}
+            told => tracing::warn!(?told, "the stores did not stop cleanly"),
+        }
+    }
+}
+
+impl Inner {
+    /// Metrics, watchdog and bootstrap; each ends by itself when consensus stops.
+    fn start_tasks(&self, metrics: &Metrics) {
+        tokio::spawn(watching::keep_metrics(self.progress.clone(), metrics.clone()));
+        tokio::spawn(watching::guard(
+            self.group.clone(),
+            self.endpoint.links(),
+            self.proposer.clone(),
+            self.progress.clone(),
+            Duration::from_millis(self.config.stall_ms),
+            metrics.clone(),
+        ));
+        let (config, group) = (self.config.clone(), self.group.clone());
+        let (links, mut progress) = (self.endpoint.links(), self.progress.clone());
+        tokio::spawn(async move {
+            let stopped = async {
+                while progress.changed().await.is_ok() {
+                    sleep(CLOSE).await;
+                }
+            };
+            tokio::select! {
+                () = membership::bootstrap(&config, &group, &links) => {}
+                () = stopped => {}
+            }
+        });
+    }
+
+    fn node_status(&self, peer: &crate::Peer, own: Role, progress: &Progress) -> NodeStatus {
+        let id = peer.id.0;
+        let itself = peer.id == self.config.node;
+        let role = match progress.leader {
+            _ if itself => own,
+            Some(leader) if leader == id => Role::Leader,
+            _ if progress.voters.contains(&id) => Role::Follower,
+            _ => Role::Learner,
+        };
+        let links = self.endpoint.links();
+        let own_match = itself.then(|| self.applied.point().0);
+        NodeStatus {
+            id: NodeId(id),
+            name: peer.name.clone(),
+            address: peer.address.clone(),
+            http: peer.http.clone(),
+            role,
+            matched: progress.matched.get(&id).copied().or(own_match),
+            reachable: itself || links.get(&id).is_some_and(|link| link.is_up()),
+        }
     }
 }

@@ -24,6 +24,7 @@ mod handle;
 mod membership;
 mod propose;
 mod read;
+mod serve;
 mod stamp;
 mod status;
 mod view;

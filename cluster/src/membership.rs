@@ -1,1 +1,65 @@
-//! Skeleton.
+//! The first start of a cluster.
+//!
+//! A node with empty data cannot know whether the cluster is new or its disk was lost. If two
+//! nodes of three lost their disks and began anew, they would form a quorum that forgot
+//! everything. So the first membership is written only when every configured voter has answered
+//! that it, too, was never part of a cluster, and then by the voter with the lowest number alone;
+//! the others hear of it by the log. A node that lost its disk finds that the others are
+//! initialised and waits for them to bring it up by log or snapshot.
+//!
+//! Not here: adding and removing nodes later.
+//! Invariant: nothing is initialised while one configured voter has not answered.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::time::sleep;
+
+use crate::{
+    config::Config,
+    raft::{Group, Member},
+    transport::{Kind, Links},
+};
+
+/// Time for one answer, and the pause between two rounds of questions.
+const HELLO: Duration = Duration::from_secs(1);
+const ROUND: Duration = Duration::from_millis(100);
+
+/// Rounds after which it is told once that this node still waits: about ten seconds.
+const TELL_AFTER: u32 = 100;
+
+/// Waits until this node is part of a cluster, and founds one where that is safe.
+pub(crate) async fn bootstrap(config: &Config, group: &Group, links: &Links) {
+    let lowest = config.peers.iter().map(|peer| peer.id.0).min();
+    let founder = lowest == Some(config.node.0) && group.was_fresh();
+    let mut rounds = 0_u32;
+    while !group.is_initialized().await {
+        if founder && all_fresh(links).await {
+            match group.initialize(members(config)).await {
+                Ok(()) => tracing::info!(voters = config.peers.len(), "a new cluster is founded"),
+                Err(error) => tracing::debug!(error, "the cluster was founded meanwhile"),
+            }
+            return;
+        }
+        rounds = rounds.saturating_add(1);
+        if rounds == TELL_AFTER {
+            tracing::info!("this node is empty and waits for every configured node to answer");
+        }
+        sleep(ROUND).await;
+    }
+}
+
+/// Whether every other voter answered that it is fresh.
+async fn all_fresh(links: &Links) -> bool {
+    let questions = links.values().map(|link| link.call(Kind::Hello, &[], HELLO));
+    let answers = futures::future::join_all(questions).await;
+    answers.iter().all(|answer| answer.as_ref().is_ok_and(|answer| answer.as_ref() == [0]))
+}
+
+fn members(config: &Config) -> BTreeMap<u64, Member> {
+    let member = |peer: &crate::Peer| Member {
+        name: peer.name.clone(),
+        address: peer.address.clone(),
+        http: peer.http.clone(),
+    };
+    config.peers.iter().map(|peer| (peer.id.0, member(peer))).collect()
+}

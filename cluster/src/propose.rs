@@ -1,1 +1,251 @@
-//! Skeleton.
+//! The road into the log: stamp and propose on the leader, forward from everywhere else.
+//!
+//! Not here: what a change means; deduplication (the domain does it by proposal id).
+//! Invariants:
+//! 1. Every attempt carries the same proposal id, so a change is made once however often it is
+//!    sent.
+//! 2. An attempt is dropped as soon as another leader is known; none outlives the deadline.
+//! 3. Proposals waiting at a node are bounded, its own and forwarded ones apart.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use domain::{Author, Change, Entry, Outcome, Proposal, ProposalId, Stamp};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::{Instant as Moment, sleep, timeout, timeout_at},
+};
+
+use crate::{
+    config::Config,
+    error::Unavailable,
+    metrics::Metrics,
+    raft::{Applied, Group, NotServed, Progress},
+    transport::{Kind, Links},
+};
+
+/// Pause before the next attempt when no better news came.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Longest single attempt at a remote leader; a leader that is slower is asked again.
+const ATTEMPT: Duration = Duration::from_secs(5);
+
+/// What a node sends to the leader.
+#[derive(Serialize, Deserialize)]
+struct Forward {
+    proposal: Proposal,
+    ttl_ms: u64,
+}
+
+/// Why a leader did not take a forwarded proposal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum NotTaken {
+    NotLeader,
+    Busy,
+    Late,
+    Stopped,
+}
+
+/// Takes proposals at one node.
+pub(crate) struct Proposer {
+    node: u64,
+    group: Group,
+    links: Links,
+    progress: watch::Receiver<Progress>,
+    applied: Arc<Applied>,
+    own: Semaphore,
+    forwarded: Semaphore,
+    max_in_flight: usize,
+    max_entry_octets: usize,
+    stopping: AtomicBool,
+    metrics: Metrics,
+}
+
+impl Proposer {
+    pub fn new(
+        config: &Config,
+        group: Group,
+        links: Links,
+        progress: watch::Receiver<Progress>,
+        applied: Arc<Applied>,
+        metrics: &Metrics,
+    ) -> Self {
+        Self {
+            node: config.node.0,
+            group,
+            links,
+            progress,
+            applied,
+            own: Semaphore::new(config.max_in_flight),
+            forwarded: Semaphore::new(config.max_in_flight),
+            max_in_flight: config.max_in_flight,
+            max_entry_octets: config.max_entry_octets,
+            stopping: AtomicBool::new(false),
+            metrics: metrics.clone(),
+        }
+    }
+
+    /// From now on every proposal is answered `Stopping`.
+    pub fn close(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.own.close();
+    }
+
+    /// Proposals in flight at this node, its own and forwarded ones.
+    pub fn waiting(&self) -> usize {
+        let free = self.own.available_permits() + self.forwarded.available_permits();
+        (self.max_in_flight * 2).saturating_sub(free)
+    }
+
+    /// See `Cluster::propose`.
+    pub async fn propose(
+        &self,
+        id: ProposalId,
+        author: Author,
+        change: Change,
+        deadline: Duration,
+    ) -> Result<(u64, Outcome), Unavailable> {
+        let started = Instant::now();
+        let proposal = Proposal { id, author, change };
+        let result = self.admit(proposal, Moment::now() + deadline).await;
+        let label = match &result {
+            Ok((_, Ok(_))) => "done",
+            Ok((_, Err(_))) => "refused",
+            Err(unavailable) => unavailable.code(),
+        };
+        self.metrics.proposals.with_label_values(&[label]).inc();
+        self.metrics.propose_seconds.observe(started.elapsed().as_secs_f64());
+        result
+    }
+
+    async fn admit(
+        &self,
+        proposal: Proposal,
+        deadline: Moment,
+    ) -> Result<(u64, Outcome), Unavailable> {
+        // Sized under the widest stamp, so that the leader's stamp cannot make it too large.
+        let entry = Entry { stamp: Stamp(u64::MAX), proposal };
+        let limit = self.max_entry_octets;
+        let octets = entry.encode().map_or(limit + 1, |octets| octets.len());
+        if octets > limit {
+            return Err(Unavailable::TooLarge { octets, limit });
+        }
+        let slot = timeout_at(deadline, self.own.acquire()).await;
+        let _slot = slot.map_err(|_| Unavailable::Busy)?.map_err(|_| Unavailable::Stopping)?;
+        self.metrics.proposals_waiting.inc();
+        let result = self.until_answered(&entry.proposal, deadline).await;
+        self.metrics.proposals_waiting.dec();
+        result
+    }
+
+    /// Attempts until one is answered; the deadline ends everything.
+    async fn until_answered(
+        &self,
+        proposal: &Proposal,
+        deadline: Moment,
+    ) -> Result<(u64, Outcome), Unavailable> {
+        let mut progress = self.progress.clone();
+        let mut sent = false;
+        while Moment::now() < deadline {
+            if let Some(fault) = self.applied.fault() {
+                return Err(Unavailable::Halted(fault));
+            }
+            let (leader, term) = {
+                let now = progress.borrow_and_update();
+                (now.leader, now.term)
+            };
+            let Some(leader) = leader else {
+                let change = progress.changed();
+                match timeout_at(deadline, change).await {
+                    Ok(Ok(())) => continue,
+                    Ok(Err(_)) => return Err(Unavailable::Stopping),
+                    Err(_) => break,
+                }
+            };
+            let mut news = self.progress.clone();
+            sent |= leader == self.node || self.links.get(&leader).is_some_and(|link| link.is_up());
+            tokio::select! {
+                answer = timeout_at(deadline, self.attempt(leader, proposal, deadline)) => {
+                    match answer {
+                        Ok(Ok(answer)) => return Ok(answer),
+                        Ok(Err(NotTaken::Stopped)) if leader == self.node => {
+                            return Err(self.stopped());
+                        }
+                        Ok(Err(_)) => {}
+                        Err(_) => break,
+                    }
+                }
+                _ = news.wait_for(|now| now.leader != Some(leader) || now.term != term) => {}
+            }
+            // Either news of a leader or a short pause, whichever comes first.
+            let _either = timeout(PAUSE, progress.changed()).await;
+        }
+        Err(if sent { Unavailable::Deadline } else { Unavailable::NoLeader })
+    }
+
+    fn stopped(&self) -> Unavailable {
+        match self.applied.fault() {
+            Some(fault) => Unavailable::Halted(fault),
+            None => Unavailable::Stopping,
+        }
+    }
+
+    async fn attempt(
+        &self,
+        leader: u64,
+        proposal: &Proposal,
+        deadline: Moment,
+    ) -> Result<(u64, Outcome), NotTaken> {
+        if leader == self.node {
+            return self.here(proposal.clone()).await;
+        }
+        let ttl = deadline.saturating_duration_since(Moment::now()).min(ATTEMPT);
+        let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+        let forward = Forward { proposal: proposal.clone(), ttl_ms };
+        let body = postcard::to_stdvec(&forward).map_err(|_| NotTaken::Stopped)?;
+        let link = self.links.get(&leader).ok_or(NotTaken::NotLeader)?;
+        let answer = link.call(Kind::Propose, &body, ttl).await.map_err(|_| NotTaken::NotLeader)?;
+        let answer = postcard::from_bytes::<Result<(u64, Outcome), NotTaken>>(&answer);
+        answer.unwrap_or(Err(NotTaken::Stopped))
+    }
+
+    /// Stamps and proposes as the leader.
+    async fn here(&self, proposal: Proposal) -> Result<(u64, Outcome), NotTaken> {
+        if self.stopping.load(Ordering::Acquire) {
+            return Err(NotTaken::NotLeader);
+        }
+        let entry = Entry { stamp: self.applied.stamper().next(), proposal };
+        let octets = entry.encode().map_err(|_| NotTaken::Stopped)?;
+        self.group.propose(octets).await.map_err(|not| match not {
+            NotServed::NotLeader | NotServed::NoQuorum => NotTaken::NotLeader,
+            NotServed::Stopped(why) => {
+                tracing::warn!(why, "consensus does not take a proposal");
+                NotTaken::Stopped
+            }
+        })
+    }
+
+    /// Answers a proposal that a peer forwarded; `None` when it cannot be read.
+    pub async fn answer(&self, body: &[u8]) -> Option<Bytes> {
+        let forward: Forward = postcard::from_bytes(body).ok()?;
+        let ttl = Duration::from_millis(forward.ttl_ms).min(ATTEMPT);
+        let answer = match self.forwarded.try_acquire() {
+            Ok(_slot) => {
+                let taken = timeout(ttl, self.here(forward.proposal)).await;
+                taken.unwrap_or(Err(NotTaken::Late))
+            }
+            Err(_) => {
+                sleep(PAUSE).await;
+                Err(NotTaken::Busy)
+            }
+        };
+        postcard::to_stdvec(&answer).ok().map(Bytes::from)
+    }
+}

@@ -1,1 +1,22 @@
-//! Skeleton.
+//! Consensus: log store, state machine, network. The only folder that names `openraft`.
+//!
+//! Entry points: `Group` (a running group behind a plain face) and `Server` (its answering side).
+//! Not here: forwarding of proposals and reads, the watchdog, the bootstrap.
+
+mod accepted;
+mod applied;
+mod durable;
+mod group;
+mod log_store;
+mod network;
+mod overlay;
+mod server;
+mod snapshot;
+mod state_machine;
+mod types;
+mod wire;
+
+pub(crate) use applied::Applied;
+pub(crate) use group::{Group, NotServed, Progress};
+pub(crate) use server::Server;
+pub(crate) use types::Member;

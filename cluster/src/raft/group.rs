@@ -1,0 +1,236 @@
+//! A running Raft group behind a plain face: no type of the consensus library leaves this folder.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use domain::Outcome;
+use openraft::{
+    ReadPolicy, ServerState, SnapshotPolicy,
+    async_runtime::watch::WatchReceiver,
+    error::{ClientWriteError, LinearizableReadError, RaftError},
+};
+use storage::{Opening, Store, tables::Opened};
+use tokio::sync::watch;
+
+use super::{
+    applied::Applied,
+    log_store::LogStore,
+    network::Network,
+    server::Server,
+    state_machine::StateMachine,
+    types::{Member, Payload, Raft},
+};
+use crate::{
+    config::Config, effects::Publisher, error::OpenError, metrics::Metrics, status::Role,
+    transport::Links,
+};
+
+/// Where a group stands, as its own node knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Role of this node; none while consensus does not run.
+    pub role: Option<Role>,
+    /// The leader, while one is known.
+    pub leader: Option<u64>,
+    /// Raft term.
+    pub term: u64,
+    /// Highest log index known to be committed.
+    pub commit: u64,
+    /// Highest log index applied.
+    pub applied: u64,
+    /// Voters of the membership.
+    pub voters: BTreeSet<u64>,
+    /// On the leader: highest index stored at each node.
+    pub matched: BTreeMap<u64, u64>,
+}
+
+/// Why this node could not serve what only a leader can.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotServed {
+    /// Another node leads, or nobody.
+    NotLeader,
+    /// A quorum did not confirm.
+    NoQuorum,
+    /// Consensus stopped here.
+    Stopped(String),
+}
+
+/// A running group.
+#[derive(Clone)]
+pub struct Group {
+    raft: Raft,
+    machine: StateMachine,
+    fresh: bool,
+}
+
+impl Group {
+    /// Starts consensus over open stores and links.
+    pub async fn start(
+        config: &Config,
+        store: &Arc<Store>,
+        opening: &Opening,
+        links: Links,
+        applied: Arc<Applied>,
+        publisher: Publisher,
+        metrics: &Metrics,
+    ) -> Result<(Self, Server), OpenError> {
+        let (opened, own) = (store.clone(), metrics.clone());
+        let pause = Duration::from_millis(config.snapshot_pause_ms);
+        let rebuild = matches!(opening.tables, Opened::Rebuild { .. });
+        let stores = tokio::task::spawn_blocking(move || -> io::Result<_> {
+            let log = LogStore::open(opened.log.clone(), &own)?;
+            let fresh = log.is_fresh();
+            if rebuild {
+                // What the snapshot lacks is applied again from the log by consensus.
+                let from = opened.snapshots.rebuild()?.map(|manifest| manifest.index);
+                tracing::warn!(?from, "the tables were damaged and are rebuilt");
+            }
+            let machine = StateMachine::open(&opened, &log, applied, publisher, &own, pause)?;
+            Ok((log, machine, fresh))
+        });
+        let stores = stores.await.map_err(io::Error::other).and_then(|stores| stores);
+        let (log, machine, fresh) = stores.map_err(OpenError::Store)?;
+        let network = Network::new(links, metrics);
+        let settings = Arc::new(settings(config).map_err(OpenError::Raft)?);
+        let raft = Raft::new(config.node.0, settings, network, log, machine.clone()).await;
+        let raft = raft.map_err(|error| OpenError::Raft(error.to_string()))?;
+        let server = Server::new(raft.clone(), store.snapshots.clone());
+        Ok((Self { raft, machine, fresh }, server))
+    }
+
+    /// Whether the log was empty when the group was started.
+    pub fn was_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// Proposes an encoded entry as the leader; answers when it is applied here.
+    pub async fn propose(&self, entry: Vec<u8>) -> Result<(u64, Outcome), NotServed> {
+        let written = self.raft.client_write(Payload(Bytes::from(entry))).await;
+        match written {
+            Ok(written) => match written.data.0 {
+                Some(outcome) => Ok((written.log_id.index, outcome)),
+                None => Err(NotServed::Stopped("an entry was applied without outcome".to_owned())),
+            },
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))
+            | Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_))) => {
+                Err(NotServed::NotLeader)
+            }
+            Err(error) => Err(NotServed::Stopped(error.to_string())),
+        }
+    }
+
+    /// The index up to which a read must wait, confirmed by a quorum just now. Leader only.
+    pub async fn read_index(&self) -> Result<u64, NotServed> {
+        match self.raft.get_read_log_id(ReadPolicy::ReadIndex).await {
+            Ok((read, _)) => Ok(read.index()),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(_))) => {
+                Err(NotServed::NotLeader)
+            }
+            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => {
+                Err(NotServed::NoQuorum)
+            }
+            Err(error) => Err(NotServed::Stopped(error.to_string())),
+        }
+    }
+
+    /// Where the group stands now.
+    pub fn progress(&self) -> Progress {
+        let metrics = self.raft.metrics();
+        let now = metrics.borrow_watched();
+        let role = match now.state {
+            ServerState::Learner => Role::Learner,
+            ServerState::Follower => Role::Follower,
+            ServerState::Candidate => Role::Candidate,
+            ServerState::Leader => Role::Leader,
+            ServerState::Shutdown => Role::Halted,
+        };
+        let role = if now.running_state.is_err() { Role::Halted } else { role };
+        let matched = now.replication.iter().flatten();
+        Progress {
+            role: Some(role),
+            leader: now.current_leader,
+            term: now.current_term,
+            commit: now.local_committed.map_or(0, |id| id.index),
+            applied: now.last_applied.map_or(0, |id| id.index),
+            voters: now.membership_config.voter_ids().collect(),
+            matched: matched.filter_map(|(id, at)| at.as_ref().map(|at| (*id, at.index))).collect(),
+        }
+    }
+
+    /// Follows the progress; the channel closes when consensus stops.
+    pub fn follow(&self) -> watch::Receiver<Progress> {
+        let (publish, receiver) = watch::channel(self.progress());
+        let group = self.clone();
+        let mut metrics = self.raft.metrics();
+        tokio::spawn(async move {
+            while metrics.changed().await.is_ok() {
+                publish.send_replace(group.progress());
+            }
+        });
+        receiver
+    }
+
+    /// Whether this node has ever been part of a cluster.
+    pub async fn is_initialized(&self) -> bool {
+        // A stopped consensus counts as initialised: nobody may bootstrap because of it.
+        self.raft.is_initialized().await.unwrap_or(true)
+    }
+
+    /// Writes the first membership. Only for a node whose data is fresh.
+    pub async fn initialize(&self, members: BTreeMap<u64, Member>) -> Result<(), String> {
+        self.raft.initialize(members).await.map_err(|error| error.to_string())
+    }
+
+    /// Asks `to` to take leadership over.
+    pub async fn transfer_leader(&self, to: u64) -> Result<(), String> {
+        self.raft.trigger().transfer_leader(to).await.map_err(|error| error.to_string())
+    }
+
+    /// Lets replication to all peers start anew without waiting for its pauses.
+    pub async fn reset_replication(&self, peers: impl IntoIterator<Item = u64>) {
+        // Fails only when consensus has stopped, which status tells.
+        let _stopped = self.raft.trigger().reset_backoff(peers).await;
+    }
+
+    /// Asks for a snapshot now.
+    pub async fn snapshot(&self) -> Result<(), String> {
+        self.raft.trigger().snapshot().await.map_err(|error| error.to_string())
+    }
+
+    /// Calls `work` between two runs of entries, with the applied index. Blocks.
+    pub fn between_runs<T>(&self, work: impl FnOnce(u64) -> T) -> T {
+        self.machine.between_runs(work)
+    }
+
+    /// Stops consensus.
+    pub async fn stop(&self) {
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(%error, "consensus did not stop cleanly");
+        }
+    }
+}
+
+/// The consensus library's settings for our configuration.
+fn settings(config: &Config) -> Result<openraft::Config, String> {
+    let (least, most) = config.election_ms;
+    let settings = openraft::Config {
+        cluster_name: format!("holdfast-{}", config.group),
+        heartbeat_interval: config.heartbeat_ms,
+        election_timeout_min: least,
+        election_timeout_max: most,
+        // The time for opening the snapshot's stream; its frames have deadlines of their own.
+        install_snapshot_timeout: 5_000,
+        max_payload_entries: config.max_payload_entries,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(config.snapshot_entries),
+        replication_lag_threshold: config.snapshot_entries.saturating_add(config.keep_entries),
+        max_in_snapshot_log_to_keep: config.keep_entries,
+        enable_pre_vote: Some(true),
+        ..openraft::Config::default()
+    };
+    settings.validate().map_err(|error| error.to_string())
+}

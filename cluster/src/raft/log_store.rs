@@ -1,0 +1,250 @@
+//! Consensus's log over `storage::Log`.
+//!
+//! Not here: how octets reach the disk.
+//! Invariants:
+//! 1. An append returns when its records are readable; its callback comes after fdatasync, in
+//!    order, because the log's one writer thread calls it.
+//! 2. A vote is durable before `save_vote` returns, and so is the id of what was purged before
+//!    anything is purged.
+//! 3. Entries never leave a gap, save behind a purge.
+
+use std::{
+    fmt::Debug,
+    io,
+    ops::{Bound, RangeBounds},
+    sync::Arc,
+    time::Instant,
+};
+
+use openraft::{
+    OptionalSend,
+    storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use storage::{Log, Record};
+use tokio::sync::oneshot;
+
+use super::types::{self, EntryId, LogEntry, TypeConfig, Vote};
+use crate::metrics::Metrics;
+
+/// Keys of the log's small values.
+const META_VOTE: u8 = 1;
+const META_COMMITTED: u8 = 2;
+const META_PURGED: u8 = 3;
+
+/// Octets of records read at once, for a follower's append or for one piece of an apply.
+const READ_OCTETS: usize = 2 * 1024 * 1024;
+
+/// The log of one group. Clones share it.
+#[derive(Clone, Debug)]
+pub struct LogStore {
+    log: Log,
+    metrics: Arc<Metrics>,
+}
+
+/// A committed id on disk, with room for "none".
+#[derive(Serialize, Deserialize)]
+struct Committed(Option<EntryId>);
+
+impl LogStore {
+    /// Over an open log. Finishes a purge that a crash cut off after its id was saved.
+    pub fn open(log: Log, metrics: &Metrics) -> io::Result<Self> {
+        let store = Self { log, metrics: Arc::new(metrics.clone()) };
+        if let Some(purged) = store.meta::<EntryId>(META_PURGED)?
+            && store.log.purged_index().is_none_or(|index| index < purged.index)
+        {
+            store.log.purge_to(purged.index)?;
+        }
+        Ok(store)
+    }
+
+    fn meta<T: DeserializeOwned>(&self, key: u8) -> io::Result<Option<T>> {
+        self.log.meta(key).map(|octets| types::decode(&octets)).transpose()
+    }
+
+    /// Saves a small value; durable when it returns, without holding a thread of the runtime.
+    async fn save_meta(&self, key: u8, octets: Vec<u8>) -> io::Result<()> {
+        let (told, wait) = oneshot::channel();
+        let done = Box::new(move |result| {
+            // Nobody waits any more when consensus has stopped.
+            let _gone = told.send(result);
+        });
+        self.log.save_meta_then(key, &octets, done);
+        wait.await.map_err(|_| io::Error::other("the log has stopped"))?
+    }
+
+    /// All records of a range, in as many reads as it takes.
+    fn read_all(&self, mut from: u64, to: u64) -> io::Result<Vec<LogEntry>> {
+        let mut entries = Vec::new();
+        while from < to {
+            let records = self.log.read(from..to, READ_OCTETS)?;
+            let Some(last) = records.last() else { break };
+            from = last.index + 1;
+            for record in &records {
+                entries.push(types::from_record(record)?);
+            }
+        }
+        Ok(entries)
+    }
+
+    /// The entry of an index, if the log holds it.
+    pub fn entry(&self, index: u64) -> io::Result<Option<LogEntry>> {
+        let records = self.log.read(index..index + 1, READ_OCTETS)?;
+        records.first().map(types::from_record).transpose()
+    }
+
+    /// Whether nothing was ever written here.
+    pub fn is_fresh(&self) -> bool {
+        self.log.last_index().is_none()
+            && self.log.purged_index().is_none()
+            && self.log.meta(META_VOTE).is_none()
+    }
+}
+
+/// Runs a call that waits for the disk on a thread that may wait.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
+fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
+    let from = match range.start_bound() {
+        Bound::Included(from) => *from,
+        Bound::Excluded(before) => before.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let to = match range.end_bound() {
+        Bound::Included(last) => last.saturating_add(1),
+        Bound::Excluded(to) => *to,
+        Bound::Unbounded => u64::MAX,
+    };
+    (from, to)
+}
+
+impl RaftLogReader<TypeConfig> for LogStore {
+    async fn try_get_log_entries<RB>(&mut self, range: RB) -> Result<Vec<LogEntry>, io::Error>
+    where
+        RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let (from, to) = bounds(&range);
+        let store = self.clone();
+        blocking(move || store.read_all(from, to)).await
+    }
+
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<LogEntry>, io::Error> {
+        let store = self.clone();
+        blocking(move || {
+            let records = store.log.read(start..end, READ_OCTETS)?;
+            records.iter().map(types::from_record).collect()
+        })
+        .await
+    }
+
+    async fn entries_stream<RB>(
+        &mut self,
+        range: RB,
+    ) -> impl futures::Stream<Item = Result<LogEntry, io::Error>> + OptionalSend
+    where
+        RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let (from, to) = bounds(&range);
+        let pieces =
+            futures::stream::try_unfold((self.clone(), from), move |(store, from)| async move {
+                if from >= to {
+                    return Ok::<_, io::Error>(None);
+                }
+                let reader = store.clone();
+                let records = blocking(move || reader.log.read(from..to, READ_OCTETS)).await?;
+                let Some(last) = records.last() else { return Ok(None) };
+                let next = last.index + 1;
+                Ok(Some((records, (store, next))))
+            });
+        let pieces = futures::StreamExt::map(pieces, |piece: io::Result<Vec<Record>>| {
+            let entries: Vec<io::Result<LogEntry>> = match piece {
+                Ok(records) => records.iter().map(types::from_record).collect(),
+                Err(error) => vec![Err(error)],
+            };
+            futures::stream::iter(entries)
+        });
+        Box::pin(futures::StreamExt::flatten(pieces))
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
+        self.meta(META_VOTE)
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for LogStore {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
+        let purged: Option<EntryId> = self.meta(META_PURGED)?;
+        let last = match self.log.last_index() {
+            Some(index) => {
+                let records = self.log.read(index..index + 1, READ_OCTETS)?;
+                records.first().map(types::id_of).transpose()?
+            }
+            None => None,
+        };
+        Ok(LogState { last_purged_log_id: purged, last_log_id: last.or(purged) })
+    }
+
+    async fn get_log_reader(&mut self) -> Self::LogReader {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        self.save_meta(META_VOTE, types::encode(vote)?).await
+    }
+
+    async fn save_committed(&mut self, committed: Option<EntryId>) -> Result<(), io::Error> {
+        // Written in order with the appends and not waited for: a committed id that is lost in a
+        // power cut is found again by asking the others.
+        let octets = types::encode(&Committed(committed))?;
+        self.log.save_meta_then(META_COMMITTED, &octets, Box::new(|_| {}));
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<EntryId>, io::Error> {
+        Ok(self.meta::<Committed>(META_COMMITTED)?.and_then(|committed| committed.0))
+    }
+
+    async fn append<I>(
+        &mut self,
+        entries: I,
+        callback: IOFlushed<TypeConfig>,
+    ) -> Result<(), io::Error>
+    where
+        I: IntoIterator<Item = LogEntry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let records: Vec<Record> =
+            entries.into_iter().map(|entry| types::to_record(&entry)).collect::<io::Result<_>>()?;
+        let started = Instant::now();
+        let histogram = self.metrics.append_seconds.clone();
+        let done = Box::new(move |result: io::Result<()>| {
+            histogram.observe(started.elapsed().as_secs_f64());
+            callback.io_completed(result);
+        });
+        self.log.append(records, done);
+        Ok(())
+    }
+
+    async fn truncate_after(&mut self, last_log_id: Option<EntryId>) -> Result<(), io::Error> {
+        let log = self.log.clone();
+        let keep = last_log_id.map(|id| id.index);
+        blocking(move || log.truncate_after(keep)).await
+    }
+
+    async fn purge(&mut self, log_id: EntryId) -> Result<(), io::Error> {
+        // The id first: a log that begins at an index must know which entry stood before it.
+        self.save_meta(META_PURGED, types::encode(&log_id)?).await?;
+        let log = self.log.clone();
+        blocking(move || log.purge_to(log_id.index)).await
+    }
+}

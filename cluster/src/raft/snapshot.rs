@@ -1,0 +1,84 @@
+//! The data of a snapshot as consensus passes it around: a handle to files, not the files.
+//!
+//! Invariant: a handle is either of complete local files or of a wholly received snapshot.
+
+use std::io;
+
+use storage::{
+    Snapshots,
+    snapshot::{Incoming, Manifest},
+};
+
+/// Octets read at once when files are copied between two stores of one machine.
+const COPY_OCTETS: usize = 256 * 1024;
+
+/// A handle to a snapshot's files.
+#[derive(Debug)]
+pub struct SnapshotFile {
+    manifest: Manifest,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Local(Snapshots),
+    Received(Incoming),
+}
+
+impl SnapshotFile {
+    /// Of files that lie complete in a store.
+    pub fn local(manifest: Manifest, snapshots: Snapshots) -> Self {
+        Self { manifest, source: Source::Local(snapshots) }
+    }
+
+    /// Of files that were received and verified.
+    pub fn received(incoming: Incoming) -> Self {
+        Self { manifest: incoming.manifest().clone(), source: Source::Received(incoming) }
+    }
+
+    /// Names, sizes and hashes of the files.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// A piece of a file, for a receiver. Only local files can be read.
+    pub fn read(&self, name: &str, offset: u64, max_octets: usize) -> io::Result<Vec<u8>> {
+        match &self.source {
+            Source::Local(files) => {
+                Ok(files.read(self.manifest.index, name, offset, max_octets)?)
+            }
+            Source::Received(_) => Err(io::Error::other("a received snapshot is not installed")),
+        }
+    }
+
+    /// Installs the files into `snapshots`, whose tables and open days they replace.
+    pub fn install(self, snapshots: &Snapshots) -> io::Result<Manifest> {
+        match self.source {
+            Source::Received(incoming) => Ok(snapshots.install(incoming)?),
+            Source::Local(files) if files.path() == snapshots.path() => {
+                let lost = || io::Error::other("the newest snapshot is gone");
+                snapshots.rebuild()?.ok_or_else(lost)
+            }
+            Source::Local(files) => {
+                let mut incoming = snapshots.receive(self.manifest)?;
+                copy(&files, &mut incoming)?;
+                Ok(snapshots.install(incoming)?)
+            }
+        }
+    }
+}
+
+fn copy(files: &Snapshots, incoming: &mut Incoming) -> io::Result<()> {
+    let index = incoming.manifest().index;
+    for (item, mut offset) in incoming.missing() {
+        while offset < item.octets {
+            let piece = files.read(index, &item.name, offset, COPY_OCTETS)?;
+            if piece.is_empty() {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+            }
+            incoming.receive(&item.name, offset, &piece)?;
+            offset += piece.len() as u64;
+        }
+    }
+    Ok(())
+}
