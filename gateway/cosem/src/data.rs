@@ -228,15 +228,23 @@ impl Data {
     }
 
     fn nested(reader: &mut Reader<'_>, depth: usize) -> Result<Self> {
-        let at = reader.position();
         let tag = reader.u8()?;
+        Self::tagged(tag, reader, depth)
+    }
+
+    /// The value of a type whose tag was read already.
+    pub(crate) fn with_tag(tag: u8, reader: &mut Reader<'_>) -> Result<Self> {
+        Self::tagged(tag, reader, 0)
+    }
+
+    fn tagged(tag: u8, reader: &mut Reader<'_>, depth: usize) -> Result<Self> {
         match tag {
             tag::ARRAY => Ok(Self::Array(Self::list(reader, depth)?)),
             tag::STRUCTURE => Ok(Self::Structure(Self::list(reader, depth)?)),
             tag::COMPACT_ARRAY => Ok(Self::CompactArray(CompactArray::from_axdr(reader)?)),
             _ => match Self::simple(tag, reader)? {
                 Some(value) => Ok(value),
-                None => Err(Error::malformed(at, "unknown data tag")),
+                None => Err(reader.malformed("unknown data tag before this octet")),
             },
         }
     }
