@@ -114,6 +114,15 @@ pub struct Place {
     pub device: Device,
 }
 
+/// How many there are, retired ones left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Concentrators.
+    pub concentrators: u32,
+    /// Meters, behind concentrators or not.
+    pub meters: u32,
+}
+
 static CONCENTRATORS: Typed<str, Concentrator> = Typed::new(Table::Concentrators);
 static METERS: Typed<str, Meter> = Typed::new(Table::Meters);
 static ORDINALS: Typed<u32, Place> = Typed::new(Table::Ordinals);
@@ -123,6 +132,12 @@ static COUNTS: Typed<str, u32> = Typed::new(Table::AssetCounts);
 
 /// Row of [`COUNTS`]: ordinals given so far, and so the next one.
 const ORDINALS_GIVEN: &str = "ordinals";
+
+/// Row of [`COUNTS`]: meters that are not retired.
+const METERS_ACTIVE: &str = "meters";
+
+/// Row of [`COUNTS`]: concentrators that are not retired.
+const CONCENTRATORS_ACTIVE: &str = "concentrators";
 
 pub(crate) fn apply(tx: &mut Tx<'_>, change: &Change) -> Result<Done, Stop> {
     match change {
@@ -162,6 +177,7 @@ fn register_concentrator(
         retired: None,
     };
     CONCENTRATORS.put(tx, id, &concentrator)?;
+    count(tx, CONCENTRATORS_ACTIVE, 1)?;
     tx.wake(Effect::ConcentratorRegistered { id: id.to_owned() });
     Ok(Done::Noted)
 }
@@ -188,9 +204,8 @@ fn register_meter(
         return Err(refuse("ordinals_exhausted", serial));
     };
     COUNTS.put(tx, ORDINALS_GIVEN, &next)?;
-    if let Device::Concentrator(_) = &device {
-        BEHIND.put(tx, &Pair(&device, serial), &())?;
-    }
+    count(tx, METERS_ACTIVE, 1)?;
+    BEHIND.put(tx, &Pair(&device, serial), &())?;
     ORDINALS.put(tx, &ordinal, &Place { serial: serial.to_owned(), device })?;
     let meter = Meter {
         serial: serial.to_owned(),
@@ -270,6 +285,7 @@ fn retire(tx: &mut Tx<'_>, device: &Device) -> Result<Done, Stop> {
             }
             known.retired = Some(tx.stamp);
             CONCENTRATORS.put(tx, id, &known)?;
+            count(tx, CONCENTRATORS_ACTIVE, -1)?;
         }
         Device::Meter(serial) => {
             let Some(mut known) = METERS.get(tx, serial)? else {
@@ -280,13 +296,17 @@ fn retire(tx: &mut Tx<'_>, device: &Device) -> Result<Done, Stop> {
             }
             known.retired = Some(tx.stamp);
             METERS.put(tx, serial, &known)?;
-            if let Attach::Behind { concentrator } = known.attach {
-                BEHIND.delete(tx, &Pair(&Device::Concentrator(concentrator), serial));
-            }
+            BEHIND.delete(tx, &Pair(&known.device(), serial));
+            count(tx, METERS_ACTIVE, -1)?;
         }
     }
     tx.wake(Effect::Retired { device: device.clone() });
     Ok(Done::Noted)
+}
+
+fn count(tx: &mut Tx<'_>, what: &str, step: i32) -> Result<(), Fault> {
+    let before = COUNTS.get(tx, what)?.unwrap_or(0);
+    COUNTS.put(tx, what, &before.saturating_add_signed(step))
 }
 
 fn active_behind(view: &dyn View, concentrator: &str) -> Result<Option<String>, Fault> {
@@ -333,6 +353,33 @@ pub fn meters_of(
         meters.extend(meter(view, &serial)?);
     }
     Ok(meters)
+}
+
+/// At most `limit` active meters with addresses of their own behind `behind`, in order of serials.
+pub fn direct_meters(
+    view: &dyn View,
+    behind: Option<&str>,
+    limit: usize,
+) -> Result<Vec<Meter>, Fault> {
+    let all = Device::Meter(String::new()).octets();
+    let kind = all.get(..1).unwrap_or_default();
+    // A meter stands behind itself: kind, serial, zero, serial.
+    let from = behind
+        .map_or_else(|| kind.to_vec(), |serial| end_of(&Device::Meter(serial.to_owned()).octets()));
+    let mut meters = Vec::new();
+    for (key, ()) in BEHIND.scan(view, &from, &end_of(kind), limit)? {
+        let serial = text(&key, (key.len() + kind.len()).div_ceil(2), Table::Behind)?;
+        meters.extend(meter(view, &serial)?);
+    }
+    Ok(meters)
+}
+
+/// How many concentrators and meters there are, retired ones left out.
+pub fn counts(view: &dyn View) -> Result<Counts, Fault> {
+    Ok(Counts {
+        concentrators: COUNTS.get(view, CONCENTRATORS_ACTIVE)?.unwrap_or(0),
+        meters: COUNTS.get(view, METERS_ACTIVE)?.unwrap_or(0),
+    })
 }
 
 /// Who has an ordinal, retired ones included.

@@ -127,6 +127,8 @@ pub enum Failure {
     ChannelLost,
     /// The head-end cannot do this order to this device.
     Unsupported(String),
+    /// Too many orders wait for this device.
+    Busy,
 }
 
 /// Where a command stands.
@@ -190,6 +192,7 @@ pub struct Command {
 static COMMANDS: Typed<CommandId, Command> = Typed::new(Table::Commands);
 static OUTBOX: Typed<Pair<'_, Device, u64>, CommandId> = Typed::new(Table::Outbox);
 static LOG: Typed<u64, CommandId> = Typed::new(Table::CommandLog);
+static RECENT: Typed<u64, CommandId> = Typed::new(Table::CommandRecent);
 static EXPIRY: Typed<Pair<'_, u64, u64>, CommandId> = Typed::new(Table::CommandExpiry);
 
 /// The most open commands of one device.
@@ -267,6 +270,7 @@ fn queue(
     COMMANDS.put(tx, &id, &command)?;
     OUTBOX.put(tx, &Pair(&command.device, &command.index), &id)?;
     LOG.put(tx, &command.index, &id)?;
+    RECENT.put(tx, &!command.index, &id)?;
     EXPIRY.put(tx, &Pair(&expires.0, &command.index), &id)?;
     let (target, device) = (command.target, command.device);
     tx.wake(Effect::CommandQueued { id, target, device });
@@ -286,11 +290,12 @@ fn check_order(order: &Order) -> Result<(), Stop> {
 
 fn clear_old(tx: &mut Tx<'_>) -> Result<(), Stop> {
     for (key, id) in LOG.scan(tx, &[], END, MAX_CLEARED)? {
-        let settled = known(tx, &id)?.settled;
-        if settled.is_none_or(|at| tx.stamp.0.saturating_sub(at.0) <= KEPT_MICROS) {
+        let command = known(tx, &id)?;
+        if command.settled.is_none_or(|at| tx.stamp.0.saturating_sub(at.0) <= KEPT_MICROS) {
             break;
         }
         COMMANDS.delete(tx, &id);
+        RECENT.delete(tx, &!command.index);
         tx.put(Table::CommandLog, key, None);
     }
     Ok(())
@@ -389,10 +394,15 @@ pub fn outbox(view: &dyn View, device: &Device, limit: usize) -> Result<Vec<Comm
     resolve(view, rows)
 }
 
-/// At most `limit` commands that arrived behind a log index, oldest first.
-pub fn commands(view: &dyn View, behind: u64, limit: usize) -> Result<Vec<Command>, Fault> {
-    let rows = LOG.scan(view, &after(&behind.octets()), END, limit)?;
-    resolve(view, rows)
+/// At most `limit` commands that arrived before a log index (none: from the newest), newest first.
+pub fn recent(view: &dyn View, before: Option<u64>, limit: usize) -> Result<Vec<Command>, Fault> {
+    let from = before.map_or_else(Vec::new, |index| after(&(!index).octets()));
+    resolve(view, RECENT.scan(view, &from, END, limit)?)
+}
+
+/// At most `limit` open commands of all devices, the next to expire first.
+pub fn open(view: &dyn View, limit: usize) -> Result<Vec<Command>, Fault> {
+    resolve(view, EXPIRY.scan(view, &[], END, limit)?)
 }
 
 /// At most `limit` open commands whose time is over at a stamp: somebody proposes `Expire`.
@@ -446,6 +456,7 @@ impl Failure {
             Failure::Security(_) => "security",
             Failure::ChannelLost => "channel_lost",
             Failure::Unsupported(_) => "unsupported",
+            Failure::Busy => "busy",
         }
     }
 }

@@ -31,7 +31,7 @@ pub enum Table {
     Meters = 9,
     /// assets: meters by ordinal.
     Ordinals = 10,
-    /// assets: meters by the concentrator they stand behind.
+    /// assets: active meters by the device through whose channel they are reached.
     Behind = 11,
     /// assets: system title to the device that has it.
     Titles = 12,
@@ -63,11 +63,13 @@ pub enum Table {
     CommandLog = 34,
     /// commands: open ones by expiry.
     CommandExpiry = 35,
+    /// commands: all by log index turned over, so that the newest comes first.
+    CommandRecent = 36,
 }
 
 impl Table {
     /// Every table, in order of its number.
-    pub const ALL: [Table; 23] = [
+    pub const ALL: [Table; 24] = [
         Table::Meta,
         Table::Dedup,
         Table::DedupOrder,
@@ -91,6 +93,7 @@ impl Table {
         Table::Outbox,
         Table::CommandLog,
         Table::CommandExpiry,
+        Table::CommandRecent,
     ];
 
     /// The number under which the table is kept on disk.

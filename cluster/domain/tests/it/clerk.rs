@@ -135,6 +135,18 @@ impl Clerk {
                 let open = commands::outbox(view, &words.device(), 100)?;
                 open.iter().map(|c| format!("{} {}", c.id, c.state.name())).collect()
             }
+            "direct" => {
+                let after = words.maybe("behind_serial");
+                let meters = assets::direct_meters(view, after, 100)?;
+                meters.into_iter().map(|meter| meter.serial).collect()
+            }
+            "counts" => lines([assets::counts(view)?]),
+            "recent" => {
+                let before = words.maybe("before").map(|_| words.number("before", 0));
+                let found = commands::recent(view, before, 100)?;
+                found.iter().map(|c| format!("{} at {}", c.id, c.index)).collect()
+            }
+            "open" => commands::open(view, 100)?.iter().map(|c| c.id.to_string()).collect(),
             "command" => lines(commands::command(view, &words.id())?),
             "expiries" => lines(commands::due_expiries(view, now, 100)?),
             "series" => lines(readings::series(view, words.number("ordinal", 0))?),

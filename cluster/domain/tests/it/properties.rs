@@ -167,7 +167,7 @@ impl Witness {
         if !applied.writes.is_empty() {
             self.see_outcome(entry, applied);
         }
-        for command in commands::commands(view, 0, 100)? {
+        for command in commands::recent(view, None, 100)? {
             if let Some(end) = self.ends.get(&command.id) {
                 assert_eq!(*end, command.state, "an end state was left");
             }
