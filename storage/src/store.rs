@@ -1,6 +1,23 @@
-//! API skeleton.
-use crate::{log, tables, Config, Log, Metrics, Result, Segments, Snapshots, Tables};
-/// All stores of one data directory. Stop with [`Store::stop`].
+//! All stores of one data directory, opened in order under one lock, stopped in reverse.
+//!
+//! Layout: `lock`, `wal/g0/`, `tables/`, `segments/g0/`, `snapshots/g0/`, `open-days/g0`.
+//!
+//! Invariant: one process at a time; the lock goes with the process, however it ends.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Seek, Write};
+use std::path::{Path, PathBuf};
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::file;
+use crate::log::{self, Log};
+use crate::metrics::Metrics;
+use crate::segment::{Checkpoint, Segments};
+use crate::snapshot::Snapshots;
+use crate::tables::{self, Opened, Tables};
+
+/// All stores of one data directory.
 #[derive(Debug)]
 pub struct Store {
     /// The log.
@@ -11,22 +28,126 @@ pub struct Store {
     pub segments: Segments,
     /// The snapshots.
     pub snapshots: Snapshots,
+    open_days: PathBuf,
+    /// Held for as long as the store lives.
+    _lock: File,
 }
+
 /// What was found at the opening.
 #[derive(Debug, Clone)]
 pub struct Opening {
     /// The log.
     pub log: log::Recovered,
-    /// The tables. On `Rebuild` call [`Snapshots::rebuild`] before anything else.
-    pub tables: tables::Opened,
-    /// Open days hold every entry up to this index; entries in (floor, applied] are to be merged again.
+    /// The tables. On `Rebuild` call [`Snapshots::rebuild`] before anything is read or
+    /// committed; until then every opening says so again.
+    pub tables: Opened,
+    /// The open days hold every entry of the log up to this index; those after it, up to the
+    /// tables' applied index, are to be merged again.
     pub floor: u64,
 }
+
 impl Store {
-    /// Opens all of it.
-    pub fn open(_config: &Config, _group: u32, _metrics: &Metrics) -> Result<(Self, Opening)> { todo!() }
-    /// Saves the open days as of `index` (call between two applied entries), so that less log is merged again at the next start.
-    pub fn checkpoint(&self, _index: u64) -> Result<()> { todo!() }
-    /// Ends all threads, flushes, unlocks.
-    pub fn stop(&self) -> Result<()> { todo!() }
+    /// Opens everything below `config.dir`, for one Raft group.
+    ///
+    /// # Errors
+    /// `storage_in_use` when another process has it; `storage_config`; the codes of the disk;
+    /// `wal_damaged`, `manifest_damaged` when acknowledged octets cannot be read back.
+    pub fn open(config: &Config, group: u32, metrics: &Metrics) -> Result<(Self, Opening)> {
+        config.validate()?;
+        let dir = &config.dir;
+        file::make_dirs(dir)?;
+        let lock = lock(dir)?;
+        let of_group = |name: &str| dir.join(name).join(format!("g{group}"));
+        let (log, recovered) = Log::open(&of_group("wal"), config, group, metrics)?;
+        let (tables, mut opened) = Tables::open(&dir.join("tables"), config, metrics)?;
+        let segments = Segments::open(&of_group("segments"), config, metrics)?;
+        let installing = of_group("snapshots");
+        let snapshots = Snapshots::open(&installing, config, &tables, &segments)?;
+        if let (Opened::Rebuild { .. }, false) = (&opened, tables::waits(&dir.join("tables"))) {
+            // An installation that was cut short has just loaded them.
+            opened = Opened::Existing;
+        }
+        let open_days = of_group("open-days");
+        file::make_dirs(&dir.join("open-days"))?;
+        restore_days(&open_days, &segments, &snapshots)?;
+        let floor = segments.floor();
+        let store = Self { log, tables, segments, snapshots, open_days, _lock: lock };
+        Ok((store, Opening { log: recovered, tables: opened, floor }))
+    }
+
+    /// Saves the open days as of `index`, the last applied entry, so that less of the log is
+    /// merged again at the next start. Call it between two applied entries, or use
+    /// [`Store::freeze_days`] and write in the background.
+    ///
+    /// # Errors
+    /// The codes of the disk.
+    pub fn checkpoint(&self, index: u64) -> Result<()> {
+        self.write_days(&self.freeze_days(index))
+    }
+
+    /// Freezes the open days as of `index`, the last applied entry; takes no time.
+    pub fn freeze_days(&self, index: u64) -> Checkpoint {
+        self.segments.freeze(index)
+    }
+
+    /// Writes frozen open days (blocking).
+    ///
+    /// # Errors
+    /// The codes of the disk.
+    pub fn write_days(&self, days: &Checkpoint) -> Result<()> {
+        days.write(&self.open_days)
+    }
+
+    /// Ends all threads and flushes the tables. The lock goes when the store is dropped.
+    ///
+    /// # Errors
+    /// `tables_fault`; the codes of the disk.
+    pub fn stop(&self) -> Result<()> {
+        self.log.stop();
+        self.segments.stop();
+        self.tables.stop()
+    }
+}
+
+/// Restores the newest open days: those of the own checkpoint or of the newest snapshot.
+fn restore_days(path: &Path, segments: &Segments, snapshots: &Snapshots) -> Result<()> {
+    if path.exists() {
+        match Checkpoint::read(path) {
+            Ok(days) if days.index > segments.floor() => segments.restore(days),
+            Ok(_) => {}
+            // The snapshot and the log after it hold all of it too.
+            Err(error) => {
+                tracing::warn!(code = error.code(), %error, "a checkpoint is left out");
+            }
+        }
+    }
+    if let Some(days) = snapshots.open_days(segments.floor())? {
+        segments.restore(days);
+    }
+    Ok(())
+}
+
+/// Takes the lock file and writes the own process id into it.
+fn lock(dir: &Path) -> Result<File> {
+    let path = dir.join("lock");
+    let mut lock = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(Error::io("open", &path))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let pid = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+            return Err(Error::InUse { path: dir.to_path_buf(), pid: pid.unwrap_or(0) });
+        }
+        Err(TryLockError::Error(error)) => return Err(Error::io("lock", &path)(error)),
+    }
+    let text = format!("{}\n", std::process::id());
+    lock.set_len(0).map_err(Error::io("write", &path))?;
+    lock.rewind().map_err(Error::io("write", &path))?;
+    lock.write_all(text.as_bytes()).map_err(Error::io("write", &path))?;
+    Ok(lock)
 }

@@ -476,6 +476,11 @@ fn mark(dir: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Whether the tables of a folder wait to be rebuilt.
+pub(crate) fn waits(dir: &Path) -> bool {
+    mark(dir).exists()
+}
+
 fn remove_mark(dir: &Path) -> Result<()> {
     file::remove(&mark(dir))?;
     dir.parent().map_or(Ok(()), file::sync_dir)

@@ -1,0 +1,297 @@
+//! Reads values of one meter out of sealed files.
+//!
+//! Invariants: a file's hash is checked when it is first opened by this process; decoding runs
+//! where a panic of the decoder is caught; at most `segment_readers` files are held open.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use parquet::data_type::{BoolType, ByteArrayType, DataType, Int32Type, Int64Type};
+use parquet::errors::ParquetError;
+use parquet::file::reader::FileReader;
+use parquet::file::serialized_reader::{ReadOptionsBuilder, SerializedFileReader};
+
+use super::grid::{self, SHARD_METERS};
+use super::manifest::Entry;
+use super::writer::{BLOCK_METERS, LEADING, column_name};
+use super::{Column, Point};
+use crate::error::{Error, Result};
+use crate::file;
+
+type Read<T> = std::result::Result<T, ParquetError>;
+type Reader = Arc<SerializedFileReader<File>>;
+
+/// Open files with their footers.
+pub struct Readers {
+    dir: PathBuf,
+    limit: usize,
+    open: Mutex<Opened>,
+}
+
+#[derive(Default)]
+struct Opened {
+    clock: u64,
+    files: BTreeMap<[u8; 32], (u64, Reader)>,
+}
+
+/// What is asked of a file.
+pub struct Question<'a> {
+    /// The meter.
+    pub ordinal: u32,
+    /// The columns.
+    pub columns: &'a [Column],
+    /// Seconds UTC: from (excluded), to (included).
+    pub span: (i64, i64),
+}
+
+impl Readers {
+    /// Readers of the files below a folder.
+    pub fn new(dir: &Path, limit: usize) -> Self {
+        Self { dir: dir.to_path_buf(), limit, open: Mutex::default() }
+    }
+
+    /// Adds what a file answers to a question, column by column.
+    ///
+    /// # Errors
+    /// `segment_damaged` when the file is not the one that was sealed; the codes of the disk.
+    pub fn points(
+        &self,
+        entry: &Entry,
+        question: &Question<'_>,
+        out: &mut [Vec<Point>],
+    ) -> Result<()> {
+        let path = self.dir.join(entry.name());
+        let reader = self.open(entry, &path)?;
+        let answer = || {
+            if entry.key.interval_minutes == 0 {
+                sparse_points(&reader, question, out)
+            } else {
+                dense_points(&reader, entry, question, out)
+            }
+        };
+        match catch_unwind(AssertUnwindSafe(answer)) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(damaged(&path, error.to_string())),
+            Err(_) => Err(damaged(&path, "the decoder panicked".to_owned())),
+        }
+    }
+
+    fn open(&self, entry: &Entry, path: &Path) -> Result<Reader> {
+        let mut opened = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.clock += 1;
+        let now = opened.clock;
+        if let Some((used, reader)) = opened.files.get_mut(&entry.file_hash) {
+            *used = now;
+            return Ok(reader.clone());
+        }
+        drop(opened);
+        let (octets, hash) = file::hash(path)?;
+        if (octets, hash) != (entry.octets, entry.file_hash) {
+            return Err(damaged(path, "its hash is not the one it was sealed with".to_owned()));
+        }
+        let handle = File::open(path).map_err(Error::io("open", path))?;
+        let parse = || {
+            let options = ReadOptionsBuilder::new().with_page_index().build();
+            SerializedFileReader::new_with_options(handle, options)
+        };
+        let reader = match catch_unwind(AssertUnwindSafe(parse)) {
+            Ok(Ok(reader)) => Arc::new(reader),
+            Ok(Err(error)) => return Err(damaged(path, error.to_string())),
+            Err(_) => return Err(damaged(path, "the decoder panicked".to_owned())),
+        };
+        let mut opened = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        while opened.files.len() >= self.limit {
+            let oldest = opened.files.iter().min_by_key(|(_, (used, _))| *used);
+            let Some(oldest) = oldest.map(|(hash, _)| *hash) else { break };
+            opened.files.remove(&oldest);
+        }
+        opened.files.insert(entry.file_hash, (now, reader.clone()));
+        Ok(reader)
+    }
+}
+
+fn damaged(path: &Path, detail: String) -> Error {
+    Error::damaged("segment_damaged", "a segment file", path, detail)
+}
+
+fn other(what: &str) -> ParquetError {
+    ParquetError::General(what.to_owned())
+}
+
+fn dense_points(
+    reader: &Reader,
+    entry: &Entry,
+    question: &Question<'_>,
+    out: &mut [Vec<Point>],
+) -> Read<()> {
+    let slots = grid::slots(entry.key.interval_minutes).map_err(|_| other("no such interval"))?;
+    let meter = u16::try_from(question.ordinal % SHARD_METERS).unwrap_or_default();
+    let Ok(group) = entry.blocks.binary_search(&(meter / BLOCK_METERS)) else { return Ok(()) };
+    let rows = Rows { skip: usize::from(meter % BLOCK_METERS) * slots, take: slots };
+    let mut flags = None;
+    for (column, out) in question.columns.iter().zip(out) {
+        let Ok(place) = entry.columns.binary_search(column) else { continue };
+        if flags.is_none() {
+            flags = Some(optional(int_column(reader, group, 2)?, rows)?);
+        }
+        let values = optional(long_column(reader, group, LEADING + place)?, rows)?;
+        for (slot, value) in values.iter().enumerate() {
+            let end_s = grid::end_of(entry.key, slot);
+            let Some(value) = *value else { continue };
+            if question.span.0 < end_s && end_s <= question.span.1 {
+                let flag = flags.as_ref().and_then(|flags| flags.get(slot)).copied().flatten();
+                let flag = flag.and_then(|flag| u8::try_from(flag).ok()).unwrap_or_default();
+                out.push(Point { end_s, value, flag, beside: false });
+            }
+        }
+        if entry.besides > 0 {
+            let rows = Rows { skip: 0, take: usize::try_from(entry.besides).unwrap_or(0) };
+            beside_points(reader, entry.blocks.len(), LEADING + place, rows, question, out)?;
+        }
+    }
+    Ok(())
+}
+
+fn beside_points(
+    reader: &Reader,
+    group: usize,
+    place: usize,
+    rows: Rows,
+    question: &Question<'_>,
+    out: &mut Vec<Point>,
+) -> Read<()> {
+    let lead = Lead::read(reader, group, rows)?;
+    let values = optional(long_column(reader, group, place)?, rows)?;
+    for (at, value) in values.iter().enumerate() {
+        if let (Some(value), Some(point)) = (value, lead.point(at, question)) {
+            out.push(Point { value: *value, ..point });
+        }
+    }
+    Ok(())
+}
+
+fn sparse_points(reader: &Reader, question: &Question<'_>, out: &mut [Vec<Point>]) -> Read<()> {
+    let count = reader.metadata().row_group(0).num_rows();
+    let rows = Rows { skip: 0, take: usize::try_from(count).unwrap_or(0) };
+    let lead = Lead::read(reader, 0, rows)?;
+    let ColumnReader::ByteArrayColumnReader(column) = column(reader, 0, LEADING)? else {
+        return Err(other("a column of another type"));
+    };
+    let registers = required::<ByteArrayType>(column, rows)?;
+    let values = required::<Int64Type>(long_column(reader, 0, LEADING + 1)?, rows)?;
+    let names: Vec<String> = question.columns.iter().map(|name| column_name(*name)).collect();
+    for (at, (register, value)) in registers.iter().zip(&values).enumerate() {
+        let Some(point) = lead.point(at, question) else { continue };
+        let wanted = names.iter().position(|name| name.as_bytes() == register.data());
+        if let Some(out) = wanted.and_then(|place| out.get_mut(place)) {
+            out.push(Point { value: *value, ..point });
+        }
+    }
+    Ok(())
+}
+
+/// Rows of a row group.
+#[derive(Clone, Copy)]
+struct Rows {
+    skip: usize,
+    take: usize,
+}
+
+/// The columns before the values.
+struct Lead {
+    ordinals: Vec<i32>,
+    ends: Vec<i64>,
+    flags: Vec<Option<i32>>,
+    besides: Vec<bool>,
+}
+
+impl Lead {
+    fn read(reader: &Reader, group: usize, rows: Rows) -> Read<Self> {
+        let ColumnReader::BoolColumnReader(besides) = column(reader, group, 3)? else {
+            return Err(other("a column of another type"));
+        };
+        Ok(Self {
+            ordinals: required::<Int32Type>(int_column(reader, group, 0)?, rows)?,
+            ends: required::<Int64Type>(long_column(reader, group, 1)?, rows)?,
+            flags: optional(int_column(reader, group, 2)?, rows)?,
+            besides: required::<BoolType>(besides, rows)?,
+        })
+    }
+
+    /// The point of a row, without its value, when the question asks for it.
+    fn point(&self, at: usize, question: &Question<'_>) -> Option<Point> {
+        let end_s = self.ends.get(at)?.div_euclid(1_000_000);
+        let asked = self.ordinals.get(at)?.cast_unsigned() == question.ordinal
+            && question.span.0 < end_s
+            && end_s <= question.span.1;
+        let flag = self.flags.get(at).copied().flatten();
+        let flag = flag.and_then(|flag| u8::try_from(flag).ok()).unwrap_or_default();
+        let beside = *self.besides.get(at)?;
+        asked.then_some(Point { end_s, value: 0, flag, beside })
+    }
+}
+
+fn column(reader: &Reader, group: usize, place: usize) -> Read<ColumnReader> {
+    if group >= reader.num_row_groups() {
+        return Err(other("a row group is missing"));
+    }
+    let group = reader.get_row_group(group)?;
+    if place >= group.num_columns() {
+        return Err(other("a column is missing"));
+    }
+    group.get_column_reader(place)
+}
+
+fn int_column(reader: &Reader, group: usize, place: usize) -> Read<ColumnReaderImpl<Int32Type>> {
+    match column(reader, group, place)? {
+        ColumnReader::Int32ColumnReader(column) => Ok(column),
+        _ => Err(other("a column of another type")),
+    }
+}
+
+fn long_column(reader: &Reader, group: usize, place: usize) -> Read<ColumnReaderImpl<Int64Type>> {
+    match column(reader, group, place)? {
+        ColumnReader::Int64ColumnReader(column) => Ok(column),
+        _ => Err(other("a column of another type")),
+    }
+}
+
+fn required<T: DataType>(mut column: ColumnReaderImpl<T>, rows: Rows) -> Read<Vec<T::T>> {
+    let mut values = Vec::with_capacity(rows.take);
+    skip(&mut column, rows.skip)?;
+    while values.len() < rows.take {
+        let (records, _, _) =
+            column.read_records(rows.take - values.len(), None, None, &mut values)?;
+        if records == 0 {
+            return Err(other("rows are missing"));
+        }
+    }
+    Ok(values)
+}
+
+fn optional<T: DataType>(mut column: ColumnReaderImpl<T>, rows: Rows) -> Read<Vec<Option<T::T>>> {
+    let mut values = Vec::with_capacity(rows.take);
+    let mut levels = Vec::with_capacity(rows.take);
+    skip(&mut column, rows.skip)?;
+    while levels.len() < rows.take {
+        let wanted = rows.take - levels.len();
+        let (records, _, _) =
+            column.read_records(wanted, Some(&mut levels), None, &mut values)?;
+        if records == 0 {
+            return Err(other("rows are missing"));
+        }
+    }
+    let mut values = values.into_iter();
+    Ok(levels.iter().map(|level| if *level > 0 { values.next() } else { None }).collect())
+}
+
+fn skip<T: DataType>(column: &mut ColumnReaderImpl<T>, rows: usize) -> Read<()> {
+    if rows > 0 && column.skip_records(rows)? != rows {
+        return Err(other("rows are missing"));
+    }
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! A snapshot that is being received, piece by piece, over any number of connections and
+//! restarts.
+//!
+//! Invariants: a file counts as received only when its hash is the manifest's; a file that is
+//! already here is never asked for.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::manifest::{Item, Manifest, segment_item};
+use crate::error::{Error, Result};
+use crate::file;
+use crate::segment::Segments;
+
+/// A snapshot that is being received.
+#[derive(Debug)]
+pub struct Incoming {
+    dir: PathBuf,
+    manifest: Manifest,
+    /// Files to pull, with the octets that are here.
+    wanted: Vec<(Item, u64)>,
+}
+
+impl Incoming {
+    /// Begins, or goes on where an earlier try of the same snapshot stopped.
+    pub(super) fn begin(dir: PathBuf, manifest: Manifest, segments: &Segments) -> Result<Self> {
+        file::make_dirs(&dir)?;
+        let mut items = manifest.own.clone();
+        let unknown = manifest.segments.iter().filter(|entry| !segments.holds(entry));
+        items.extend(unknown.map(segment_item));
+        let mut wanted = Vec::new();
+        for item in items {
+            if dir.join(flat(&item.name)).exists() {
+                continue;
+            }
+            let here = fs::metadata(part(&dir, &item.name)).map_or(0, |data| data.len());
+            wanted.push((item, here));
+        }
+        let mut incoming = Self { dir, manifest, wanted };
+        // A crash may have come between the last piece and its check.
+        let whole = incoming.wanted.iter().filter(|(item, here)| *here >= item.octets);
+        let whole: Vec<Item> = whole.map(|(item, _)| item.clone()).collect();
+        for item in whole {
+            incoming.finish(&item).or_else(|error| {
+                tracing::warn!(code = error.code(), %error, "a received file begins anew");
+                Ok::<(), Error>(())
+            })?;
+        }
+        Ok(incoming)
+    }
+
+    /// Files still missing, each with the offset to go on from.
+    pub fn missing(&self) -> Vec<(Item, u64)> {
+        self.wanted.clone()
+    }
+
+    /// What is being received.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Adds a piece to a file, at the offset where it ends so far; the last piece checks the
+    /// hash, and a wrong one makes the file begin anew.
+    ///
+    /// # Errors
+    /// `snapshot_piece` for a piece that does not fit; `snapshot_hash` for a wrong file; the
+    /// codes of the disk.
+    pub fn receive(&mut self, name: &str, offset: u64, octets: &[u8]) -> Result<()> {
+        let wanted = self.wanted.iter_mut().find(|(item, _)| item.name == name);
+        let Some((item, here)) = wanted else {
+            return Err(Error::misuse("snapshot_piece", format!("{name} is not wanted")));
+        };
+        let end = offset.saturating_add(octets.len() as u64);
+        if offset != *here || end > item.octets {
+            let detail = format!("octets {offset} to {end} of {name}, which ends at {here}");
+            return Err(Error::misuse("snapshot_piece", detail));
+        }
+        let path = part(&self.dir, name);
+        let mut file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(&path)
+            .map_err(Error::io("open", &path))?;
+        file.write_all(octets).map_err(Error::io("write", &path))?;
+        *here = end;
+        if end < item.octets {
+            return Ok(());
+        }
+        let item = item.clone();
+        self.finish(&item)
+    }
+
+    fn finish(&mut self, item: &Item) -> Result<()> {
+        let path = part(&self.dir, &item.name);
+        if file::hash(&path)? != (item.octets, item.hash) {
+            file::remove(&path)?;
+            for (wanted, here) in &mut self.wanted {
+                if wanted.name == item.name {
+                    *here = 0;
+                }
+            }
+            let detail = format!("{} came with another hash", item.name);
+            return Err(Error::misuse("snapshot_hash", detail));
+        }
+        let handle = OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .map_err(Error::io("open", &path))?;
+        file::publish(&handle, &path, &self.dir.join(flat(&item.name)))?;
+        self.wanted.retain(|(wanted, _)| wanted.name != item.name);
+        Ok(())
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+/// A file's name inside the one folder of a received snapshot.
+pub(super) fn flat(name: &str) -> String {
+    name.replace('/', "_")
+}
+
+fn part(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{}.part", flat(name)))
+}

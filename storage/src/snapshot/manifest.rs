@@ -1,0 +1,108 @@
+//! The list of what a snapshot is made of, on disk and on the wire.
+//!
+//! Invariant: every name is one that this crate would give, so no name of a peer can point
+//! outside the data directory.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::segment::Entry;
+
+const MAGIC: [u8; 8] = *b"HFSNAP\x00\x01";
+/// Name of the dump of the tables.
+pub const TABLES: &str = "tables";
+/// Name of the checkpoint of the open days.
+pub const OPEN_DAYS: &str = "open-days";
+
+/// What a file of a snapshot is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    /// Dump of the tables.
+    Tables,
+    /// Checkpoint of the open days.
+    OpenDays,
+    /// A sealed segment file.
+    Segment,
+}
+
+/// One file of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    /// What it is.
+    pub kind: Kind,
+    /// Name, unique in the snapshot.
+    pub name: String,
+    /// Size.
+    pub octets: u64,
+    /// blake3 of the file.
+    pub hash: [u8; 32],
+}
+
+/// All that a snapshot is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Index of the last entry of the log whose effects it holds.
+    pub index: u64,
+    /// The caller's octets: last log id, membership.
+    pub meta: Vec<u8>,
+    /// The two files of its own: tables and open days.
+    pub own: Vec<Item>,
+    /// The sealed segment files.
+    pub segments: Vec<Entry>,
+}
+
+impl Manifest {
+    /// Octets for a file or the wire.
+    ///
+    /// # Errors
+    /// `snapshot_invalid`; cannot happen for a manifest that was made here.
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        let body = postcard::to_stdvec(self).map_err(|error| invalid(&error.to_string()))?;
+        let mut octets = MAGIC.to_vec();
+        octets.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
+        octets.extend_from_slice(&body);
+        Ok(octets)
+    }
+
+    /// Checks and reads octets; never panics.
+    ///
+    /// # Errors
+    /// `snapshot_invalid`.
+    pub fn decode(octets: &[u8]) -> Result<Self> {
+        let (head, body) = octets.split_at_checked(12).ok_or_else(|| invalid("it is cut"))?;
+        if !head.starts_with(&MAGIC) {
+            return Err(invalid("it does not begin as one"));
+        }
+        if head.get(8..) != Some(&crc32c::crc32c(body).to_le_bytes()[..]) {
+            return Err(invalid("its checksum is wrong"));
+        }
+        let manifest: Self =
+            postcard::from_bytes(body).map_err(|error| invalid(&error.to_string()))?;
+        let own = [(Kind::Tables, TABLES), (Kind::OpenDays, OPEN_DAYS)];
+        let named = manifest.own.iter().map(|item| (item.kind, item.name.as_str()));
+        if !named.eq(own) {
+            return Err(invalid("its own files are not the two that belong to it"));
+        }
+        Ok(manifest)
+    }
+
+    /// Every file: its own two and the segments.
+    pub fn items(&self) -> Vec<Item> {
+        self.own.iter().cloned().chain(self.segments.iter().map(segment_item)).collect()
+    }
+
+    /// Octets of all files.
+    pub fn octets(&self) -> u64 {
+        self.items().iter().map(|item| item.octets).sum()
+    }
+}
+
+/// A segment file as an item.
+pub fn segment_item(entry: &Entry) -> Item {
+    let name = format!("segments/{}", entry.name());
+    Item { kind: Kind::Segment, name, octets: entry.octets, hash: entry.file_hash }
+}
+
+fn invalid(detail: &str) -> Error {
+    Error::misuse("snapshot_invalid", format!("a snapshot's manifest: {detail}"))
+}

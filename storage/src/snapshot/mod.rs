@@ -1,0 +1,321 @@
+//! Snapshots: a manifest of immutable, hashed files that together are the state as of one
+//! index of the log.
+//!
+//! A snapshot's folder holds a dump of the tables, a checkpoint of the open days and the
+//! manifest; sealed segment files are named by the manifest and stay where they are. What the
+//! index and the caller's octets mean is the caller's business.
+//!
+//! Invariants: a folder bears its number only when all of it is synced, tables included, so
+//! that the log may be purged up to it; an installation that a crash cut short is finished at
+//! the next opening, before anything else is done.
+
+mod dump;
+mod incoming;
+mod manifest;
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::file;
+use crate::segment::{Checkpoint, Entry, Segments};
+use crate::tables::{FrozenTables, Tables};
+
+pub use incoming::Incoming;
+pub use manifest::{Item, Kind, Manifest};
+use manifest::{OPEN_DAYS, TABLES, segment_item};
+
+const MANIFEST: &str = "manifest";
+const INSTALLING: &str = "installing";
+const INCOMING: &str = "incoming";
+const BUILDING: &str = "building";
+
+/// The state as of one index: cheap to take, written in the background.
+#[derive(Debug)]
+pub struct Frozen {
+    index: u64,
+    meta: Vec<u8>,
+    tables: FrozenTables,
+    days: Checkpoint,
+    segments: Vec<Entry>,
+}
+
+/// The snapshots of one group; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Snapshots {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    dir: PathBuf,
+    kept: usize,
+    tables: Tables,
+    segments: Segments,
+    /// Complete snapshots, oldest first. Held while folders are changed.
+    complete: Mutex<Vec<Manifest>>,
+}
+
+impl Snapshots {
+    /// Opens the snapshots of one group and finishes an installation that was cut short.
+    ///
+    /// # Errors
+    /// The codes of the disk; those of an installation.
+    pub fn open(
+        dir: &Path,
+        config: &Config,
+        tables: &Tables,
+        segments: &Segments,
+    ) -> Result<Self> {
+        file::make_dirs(dir)?;
+        file::remove_tree(&dir.join(BUILDING))?;
+        let inner = Inner {
+            dir: dir.to_path_buf(),
+            kept: config.snapshots_kept,
+            tables: tables.clone(),
+            segments: segments.clone(),
+            complete: Mutex::new(list(dir)?),
+        };
+        let snapshots = Self { inner: Arc::new(inner) };
+        if dir.join(INSTALLING).exists() {
+            tracing::info!("finishing the installation of a snapshot");
+            snapshots.finish_install()?;
+        }
+        Ok(snapshots)
+    }
+
+    /// Freezes tables and days. Call it between two applied entries, with the index of the
+    /// last one; it takes milliseconds, and entries may be applied while it is written.
+    ///
+    /// # Errors
+    /// `dump_running` while an earlier one is still being written.
+    pub fn freeze(&self, index: u64, meta: Vec<u8>) -> Result<Frozen> {
+        let tables = self.inner.tables.freeze()?;
+        // Days first: a file that appears between the two is then in both, which is harmless;
+        // the other way round it could be in neither.
+        let days = self.inner.segments.freeze(index);
+        let segments = self.inner.segments.entries();
+        let sealed = |entry: &Entry| entry.sealed_index <= index;
+        let segments = segments.into_iter().filter(sealed).collect();
+        Ok(Frozen { index, meta, tables, days, segments })
+    }
+
+    /// Writes what was frozen (blocking), syncs the tables, drops old snapshots. When it
+    /// returns, the log may be purged up to the index.
+    ///
+    /// # Errors
+    /// The codes of the disk; `tables_fault`.
+    pub fn write(&self, frozen: Frozen) -> Result<Manifest> {
+        let mut complete = self.lock();
+        let dir = self.inner.dir.join(BUILDING);
+        file::remove_tree(&dir)?;
+        file::make_dirs(&dir)?;
+        dump::write(frozen.tables, &dir.join(TABLES))?;
+        frozen.days.write(&dir.join(OPEN_DAYS))?;
+        let own = [(Kind::Tables, TABLES), (Kind::OpenDays, OPEN_DAYS)]
+            .into_iter()
+            .map(|(kind, name)| {
+                let (octets, hash) = file::hash(&dir.join(name))?;
+                Ok(Item { kind, name: name.to_owned(), octets, hash })
+            })
+            .collect::<Result<Vec<Item>>>()?;
+        let (index, meta, segments) = (frozen.index, frozen.meta, frozen.segments);
+        let manifest = Manifest { index, meta, own, segments };
+        file::write_atomic(&dir.join(MANIFEST), &manifest.encode()?)?;
+        self.inner.tables.flush()?;
+        self.complete(&mut complete, &dir, manifest.clone())?;
+        self.drop_old(&mut complete)?;
+        Ok(manifest)
+    }
+
+    /// The newest complete snapshot.
+    pub fn newest(&self) -> Option<Manifest> {
+        self.lock().last().cloned()
+    }
+
+    /// The complete snapshots, oldest first.
+    pub fn list(&self) -> Vec<Manifest> {
+        self.lock().clone()
+    }
+
+    /// A piece of a file of a complete snapshot, for a receiver; shorter at the file's end.
+    ///
+    /// # Errors
+    /// `snapshot_unknown` when there is no such snapshot or file (any more); the codes of the
+    /// disk.
+    pub fn read(&self, index: u64, name: &str, offset: u64, max: usize) -> Result<Vec<u8>> {
+        let path = self.file(index, name)?;
+        let file = File::open(&path).map_err(Error::io("open", &path))?;
+        let octets = file.metadata().map_err(Error::io("read", &path))?.len();
+        let left = usize::try_from(octets.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let mut piece = vec![0; left.min(max)];
+        file.read_exact_at(&mut piece, offset).map_err(Error::io("read", &path))?;
+        Ok(piece)
+    }
+
+    fn file(&self, index: u64, name: &str) -> Result<PathBuf> {
+        let unknown = || {
+            Error::misuse("snapshot_unknown", format!("no file {name} of a snapshot at {index}"))
+        };
+        let complete = self.lock();
+        let manifest = complete.iter().find(|manifest| manifest.index == index);
+        let manifest = manifest.ok_or_else(unknown)?;
+        if manifest.own.iter().any(|item| item.name == name) {
+            return Ok(self.inner.dir.join(folder(index)).join(name));
+        }
+        let entry = manifest.segments.iter().find(|entry| segment_item(entry).name == name);
+        Ok(self.inner.segments.path(entry.ok_or_else(unknown)?))
+    }
+
+    /// Begins to receive a snapshot, or goes on where an earlier try of the same one stopped.
+    ///
+    /// # Errors
+    /// `snapshot_old` when a newer one is complete here; the codes of the disk.
+    pub fn receive(&self, manifest: Manifest) -> Result<Incoming> {
+        let complete = self.lock();
+        if complete.last().is_some_and(|newest| newest.index > manifest.index) {
+            return Err(Error::misuse("snapshot_old", "a newer snapshot is already here"));
+        }
+        let octets = manifest.encode()?;
+        let dir = self.inner.dir.join(INCOMING);
+        let known = dir.join(MANIFEST);
+        if fs::read(&known).ok().as_deref() != Some(octets.as_slice()) {
+            file::remove_tree(&dir)?;
+            file::make_dirs(&dir)?;
+            file::write_atomic(&known, &octets)?;
+        }
+        Incoming::begin(dir, manifest, &self.inner.segments)
+    }
+
+    /// Puts a wholly received snapshot in the place of tables, open days and segment files.
+    /// Durable when it returns; a crash meanwhile is finished at the next opening. Nothing may
+    /// be applied meanwhile.
+    ///
+    /// # Errors
+    /// `snapshot_incomplete` when files are missing; the codes of the disk; `tables_fault`.
+    pub fn install(&self, incoming: Incoming) -> Result<Manifest> {
+        if !incoming.missing().is_empty() {
+            return Err(Error::misuse("snapshot_incomplete", "files are still missing"));
+        }
+        let dir = self.inner.dir.join(INSTALLING);
+        file::remove_tree(&dir)?;
+        fs::rename(incoming.dir(), &dir).map_err(Error::io("rename", incoming.dir()))?;
+        file::sync_dir(&self.inner.dir)?;
+        self.finish_install()
+    }
+
+    fn finish_install(&self) -> Result<Manifest> {
+        let mut complete = self.lock();
+        let dir = self.inner.dir.join(INSTALLING);
+        let manifest = load_manifest(&dir)?;
+        let source = |entry: &Entry| dir.join(incoming::flat(&segment_item(entry).name));
+        self.inner.segments.adopt(&manifest.segments, &source)?;
+        self.load(&dir)?;
+        self.complete(&mut complete, &dir, manifest.clone())?;
+        self.drop_old(&mut complete)?;
+        Ok(manifest)
+    }
+
+    /// Loads the tables and the open days anew from the newest complete snapshot; without one
+    /// the tables are emptied, and the whole log is to be applied again. Call it when the
+    /// tables were opened as [`crate::tables::Opened::Rebuild`].
+    ///
+    /// # Errors
+    /// The codes of the disk; `tables_fault`; `dump_damaged`.
+    pub fn rebuild(&self) -> Result<Option<Manifest>> {
+        let complete = self.lock();
+        let Some(newest) = complete.last() else {
+            self.inner.tables.clear()?;
+            return Ok(None);
+        };
+        let dir = self.inner.dir.join(folder(newest.index));
+        for item in &newest.own {
+            let path = dir.join(&item.name);
+            if file::hash(&path)? != (item.octets, item.hash) {
+                let detail = "its hash is not the manifest's";
+                return Err(Error::damaged("snapshot_damaged", "a snapshot", &path, detail));
+            }
+        }
+        self.inner.tables.replace(&mut |load| dump::load(&dir.join(TABLES), load))?;
+        if self.inner.segments.floor() < newest.index {
+            self.inner.segments.restore(Checkpoint::read(&dir.join(OPEN_DAYS))?);
+        }
+        Ok(Some(newest.clone()))
+    }
+
+    /// The open days of the newest complete snapshot, when they are newer than `floor`.
+    pub(crate) fn open_days(&self, floor: u64) -> Result<Option<Checkpoint>> {
+        match self.lock().last() {
+            Some(newest) if newest.index > floor => {
+                let path = self.inner.dir.join(folder(newest.index)).join(OPEN_DAYS);
+                Ok(Some(Checkpoint::read(&path)?))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn load(&self, dir: &Path) -> Result<()> {
+        let days = Checkpoint::read(&dir.join(OPEN_DAYS))?;
+        self.inner.tables.replace(&mut |load| dump::load(&dir.join(TABLES), load))?;
+        self.inner.segments.restore(days);
+        Ok(())
+    }
+
+    /// Gives a finished folder its number.
+    fn complete(
+        &self,
+        complete: &mut Vec<Manifest>,
+        dir: &Path,
+        manifest: Manifest,
+    ) -> Result<()> {
+        let to = self.inner.dir.join(folder(manifest.index));
+        file::remove_tree(&to)?;
+        fs::rename(dir, &to).map_err(Error::io("rename", dir))?;
+        file::sync_dir(&self.inner.dir)?;
+        complete.retain(|known| known.index != manifest.index);
+        complete.push(manifest);
+        complete.sort_by_key(|manifest| manifest.index);
+        Ok(())
+    }
+
+    fn drop_old(&self, complete: &mut Vec<Manifest>) -> Result<()> {
+        let gone = complete.len().saturating_sub(self.inner.kept);
+        for manifest in complete.drain(..gone) {
+            file::remove_tree(&self.inner.dir.join(folder(manifest.index)))?;
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Manifest>> {
+        self.inner.complete.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn folder(index: u64) -> String {
+    format!("{index:020}")
+}
+
+/// Complete snapshots, oldest first; a folder that cannot be read is left alone.
+fn list(dir: &Path) -> Result<Vec<Manifest>> {
+    let mut complete = Vec::new();
+    for entry in fs::read_dir(dir).map_err(Error::io("list", dir))? {
+        let path = entry.map_err(Error::io("list", dir))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let Ok(index) = name.parse::<u64>() else { continue };
+        match load_manifest(&path) {
+            Ok(manifest) if manifest.index == index => complete.push(manifest),
+            Ok(_) => tracing::warn!(index, "a snapshot bears another number than its folder"),
+            Err(error) => tracing::warn!(index, code = error.code(), %error, "left out"),
+        }
+    }
+    complete.sort_by_key(|manifest| manifest.index);
+    Ok(complete)
+}
+
+fn load_manifest(dir: &Path) -> Result<Manifest> {
+    let path = dir.join(MANIFEST);
+    Manifest::decode(&fs::read(&path).map_err(Error::io("read", &path))?)
+}
