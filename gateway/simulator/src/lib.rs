@@ -7,7 +7,10 @@
 //! [`clock`] when; [`push`] cuts the history into pushes; [`state`] is what survives a restart and
 //! [`journal`] what was acknowledged; [`fault`] decides who misbehaves.
 
+pub mod behind;
 pub mod clock;
+pub mod concentrator;
+pub mod config;
 pub mod energy;
 pub mod fault;
 pub mod field;
@@ -15,6 +18,8 @@ pub mod journal;
 pub mod mix;
 pub mod objects;
 pub mod push;
+pub mod registry;
+pub mod session;
 pub mod shapes;
 pub mod state;
 pub mod tally;

@@ -5,8 +5,9 @@
 
 use cosem::{AttributeRef, Data, DataAccessError, DateTime, Selection};
 
-use crate::field::{MeterModel, PROFILE_DAYS, Row};
+use crate::field::{Access, MeterModel, PROFILE_DAYS, Row};
 use crate::push::{self, CLOCK, COLUMNS, EXPORT, IMPORT, LOAD_PROFILE, WATT_HOUR};
+use crate::session::{Ask, Reply};
 
 /// Firmware id that every simulated device gives.
 pub const FIRMWARE: &str = "HFD-SIM 1";
@@ -46,6 +47,10 @@ const OBJECTS: [(u16, [u8; 6], i8); 14] = [
     (7, LOAD_PROFILE, 8),
 ];
 
+/// What the public client may read.
+const PUBLIC: [[u8; 6]; 6] =
+    [DEVICE_NAME, SERIAL, FIRMWARE_ID, INVOCATION_COUNTER, CLOCK, SAP_ASSIGNMENT];
+
 /// What a meter's answer depends on besides the meter.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
@@ -57,6 +62,23 @@ pub struct Moment {
     pub counter: u32,
     /// Server SAP that was asked.
     pub sap: u16,
+}
+
+/// Serves one request of a meter's client. Whoever proved nothing to a meter that asks for proof
+/// may read its name, clock and invocation counter, as the public client of real meters.
+pub fn serve(meter: &MeterModel, moment: Moment, public: bool, ask: &Ask) -> Reply {
+    match ask {
+        Ask::Get { attribute, selection } => {
+            let open = !public || meter.access == Access::None;
+            let name = attribute.logical_name.0;
+            if !open && !PUBLIC.contains(&name) {
+                return Reply::Value(Err(DataAccessError::ReadWriteDenied));
+            }
+            Reply::Value(read(meter, moment, attribute, selection.as_ref()))
+        }
+        Ask::Set { .. } => Reply::Done(Err(DataAccessError::ReadWriteDenied)),
+        Ask::Action => Reply::Done(Err(DataAccessError::ObjectUndefined)),
+    }
 }
 
 /// Reads an attribute.

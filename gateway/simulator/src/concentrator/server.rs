@@ -1,0 +1,202 @@
+//! The objects of a concentrator's logical device 1, and the bodies of its own notifications.
+//!
+//! It answers; it starts nothing. Writing is limited to the two objects that the head-end owns.
+
+use cosem::{AttributeRef, Data, DataAccessError, DateTime};
+
+use super::{Concentrator, Now, SERVER_SAP};
+use crate::field::ConcentratorModel;
+use crate::mix;
+use crate::objects::{
+    ASSOCIATION, DEVICE_NAME, FIRMWARE, FIRMWARE_ID, INVOCATION_COUNTER, SAP_ASSIGNMENT, SERIAL,
+};
+use crate::push::CLOCK;
+use crate::session::{Ask, Reply};
+use crate::witness::Title;
+
+/// Push setup of *identity*.
+const IDENTITY: [u8; 6] = [0, 7, 25, 9, 0, 255];
+/// Push setup of *heartbeat*.
+const HEARTBEAT: [u8; 6] = [0, 6, 25, 9, 0, 255];
+/// Meter list.
+const METER_LIST: [u8; 6] = [0, 0, 94, 86, 128, 255];
+/// Last stored sequence.
+pub const LAST_STORED: [u8; 6] = [0, 0, 94, 86, 130, 255];
+/// Active channel.
+pub const ACTIVE_CHANNEL: [u8; 6] = [0, 0, 94, 86, 131, 255];
+
+/// Objects with class and number of attributes.
+const OBJECTS: [(u16, [u8; 6], i8); 10] = [
+    (1, DEVICE_NAME, 2),
+    (1, SERIAL, 2),
+    (1, FIRMWARE_ID, 2),
+    (1, INVOCATION_COUNTER, 2),
+    (1, METER_LIST, 2),
+    (1, LAST_STORED, 2),
+    (1, ACTIVE_CHANNEL, 2),
+    (8, CLOCK, 4),
+    (15, ASSOCIATION, 2),
+    (17, SAP_ASSIGNMENT, 2),
+];
+
+impl Concentrator {
+    /// Serves one request of the client that is associated on a line.
+    pub(super) fn serve(
+        &mut self,
+        line: usize,
+        client: Option<Title>,
+        ask: &Ask,
+        now: Now,
+    ) -> Reply {
+        let Some(client) = client else {
+            return Reply::Done(Err(DataAccessError::ReadWriteDenied));
+        };
+        match ask {
+            Ask::Get { attribute, .. } => Reply::Value(self.read(client, attribute, now)),
+            Ask::Set { attribute, value } => {
+                Reply::Done(self.write(line, client, attribute, value, now))
+            }
+            Ask::Action => Reply::Done(Err(DataAccessError::ObjectUndefined)),
+        }
+    }
+
+    fn write(
+        &mut self,
+        line: usize,
+        client: Title,
+        attribute: &AttributeRef,
+        value: &Data,
+        now: Now,
+    ) -> Result<(), DataAccessError> {
+        known(attribute)?;
+        match (attribute.logical_name.0, attribute.attribute) {
+            (ACTIVE_CHANNEL, 2) => self.activate(line, client, value),
+            (LAST_STORED, 2) => self.acknowledged(line, value, now),
+            _ => Err(DataAccessError::ReadWriteDenied),
+        }
+    }
+
+    fn read(
+        &self,
+        client: Title,
+        attribute: &AttributeRef,
+        now: Now,
+    ) -> Result<Data, DataAccessError> {
+        known(attribute)?;
+        let name = attribute.logical_name.0;
+        if attribute.attribute == 1 {
+            return Ok(Data::octets(&name));
+        }
+        Ok(match (name, attribute.attribute) {
+            (DEVICE_NAME, _) => Data::octets(self.model.ldn.as_bytes()),
+            (SERIAL, _) => Data::octets(self.model.serial.as_bytes()),
+            (FIRMWARE_ID, _) => Data::octets(FIRMWARE.as_bytes()),
+            (INVOCATION_COUNTER, _) => Data::U32(self.clients.highest(client).unwrap_or(0)),
+            (METER_LIST, _) => self.meter_list(now),
+            (LAST_STORED, _) => Data::U32(self.last_stored()),
+            (ACTIVE_CHANNEL, _) => Data::Structure(vec![Data::U32(self.epochs.highest)]),
+            (CLOCK, 2) => self.clock_value(now),
+            (CLOCK, 3) => Data::I16(0),
+            (CLOCK, _) => Data::U8(0),
+            (ASSOCIATION, _) => object_list(),
+            (SAP_ASSIGNMENT, _) => Data::Array(vec![Data::Structure(vec![
+                Data::U16(SERVER_SAP),
+                Data::octets(self.model.ldn.as_bytes()),
+            ])]),
+            _ => return Err(DataAccessError::ObjectUndefined),
+        })
+    }
+
+    /// Everything up to this sequence has been acknowledged.
+    fn last_stored(&self) -> u32 {
+        let oldest = self.memory.unacknowledged.first().map(|stretch| stretch.sequence);
+        oldest.unwrap_or(self.memory.next_sequence).saturating_sub(1)
+    }
+
+    fn clock_value(&self, now: Now) -> Data {
+        Data::octets(&DateTime::from_unix_s(self.field_now_s(now), 0, 0).to_octets())
+    }
+
+    fn meter_list(&self, now: Now) -> Data {
+        let contact = self.clock_value(now);
+        let never = Data::octets(&DateTime::NOT_SPECIFIED.to_octets());
+        let entry = |(place, meter): (usize, &crate::field::MeterModel)| {
+            Data::Structure(vec![
+                Data::U16(u16::try_from(place + 1).unwrap_or(u16::MAX)),
+                Data::octets(meter.serial.as_bytes()),
+                Data::octets(&meter.title),
+                Data::octets(meter.serial.as_bytes()),
+                Data::Enum(1),
+                Data::Enum((place % 3) as u8 + 1),
+                Data::U8(u8::from(!meter.dead)),
+                if meter.dead { never.clone() } else { contact.clone() },
+            ])
+        };
+        Data::Array(self.model.meters.iter().enumerate().map(entry).collect())
+    }
+
+    /// Body of *identity*.
+    pub(super) fn identity(&self) -> Data {
+        let meters = u16::try_from(self.model.meters.len()).unwrap_or(u16::MAX);
+        Data::Structure(vec![
+            Data::octets(self.model.ldn.as_bytes()),
+            Data::octets(&IDENTITY),
+            Data::octets(&self.model.title),
+            Data::text(&self.model.serial),
+            Data::text(FIRMWARE),
+            Data::U16(meters),
+            Data::U32(self.revision),
+        ])
+    }
+
+    /// Body of *heartbeat*.
+    pub(super) fn heartbeat(&self, now: Now) -> Data {
+        Data::Structure(vec![
+            Data::octets(self.model.ldn.as_bytes()),
+            Data::octets(&HEARTBEAT),
+            self.clock_value(now),
+            Data::U32(self.revision),
+            Data::U16(self.online),
+        ])
+    }
+}
+
+/// Changes whenever the list of meters does.
+pub fn list_revision(model: &ConcentratorModel) -> u32 {
+    let fold = |sum: u64, octet: u8| mix::word(sum ^ u64::from(octet));
+    let serials = model.meters.iter().flat_map(|meter| meter.serial.bytes());
+    (serials.fold(1, fold) >> 33) as u32
+}
+
+/// Meters that answer.
+pub fn meters_online(model: &ConcentratorModel) -> u16 {
+    let online = model.meters.iter().filter(|meter| !meter.dead).count();
+    u16::try_from(online).unwrap_or(u16::MAX)
+}
+
+fn known(wanted: &AttributeRef) -> Result<(), DataAccessError> {
+    let object = OBJECTS.iter().find(|(_, name, _)| *name == wanted.logical_name.0);
+    let (class, _, attributes) = object.ok_or(DataAccessError::ObjectUndefined)?;
+    if *class != wanted.class {
+        return Err(DataAccessError::ObjectClassInconsistent);
+    }
+    let exists = (1..=*attributes).contains(&wanted.attribute);
+    if exists { Ok(()) } else { Err(DataAccessError::ObjectUndefined) }
+}
+
+fn object_list() -> Data {
+    let entry = |(class, name, attributes): &(u16, [u8; 6], i8)| {
+        let owned = matches!(*name, LAST_STORED | ACTIVE_CHANNEL);
+        let mode = |attribute: i8| if owned && attribute == 2 { 3 } else { 1 };
+        let access = (1..=*attributes)
+            .map(|a| Data::Structure(vec![Data::I8(a), Data::Enum(mode(a)), Data::Null]))
+            .collect();
+        Data::Structure(vec![
+            Data::U16(*class),
+            Data::U8(0),
+            Data::octets(name),
+            Data::Structure(vec![Data::Array(access), Data::Array(Vec::new())]),
+        ])
+    };
+    Data::Array(OBJECTS.iter().map(entry).collect())
+}

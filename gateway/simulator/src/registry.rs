@@ -1,0 +1,178 @@
+//! The registry of a field: what a head-end must know to talk to it, keys included.
+//!
+//! It is the one place where keys leave the simulator, so the file is readable by its owner only.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::field::{Access, ConcentratorModel, Key, MeterModel};
+
+/// A registry; the file is this as one JSON document. Octets are hex.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct Registry {
+    /// Concentrators.
+    pub concentrators: Vec<ConcentratorEntry>,
+    /// Meters, those behind concentrators and those with an address of their own.
+    pub meters: Vec<MeterEntry>,
+}
+
+/// A concentrator that may dial.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct ConcentratorEntry {
+    /// Logical device name.
+    pub id: String,
+    /// System title, 8 octets.
+    pub system_title: String,
+    /// Serial number.
+    pub serial: String,
+    /// Global unicast encryption key, 16 octets.
+    pub guek: String,
+    /// Global authentication key, 16 octets.
+    pub gak: String,
+    /// A name for people.
+    pub name: String,
+}
+
+/// A meter.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct MeterEntry {
+    /// Serial number; behind a concentrator also the physical device address.
+    pub serial: String,
+    /// The concentrator that it is behind, if it is.
+    pub concentrator: Option<String>,
+    /// `host:port` of a meter that is dialled.
+    pub address: Option<String>,
+    /// Client SAP to use.
+    pub client_sap: u16,
+    /// Server SAP (logical device) to use.
+    pub server_sap: u16,
+    /// `none`, `lls` or `hls5`.
+    pub authentication: String,
+    /// Secret of low-level security, hex.
+    pub lls_secret: Option<String>,
+    /// Global unicast encryption key; absent where services are not ciphered.
+    pub guek: Option<String>,
+    /// Global authentication key; absent where services are not ciphered.
+    pub gak: Option<String>,
+    /// System title.
+    pub system_title: Option<String>,
+    /// Type name.
+    pub model: String,
+}
+
+impl ConcentratorEntry {
+    /// The entry of a simulated concentrator.
+    #[must_use]
+    pub fn new(model: &ConcentratorModel) -> Self {
+        Self {
+            id: model.ldn.clone(),
+            system_title: hex(&model.title),
+            serial: model.serial.clone(),
+            guek: hex(&model.guek.0),
+            gak: hex(&model.gak.0),
+            name: model.name.clone(),
+        }
+    }
+}
+
+impl MeterEntry {
+    /// A simulated meter behind a concentrator.
+    #[must_use]
+    pub fn behind(concentrator: &str, meter: &MeterModel) -> Self {
+        Self { concentrator: Some(concentrator.to_owned()), ..Self::of(meter) }
+    }
+
+    /// A simulated meter with an address of its own.
+    #[must_use]
+    pub fn direct(address: &str, server_sap: u16, meter: &MeterModel) -> Self {
+        Self { address: Some(address.to_owned()), server_sap, ..Self::of(meter) }
+    }
+
+    /// A real meter behind a concentrator, of which nothing but the serial is known.
+    #[must_use]
+    pub fn real(concentrator: &str, serial: &str) -> Self {
+        Self {
+            serial: serial.to_owned(),
+            concentrator: Some(concentrator.to_owned()),
+            address: None,
+            client_sap: 16,
+            server_sap: 1,
+            authentication: "none".to_owned(),
+            lls_secret: None,
+            guek: None,
+            gak: None,
+            system_title: None,
+            model: "real".to_owned(),
+        }
+    }
+
+    fn of(meter: &MeterModel) -> Self {
+        let ciphered = meter.access == Access::Hls5;
+        let key = |key: &Key| ciphered.then(|| hex(&key.0));
+        let (authentication, lls_secret) = match &meter.access {
+            Access::None => ("none", None),
+            Access::Lls(secret) => ("lls", Some(hex(&secret.0))),
+            Access::Hls5 => ("hls5", None),
+        };
+        Self {
+            serial: meter.serial.clone(),
+            concentrator: None,
+            address: None,
+            client_sap: if meter.access == Access::None { 16 } else { 1 },
+            server_sap: 1,
+            authentication: authentication.to_owned(),
+            lls_secret,
+            guek: key(&meter.guek),
+            gak: key(&meter.gak),
+            system_title: Some(hex(&meter.title)),
+            model: meter.model.to_owned(),
+        }
+    }
+}
+
+/// Writes the registry, whole or not at all, for its owner's eyes only.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write(path: &Path, registry: &Registry) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let _ = fs::remove_file(&new);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    serde_json::to_writer(io::BufWriter::new(&mut file), registry)?;
+    file.write_all(b"\n")?;
+    fs::rename(&new, path)
+}
+
+fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::{ConcentratorEntry, MeterEntry, Registry, write};
+    use crate::field::{FieldConfig, concentrators};
+
+    #[test]
+    fn the_registry_is_its_owners_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("field.json");
+        let field = concentrators(&FieldConfig::default());
+        let registry = Registry {
+            concentrators: vec![ConcentratorEntry::new(&field[0])],
+            meters: field[0].meters.iter().map(|m| MeterEntry::behind(&field[0].ldn, m)).collect(),
+        };
+        write(&path, &registry).unwrap();
+        write(&path, &registry).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let read: Registry = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert_eq!((read.concentrators.len(), read.meters.len()), (1, 50));
+        assert_eq!(read.meters[0].guek.as_ref().map(String::len), Some(32));
+    }
+}

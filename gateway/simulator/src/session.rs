@@ -1,0 +1,269 @@
+//! One association of the head-end with a simulated device, as the device sees it.
+//!
+//! It is `cosem`'s server with what a device adds: fresh challenges, counters lent for one frame,
+//! and the news which counter a client used, for the witness. It answers no request by itself.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use cosem::apdu::Apdu;
+use cosem::apdu::action::ActionAnswer;
+use cosem::association::{
+    AcceptedCounters, Answer, Authentication, Level, Request, Server, ServerConfig,
+    ServerIndication,
+};
+use cosem::wrapper::{self, Header};
+use cosem::{AttributeRef, Data, DataAccessError, Error, Keys, Secret, Selection};
+
+use crate::concentrator::SERVER_SAP;
+use crate::field::{Access, ConcentratorModel, MeterModel};
+use crate::witness::{Counters, Title};
+
+/// Counters lent for one frame: AARE, both values of HLS, an exception, and room.
+pub const COUNTERS_A_STEP: u32 = 8;
+/// Time after which an association that nobody uses is given up.
+const IDLE: Duration = Duration::from_secs(600);
+/// First octet of an AARQ.
+const AARQ: u8 = 0x60;
+
+/// A request of the client.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ask {
+    /// Read an attribute.
+    Get {
+        /// What.
+        attribute: AttributeRef,
+        /// Which part of it.
+        selection: Option<Selection>,
+    },
+    /// Write an attribute.
+    Set {
+        /// What.
+        attribute: AttributeRef,
+        /// The value.
+        value: Data,
+    },
+    /// Invoke a method; no simulated object has one besides the association.
+    Action,
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// To a read.
+    Value(Result<Data, DataAccessError>),
+    /// To a write or a method.
+    Done(Result<(), DataAccessError>),
+}
+
+/// What a session tells its device.
+#[derive(Debug)]
+pub enum Event {
+    /// A frame of this client with this invocation counter was deciphered and taken.
+    Accepted {
+        /// Client.
+        client: Title,
+        /// Its counter.
+        counter: u32,
+    },
+    /// A frame was deciphered, but its counter was not above the last one; it was refused.
+    Replayed {
+        /// Client.
+        client: Title,
+        /// Its counter.
+        counter: u32,
+    },
+    /// The association stands.
+    Associated,
+    /// To be answered with [`Session::respond`].
+    Request(Ask),
+    /// A frame was refused.
+    Refused(Error),
+}
+
+/// A session.
+#[derive(Debug)]
+pub struct Session {
+    server: Server,
+    /// Title that the client gave in its last AARQ.
+    claimed: Option<Title>,
+    /// Title that the client has proved or, without HLS, given.
+    client: Option<Title>,
+    associated: bool,
+    events: VecDeque<Event>,
+}
+
+impl Session {
+    /// A session of a concentrator's logical device 1: HLS 5, ciphered, nobody else.
+    ///
+    /// # Errors
+    /// When the system has no random octets for challenges.
+    pub fn concentrator(model: &ConcentratorModel) -> Result<Self, getrandom::Error> {
+        let keys = Keys::new(&model.guek.0, &model.gak.0);
+        let mut config = ServerConfig::new(SERVER_SAP, model.title);
+        config.authentication = Authentication::Hls5(keys.clone());
+        config.ciphered = Some(keys);
+        config.allow_public = false;
+        Self::new(config)
+    }
+
+    /// A session of a meter's logical device `sap`.
+    ///
+    /// # Errors
+    /// When the system has no random octets for challenges.
+    pub fn meter(model: &MeterModel, sap: u16) -> Result<Self, getrandom::Error> {
+        let mut config = ServerConfig::new(sap, model.title);
+        config.idle_timeout = Some(IDLE);
+        config.max_pdu = 2_048;
+        match &model.access {
+            Access::None => {}
+            Access::Lls(secret) => {
+                config.authentication = Authentication::Lls(Secret::new(&secret.0));
+            }
+            Access::Hls5 => {
+                let keys = Keys::new(&model.guek.0, &model.gak.0);
+                config.authentication = Authentication::Hls5(keys.clone());
+                config.ciphered = Some(keys);
+            }
+        }
+        Self::new(config)
+    }
+
+    fn new(config: ServerConfig) -> Result<Self, getrandom::Error> {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed)?;
+        Ok(Self {
+            server: Server::new(config, seed, AcceptedCounters::default()),
+            claimed: None,
+            client: None,
+            associated: false,
+            events: VecDeque::new(),
+        })
+    }
+
+    /// Lends the counters that may be used until [`Self::unused`].
+    pub fn lend(&mut self, counters: Range<u32>) {
+        self.server.set_counters(counters);
+    }
+
+    /// Takes the counters back: the first that was not used.
+    pub fn unused(&mut self) -> u32 {
+        let first = self.server.counters().start;
+        self.server.set_counters(0..0);
+        first
+    }
+
+    /// System title of the associated client; `None` also for a client without one.
+    #[must_use]
+    pub fn client(&self) -> Option<Title> {
+        self.client.filter(|_| self.associated)
+    }
+
+    /// Whether a client is associated.
+    #[must_use]
+    pub fn is_associated(&self) -> bool {
+        self.associated
+    }
+
+    /// Whether the client has proved nothing.
+    #[must_use]
+    pub fn is_public(&self) -> bool {
+        self.server.level() == Level::Public
+    }
+
+    /// Takes a frame; `used` are the counters that the device has seen on all its sessions.
+    pub fn receive(&mut self, now: Instant, header: Header, apdu: &[u8], used: &Counters) {
+        let mut accepted = AcceptedCounters::default();
+        for (title, highest) in used.highests() {
+            accepted.raise(title, highest);
+        }
+        self.server.merge_accepted(&accepted);
+        self.server.handle_timeout(now);
+        if apdu.first() == Some(&AARQ) {
+            self.claimed = claimed_title(apdu);
+        }
+        let before = self.highest();
+        let result = self.server.handle_frame(now, header, apdu);
+        let after = self.highest();
+        if let (Some(client), Some(counter)) = (self.claimed, after)
+            && before != after
+        {
+            self.events.push_back(Event::Accepted { client, counter });
+        }
+        if let (Some(client), Err(Error::Replayed { counter, .. })) = (self.claimed, &result) {
+            self.events.push_back(Event::Replayed { client, counter: *counter });
+        }
+        if let Err(error) = result {
+            self.events.push_back(Event::Refused(error));
+        }
+    }
+
+    /// The next thing to know or to do.
+    pub fn poll(&mut self) -> Option<Event> {
+        if let Some(event) = self.events.pop_front() {
+            return Some(event);
+        }
+        loop {
+            match self.server.poll()? {
+                ServerIndication::Associated { client_title, .. } => {
+                    (self.associated, self.client) = (true, client_title);
+                    return Some(Event::Associated);
+                }
+                ServerIndication::Request(Request::Get { attribute, selection }) => {
+                    return Some(Event::Request(Ask::Get { attribute, selection }));
+                }
+                ServerIndication::Request(Request::Set { attribute, value, .. }) => {
+                    return Some(Event::Request(Ask::Set { attribute, value }));
+                }
+                ServerIndication::Request(Request::Action { .. }) => {
+                    return Some(Event::Request(Ask::Action));
+                }
+                ServerIndication::Released => (self.associated, self.client) = (false, None),
+            }
+        }
+    }
+
+    /// Answers the request that [`Self::poll`] gave last.
+    pub fn respond(&mut self, ask: &Ask, reply: Reply) {
+        let answer = match (ask, reply) {
+            (Ask::Get { .. }, Reply::Value(value)) => Answer::Got(value),
+            (Ask::Set { .. }, Reply::Done(result)) => Answer::Set(result),
+            (_, reply) => {
+                let result = match reply {
+                    Reply::Done(result) => result,
+                    Reply::Value(value) => value.map(|_| ()),
+                };
+                Answer::Acted(ActionAnswer { result, returned: None })
+            }
+        };
+        if let Err(error) = self.server.respond(answer) {
+            self.events.push_back(Event::Refused(error));
+        }
+    }
+
+    /// The next whole frame to send.
+    pub fn poll_frame(&mut self) -> Option<Vec<u8>> {
+        self.server.poll_transmit()
+    }
+
+    /// The next APDU to send, with its header, for a device behind a gateway.
+    pub fn poll_apdu(&mut self) -> Option<(Header, Bytes)> {
+        let frame = Bytes::from(self.server.poll_transmit()?);
+        let header = wrapper::decode(&frame).ok()?.0;
+        Some((header, frame.slice(wrapper::HEADER_OCTETS..)))
+    }
+
+    fn highest(&self) -> Option<u32> {
+        self.server.accepted().highest(&self.claimed?)
+    }
+}
+
+/// The title that an AARQ gives, before it is believed.
+fn claimed_title(apdu: &[u8]) -> Option<Title> {
+    match Apdu::decode(apdu).ok()? {
+        Apdu::Aarq(aarq) => aarq.calling_title?.as_ref().try_into().ok(),
+        _ => None,
+    }
+}
