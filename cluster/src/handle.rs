@@ -239,6 +239,15 @@ impl Cluster {
         timeout(HAND_OVER, progress.wait_for(other)).await.is_ok()
     }
 
+    /// Ends consensus and links at once, without hand-over and without saving anything: what a
+    /// crash leaves, as far as one process can show it. For failure drills and tests.
+    pub async fn halt(&self) {
+        self.inner.proposer.close();
+        self.inner.endpoint.stop(Duration::ZERO).await;
+        self.inner.group.stop().await;
+        self.stop_store().await;
+    }
+
     /// Stops the member in order: proposals, leadership, consensus, links, stores.
     ///
     /// Each step has a time limit. Calling it twice is harmless.
@@ -258,7 +267,11 @@ impl Cluster {
         }
         inner.group.stop().await;
         inner.endpoint.stop(CLOSE).await;
-        let store = inner.store.clone();
+        self.stop_store().await;
+    }
+
+    async fn stop_store(&self) {
+        let store = self.inner.store.clone();
         match timeout(SYNC, tokio::task::spawn_blocking(move || store.stop())).await {
             Ok(Ok(Ok(()))) => {}
             told => tracing::warn!(?told, "the stores did not stop cleanly"),

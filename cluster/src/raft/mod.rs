@@ -13,6 +13,8 @@ mod overlay;
 mod server;
 mod snapshot;
 mod state_machine;
+#[cfg(test)]
+mod suite;
 mod types;
 mod wire;
 

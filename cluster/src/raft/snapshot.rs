@@ -2,7 +2,10 @@
 //!
 //! Invariant: a handle is either of complete local files or of a wholly received snapshot.
 
-use std::io;
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
 
 use storage::{
     Snapshots,
@@ -11,6 +14,9 @@ use storage::{
 
 /// Octets read at once when files are copied between two stores of one machine.
 const COPY_OCTETS: usize = 256 * 1024;
+
+/// Says whose files they are: held while files are written or installed, one at a time.
+pub type Owner = Arc<Mutex<()>>;
 
 /// A handle to a snapshot's files.
 #[derive(Debug)]
@@ -21,14 +27,14 @@ pub struct SnapshotFile {
 
 #[derive(Debug)]
 enum Source {
-    Local(Snapshots),
+    Local(Snapshots, Owner),
     Received(Incoming),
 }
 
 impl SnapshotFile {
-    /// Of files that lie complete in a store.
-    pub fn local(manifest: Manifest, snapshots: Snapshots) -> Self {
-        Self { manifest, source: Source::Local(snapshots) }
+    /// Of files that lie complete in the store of `owner`.
+    pub fn local(manifest: Manifest, snapshots: Snapshots, owner: Owner) -> Self {
+        Self { manifest, source: Source::Local(snapshots, owner) }
     }
 
     /// Of files that were received and verified.
@@ -44,22 +50,23 @@ impl SnapshotFile {
     /// A piece of a file, for a receiver. Only local files can be read.
     pub fn read(&self, name: &str, offset: u64, max_octets: usize) -> io::Result<Vec<u8>> {
         match &self.source {
-            Source::Local(files) => {
+            Source::Local(files, _) => {
                 Ok(files.read(self.manifest.index, name, offset, max_octets)?)
             }
             Source::Received(_) => Err(io::Error::other("a received snapshot is not installed")),
         }
     }
 
-    /// Installs the files into `snapshots`, whose tables and open days they replace.
-    pub fn install(self, snapshots: &Snapshots) -> io::Result<Manifest> {
+    /// Installs the files into `snapshots`, whose tables and open days they replace. `owner` is
+    /// the owner of `snapshots`: its own newest files are only loaded again.
+    pub fn install(self, snapshots: &Snapshots, owner: &Owner) -> io::Result<Manifest> {
         match self.source {
             Source::Received(incoming) => Ok(snapshots.install(incoming)?),
-            Source::Local(files) if files.path() == snapshots.path() => {
+            Source::Local(_, of) if Arc::ptr_eq(&of, owner) => {
                 let lost = || io::Error::other("the newest snapshot is gone");
                 snapshots.rebuild()?.ok_or_else(lost)
             }
-            Source::Local(files) => {
+            Source::Local(files, _) => {
                 let mut incoming = snapshots.receive(self.manifest)?;
                 copy(&files, &mut incoming)?;
                 Ok(snapshots.install(incoming)?)

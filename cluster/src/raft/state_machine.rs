@@ -28,7 +28,7 @@ use super::{
     durable::Durable,
     log_store::LogStore,
     overlay::Overlay,
-    snapshot::SnapshotFile,
+    snapshot::{Owner, SnapshotFile},
     types::{Answer, EntryId, LogEntry, SnapshotMeta, StoredMembership, TypeConfig},
 };
 use crate::{effects::Publisher, metrics::Metrics, raft::applied::Applied};
@@ -41,7 +41,7 @@ const RUN_ENTRIES: usize = 256;
 pub struct StateMachine {
     core: Arc<Mutex<Core>>,
     /// Held while snapshot files are written or installed: one at a time.
-    files: Arc<Mutex<()>>,
+    files: Owner,
     snapshots: Snapshots,
     snapshot_pause: Duration,
     metrics: Metrics,
@@ -116,7 +116,7 @@ impl StateMachine {
         let manifest = self.snapshots.write(frozen)?;
         self.metrics.snapshots.with_label_values(&["built"]).inc();
         tracing::info!(index = manifest.index, files = manifest.items.len(), "snapshot written");
-        let file = SnapshotFile::local(manifest, self.snapshots.clone());
+        let file = SnapshotFile::local(manifest, self.snapshots.clone(), self.files.clone());
         Ok(Snapshot { meta: durable.meta()?, snapshot: file })
     }
 
@@ -124,7 +124,7 @@ impl StateMachine {
     fn install(&self, file: SnapshotFile) -> io::Result<()> {
         let _one_at_a_time = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         let mut core = self.lock();
-        let manifest = file.install(&self.snapshots)?;
+        let manifest = file.install(&self.snapshots, &self.files)?;
         core.durable = Durable::load(&core.tables)?;
         core.markers_dropped = 0;
         let durable = &core.durable;
@@ -138,7 +138,7 @@ impl StateMachine {
     fn current(&self) -> io::Result<Option<Built>> {
         let Some(manifest) = self.snapshots.newest() else { return Ok(None) };
         let meta = Durable::decode(&manifest.meta)?.meta()?;
-        let snapshot = SnapshotFile::local(manifest, self.snapshots.clone());
+        let snapshot = SnapshotFile::local(manifest, self.snapshots.clone(), self.files.clone());
         Ok(Some(Snapshot { meta, snapshot }))
     }
 }

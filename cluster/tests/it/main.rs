@@ -1,0 +1,9 @@
+//! Integration tests of the cluster: real files, real QUIC over loopback, several nodes in one
+//! process. `links` tests the transport's rules, `trio` a cluster of three.
+
+#[cfg(test)]
+mod links;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod trio;
