@@ -52,8 +52,10 @@ pub(super) fn apply(tx: &mut Tx<'_>, seal: &Seal) -> Result<Done, Stop> {
     let key = (seal.interval_minutes, seal.shard, seal.day);
     let before = SEALED.get(tx, &key)?;
     let Some(open) = OPEN.get(tx, &key)? else {
-        let code = if before.is_some() { "already_sealed" } else { "nothing_to_seal" };
-        return Err(refuse(code, seal.to_string()));
+        return Err(match before {
+            Some(_) => refuse("already_sealed", seal.to_string()),
+            None => refuse("nothing_to_seal", seal.to_string()),
+        });
     };
     if !open.is_due(tx.stamp) {
         return Err(refuse("too_early", seal.to_string()));
