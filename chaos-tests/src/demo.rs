@@ -32,7 +32,8 @@ pub struct Demo {
     pub nodes: Vec<(String, String)>,
 }
 
-/// The folder of the programs under test: the one that the running test or program stands in, or its parent.
+/// The folder of the programs under test: the one that the running test or program stands in, or
+/// its parent.
 ///
 /// # Errors
 /// `holdfast` has not been built beside it.
@@ -150,7 +151,8 @@ impl Demo {
         }
     }
 
-    /// Waits until all nodes answer, have applied up to one index and hold the same state hash there; returns it.
+    /// Waits until all nodes answer, have applied up to one index and hold the same state hash
+    /// there; returns it.
     ///
     /// # Errors
     /// They do not agree before the deadline, or the hashes at an equal index differ.

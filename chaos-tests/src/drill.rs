@@ -18,8 +18,8 @@ pub struct LeaderKills {
     pub all_equal: Distribution,
 }
 
-/// Kills the leader's process `rounds` times while collection runs; each round ends when the demo has started the node again
-/// and it has caught up. `tell` is called with a line per round.
+/// Kills the leader's process `rounds` times while collection runs; each round ends when the demo
+/// has started the node again and it has caught up. `tell` is called with a line per round.
 ///
 /// # Errors
 /// A round exceeds the customer's limit, or the nodes do not come together again within 60 s.

@@ -1,4 +1,5 @@
-//! A small HTTP client for JSON over loopback: one request, one deadline, no retries, no redirects.
+//! A small HTTP client for JSON over loopback: one request, one deadline, no retries, no
+//! redirects.
 
 use anyhow::{Context, bail};
 use http_body_util::{BodyExt, Full, Limited};
@@ -44,6 +45,11 @@ impl Http {
     pub fn new(token: &str) -> Self {
         let client = Client::builder(TokioExecutor::new()).build(HttpConnector::new());
         Self { client, token: token.to_owned() }
+    }
+
+    /// The token that requests carry.
+    pub fn token(&self) -> &str {
+        &self.token
     }
 
     /// One request with an optional JSON body and an idempotency key, answered before `deadline`.

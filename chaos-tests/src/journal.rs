@@ -1,7 +1,8 @@
 //! The simulator's journal of acknowledged pushes, held against what the nodes answer.
 //!
-//! A line stands in the journal when a concentrator was told that its push is stored. So every value of every line must
-//! be in the cluster, once, on every node: that is the promise "nothing acknowledged is lost, nothing is done twice".
+//! A line stands in the journal when a concentrator was told that its push is stored. So every
+//! value of every line must be in the cluster, once, on every node: that is the promise "nothing
+//! acknowledged is lost, nothing is done twice".
 
 use crate::http::Http;
 use anyhow::{Context, bail};
@@ -39,10 +40,12 @@ impl Verdict {
 }
 
 impl Journal {
-    /// Reads a journal. A last line that a killed simulator left half written is not an acknowledgement and is passed over.
+    /// Reads a journal. A last line that a killed simulator left half written is not an
+    /// acknowledgement and is passed over.
     ///
     /// # Errors
-    /// The file cannot be read, or a line before the last is damaged, or two lines disagree on a value.
+    /// The file cannot be read, or a line before the last is damaged, or two lines disagree on a
+    /// value.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
         let mut journal = Self::default();
@@ -106,7 +109,8 @@ impl Journal {
     }
 }
 
-/// Everything a node has of one register between the first and the last acknowledged interval, by interval end.
+/// Everything a node has of one register between the first and the last acknowledged interval, by
+/// interval end.
 async fn stored(
     http: &Http,
     url: &str,

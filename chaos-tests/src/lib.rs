@@ -1,16 +1,19 @@
 //! Whole clusters under faults, and the promises checked.
 //!
-//! What stands here starts the real programs (`holdfast demo`, its nodes, its simulator), hurts them from outside (SIGKILL,
-//! full disks, strangers on the wire) and compares what was acknowledged with what the cluster answers afterwards.
-//! It is not a mock of anything: every octet goes over a socket.
+//! What stands here starts the real programs (`holdfast demo`, its nodes, its simulator), hurts
+//! them from outside (SIGKILL, full disks, strangers on the wire) and compares what was
+//! acknowledged with what the cluster answers afterwards. It is not a mock of anything: every
+//! octet goes over a socket.
 //!
 //! Invariants:
-//! 1. A child process never outlives its test: the demo's children die with it, and [`demo::Demo`] kills it when dropped.
+//! 1. A child process never outlives its test: the demo's children die with it, and
+//!    [`demo::Demo`] kills it when dropped.
 //! 2. Every wait has a deadline, every load ends by itself.
 
 pub mod demo;
 pub mod drill;
 pub mod http;
 pub mod journal;
+pub mod nodes;
 pub mod probe;
 pub mod stats;

@@ -1,7 +1,8 @@
-//! A client that writes all the time, as a vending clerk's terminal would, and tells how long nobody could be served.
+//! A client that writes all the time, as a vending clerk's terminal would, and tells how long
+//! nobody could be served.
 //!
-//! The write is a registration that is in place already: it goes through the log like any other and changes nothing, so a
-//! round leaves no trace in the registry.
+//! The write is a registration that is in place already: it goes through the log like any other
+//! and changes nothing, so a round leaves no trace in the registry.
 
 use crate::http::Http;
 use anyhow::bail;
@@ -33,7 +34,8 @@ impl Probe {
         Self { http: http.clone(), body }
     }
 
-    /// One write at one node: true when it was accepted, that is committed on a quorum and applied.
+    /// One write at one node: true when it was accepted, that is committed on a quorum and
+    /// applied.
     pub async fn write(&self, url: &str, key: &str, patience: Duration) -> bool {
         let url = format!("{url}/api/v1/concentrators");
         let answer =
@@ -41,8 +43,9 @@ impl Probe {
         matches!(answer, Ok(answer) if answer.status == 201)
     }
 
-    /// The time from now until a write that began after now is accepted by one of the nodes. A new write is sent to every
-    /// node each 20 ms and given 3 s, as many clients would; the first answer counts.
+    /// The time from now until a write that began after now is accepted by one of the nodes. A
+    /// new write is sent to every node each 20 ms and given 3 s, as many clients would; the
+    /// first answer counts.
     ///
     /// # Errors
     /// No node accepts a write within `limit`.

@@ -20,7 +20,8 @@ impl Distribution {
         self.samples.len()
     }
 
-    /// The value below which `percent` of the measurements lie (nearest rank), or zero when there is none.
+    /// The value below which `percent` of the measurements lie (nearest rank), or zero when there
+    /// is none.
     pub fn percentile(&self, percent: usize) -> Duration {
         let mut sorted = self.samples.clone();
         sorted.sort_unstable();

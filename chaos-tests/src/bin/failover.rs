@@ -1,4 +1,5 @@
-//! Kills the leader of a demo again and again and prints how long nobody could write, and whether anything was lost.
+//! Kills the leader of a demo again and again and prints how long nobody could write, and whether
+//! anything was lost.
 //!
 //! `cargo run --release -p chaos-tests --bin failover -- --rounds 20`
 

@@ -1,0 +1,159 @@
+//! Three bare nodes made by `holdfast init` and run by hand, for failures that a demo would
+//! repair by itself.
+
+use crate::demo::{Signal, programs, signal};
+use crate::http::Http;
+use anyhow::{Context, bail};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Nodes of one cluster on loopback.
+pub struct Nodes {
+    dir: PathBuf,
+    running: Vec<Option<Child>>,
+    /// A client with the cluster's admin token.
+    pub http: Http,
+    /// Base URLs, node 1 first.
+    pub urls: Vec<String>,
+    /// Names, node 1 first.
+    pub names: Vec<String>,
+}
+
+impl Nodes {
+    /// Makes certificates and configurations for three nodes; HTTP ports count up from `port`.
+    /// Starts nothing.
+    ///
+    /// # Errors
+    /// `holdfast init` fails.
+    pub fn init(dir: &Path, port: u16) -> anyhow::Result<Self> {
+        let output = Command::new(programs()?.join("holdfast"))
+            .args(["init", "--json", "--dir"])
+            .arg(dir)
+            .args(["--node", "n1=127.0.0.1", "--node", "n2=127.0.0.1", "--node", "n3=127.0.0.1"])
+            .args(["--http-port", &port.to_string()])
+            .args(["--gateway-port", &(port + 100).to_string()])
+            .args(["--cluster-port", &(port + 200).to_string()])
+            .output()?;
+        if !output.status.success() {
+            bail!("init: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        let made: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+        let token = made["token"].as_str().context("init printed no token")?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            running: vec![None, None, None],
+            http: Http::new(token),
+            urls: (0..3).map(|n| format!("http://127.0.0.1:{}", port + n)).collect(),
+            names: vec!["n1".into(), "n2".into(), "n3".into()],
+        })
+    }
+
+    /// The configuration file of a node.
+    pub fn config(&self, node: usize) -> PathBuf {
+        self.dir.join(&self.names[node]).join("node.toml")
+    }
+
+    /// Everything that a node has written to its output so far.
+    pub fn log(&self, node: usize) -> String {
+        std::fs::read_to_string(self.log_path(node)).unwrap_or_default()
+    }
+
+    fn log_path(&self, node: usize) -> PathBuf {
+        self.dir.join(format!("{}.log", self.names[node]))
+    }
+
+    /// Starts a node with environment variables of its own.
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub fn start(&mut self, node: usize, environment: &[(&str, &str)]) -> anyhow::Result<()> {
+        let mut command = Command::new(programs()?.join("holdfast"));
+        self.spawn(node, command.envs(environment.iter().copied()))
+    }
+
+    /// Starts a node whose data directory is a file system of its own of `size` octets, in a
+    /// mount namespace, so that it can be filled without touching the machine's disk.
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub fn start_on_small_disk(&mut self, node: usize, size: &str) -> anyhow::Result<()> {
+        let disk = self.dir.join("small-disk");
+        std::fs::create_dir_all(&disk)?;
+        let script = format!(
+            "mount -t tmpfs -o size={size} tmpfs '{disk}' && exec '{program}' \"$@\"",
+            disk = disk.display(),
+            program = programs()?.join("holdfast").display()
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script, "holdfast"]);
+        self.spawn(node, command.env("HOLDFAST_NODE__DATA_DIR", &disk))
+    }
+
+    fn spawn(&mut self, node: usize, command: &mut Command) -> anyhow::Result<()> {
+        let log = std::fs::File::options().create(true).append(true).open(self.log_path(node))?;
+        let child = command
+            .args(["run", "--die-with-parent", "--config"])
+            .arg(self.config(node))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        self.running[node] = Some(child);
+        Ok(())
+    }
+
+    /// kill -9 of one node.
+    ///
+    /// # Errors
+    /// The node does not run.
+    pub fn kill(&mut self, node: usize) -> anyhow::Result<()> {
+        let mut child = self.running[node].take().context("the node does not run")?;
+        signal(i32::try_from(child.id())?, Signal::Kill)?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// The exit code of a node that ended by itself.
+    ///
+    /// # Errors
+    /// It does not end in time, or a signal ended it.
+    pub async fn wait_end(&mut self, node: usize, patience: Duration) -> anyhow::Result<i32> {
+        let until = Instant::now() + patience;
+        let child = self.running[node].as_mut().context("the node does not run")?;
+        while Instant::now() < until {
+            if let Some(status) = child.try_wait()? {
+                return status.code().context("a signal ended the node");
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        bail!("the node did not end within {patience:?}")
+    }
+
+    /// Waits until a node answers ready.
+    ///
+    /// # Errors
+    /// It is not ready in time.
+    pub async fn wait_ready(&self, node: usize, patience: Duration) -> anyhow::Result<()> {
+        let until = Instant::now() + patience;
+        let url = format!("{}/readyz", self.urls[node]);
+        while Instant::now() < until {
+            let second = Duration::from_secs(1);
+            let answer = self.http.send(hyper::Method::GET, &url, None, None, second).await;
+            if answer.is_ok_and(|answer| answer.status == 200) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        bail!("{} is not ready within {patience:?}:\n{}", self.names[node], self.log(node))
+    }
+}
+
+impl Drop for Nodes {
+    fn drop(&mut self) {
+        for child in self.running.iter_mut().flatten() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
