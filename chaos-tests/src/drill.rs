@@ -42,7 +42,7 @@ pub async fn kill_leaders(
         demo.wait_equal(Duration::from_secs(60)).await?;
         measured.all_equal.add(killed.elapsed());
         tell(format!(
-            "round {round:3}: {leader} killed, next write accepted after {} ms, all nodes equal after {} ms",
+            "round {round:3}: {leader} killed, next write after {} ms, all nodes equal after {} ms",
             accepted.as_millis(),
             killed.elapsed().as_millis()
         ));
