@@ -48,6 +48,10 @@ impl Applied {
         for (index, hash) in hashes {
             inner.index = *index;
             inner.hash = *hash;
+            // Before the first entry stands index 0, and the first entry has index 0 too.
+            if inner.ring.back().is_some_and(|(last, _)| last >= index) {
+                inner.ring.pop_back();
+            }
             if inner.ring.len() == RING {
                 inner.ring.pop_front();
             }
@@ -107,6 +111,9 @@ mod tests {
     #[test]
     fn the_ring_holds_the_last_hashes() {
         let applied = Applied::new(Stamper::new(|| 5));
+        applied.jump(0, [0; 32], 0);
+        applied.advance(&[(0, [9; 32]), (1, [8; 32])], 0);
+        assert_eq!((applied.hash_at(0), applied.hash_at(1)), (Some([9; 32]), Some([8; 32])));
         applied.jump(10, [1; 32], 0);
         for index in 11..=10 + RING as u64 {
             applied.advance(&[(index, [2; 32])], index);
