@@ -8,9 +8,11 @@
 //! [`journal`] what was acknowledged; [`fault`] decides who misbehaves.
 
 pub mod behind;
+pub mod cli;
 pub mod clock;
 pub mod concentrator;
 pub mod config;
+pub mod direct;
 pub mod energy;
 pub mod fault;
 pub mod field;
@@ -19,6 +21,7 @@ pub mod mix;
 pub mod objects;
 pub mod push;
 pub mod registry;
+pub mod run;
 pub mod session;
 pub mod shapes;
 pub mod state;

@@ -2,6 +2,7 @@
 //!
 //! It is the one place where keys leave the simulator, so the file is readable by its owner only.
 
+use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -62,6 +63,13 @@ pub struct MeterEntry {
     pub system_title: Option<String>,
     /// Type name.
     pub model: String,
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (concentrators, meters) = (self.concentrators.len(), self.meters.len());
+        write!(f, "Registry({concentrators} concentrators, {meters} meters)")
+    }
 }
 
 impl ConcentratorEntry {

@@ -80,6 +80,17 @@ impl Counters {
         self.clients.get(&client).and_then(Used::highest)
     }
 
+    /// What a device shows as its invocation counter: the asking client's highest, or for a client
+    /// without a title the highest of all.
+    #[must_use]
+    pub fn of(&self, client: Option<Title>) -> u32 {
+        let shown = match client {
+            Some(client) => self.highest(client),
+            None => self.highests().map(|(_, highest)| highest).max(),
+        };
+        shown.unwrap_or(0)
+    }
+
     /// Highest counter of each client, to be kept over a restart.
     pub fn highests(&self) -> impl Iterator<Item = (Title, u32)> + '_ {
         self.clients.iter().filter_map(|(title, used)| Some((*title, used.highest()?)))

@@ -230,14 +230,10 @@ impl Concentrator {
             }
             Event::Request(ask) => {
                 let used = self.meters.used.get(&waiting.meter);
-                let counter = used.and_then(|used| match session.client() {
-                    Some(client) => used.highest(client),
-                    None => used.highests().map(|(_, highest)| highest).max(),
-                });
                 let moment = Moment {
                     now_s: self.field_now_s(now),
                     interval_s: self.settings.interval_s,
-                    counter: counter.unwrap_or(0),
+                    counter: used.map_or(0, |used| used.of(session.client())),
                     sap: waiting.header.destination,
                 };
                 let reply = serve(meter, moment, session.is_public(), &ask);

@@ -11,7 +11,7 @@
 
 mod channel;
 mod line;
-pub mod meters;
+mod meters;
 mod mischief;
 mod server;
 pub mod task;
@@ -31,7 +31,7 @@ use self::line::Line;
 use self::meters::MeterPort;
 use self::mischief::Mischief;
 use crate::clock::FieldClock;
-use crate::fault::{Kind, Plan};
+use crate::fault::Plan;
 use crate::field::ConcentratorModel;
 use crate::journal::Journal;
 use crate::session::{COUNTERS_A_STEP, Event, Session};
@@ -532,7 +532,8 @@ impl Concentrator {
 
 /// Where counters and sequences start when no memory is kept: 32 a second since 2026, so that a
 /// second run uses none again as long as it sends less than that.
-fn counter_base(real_us: i64) -> u32 {
+#[must_use]
+pub fn counter_base(real_us: i64) -> u32 {
     const Y2026_S: i64 = 1_767_225_600;
     u32::try_from((real_us / 1_000_000 - Y2026_S).max(0) * 32 % 0xE000_0000).unwrap_or(0)
 }
@@ -543,16 +544,12 @@ pub fn title_text(title: Title) -> String {
     title.iter().map(|octet| format!("{octet:02X}")).collect()
 }
 
-fn parse_title(text: &str) -> Option<Title> {
+/// A system title from hex.
+#[must_use]
+pub fn parse_title(text: &str) -> Option<Title> {
     let digits = text.as_bytes();
     if digits.len() != 16 || !text.is_ascii() {
         return None;
     }
     u64::from_str_radix(text, 16).ok().map(u64::to_be_bytes)
-}
-
-/// The share of a concentrator's faults that concern its keys.
-#[must_use]
-pub fn has_wrong_key(settings: &Settings, model: &ConcentratorModel) -> bool {
-    settings.faults.plays(Kind::WrongKey, model.seed)
 }
