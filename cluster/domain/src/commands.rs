@@ -1,7 +1,8 @@
 //! Commands: the outbox of orders to devices, each with a life cycle.
 //!
-//! queued -> sent -> acknowledged, or failed; queued -> expired or cancelled; sent -> unknown when
-//! its time is over without an answer; unknown -> acknowledged or failed when the answer comes late.
+//! queued -> sent -> acknowledged, or failed; queued -> expired or cancelled; sent -> unknown
+//! when its time is over without an answer; unknown -> acknowledged or failed when the answer
+//! comes late.
 //!
 //! Invariants: 1. The outbox is state: effects are only wake-ups. 2. A command is sent at most once
 //! under one epoch, and only under the current one. 3. Nothing is sent after its expiry. 4. An end

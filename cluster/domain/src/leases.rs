@@ -4,7 +4,8 @@
 //! is granted to a node under an epoch and holds for as long as that node is alive.
 //!
 //! Invariants: 1. Every grant of a device raises its epoch, so no epoch has two owners. 2. Nobody
-//! takes a device from a living node, but the device itself or an operator. 3. An epoch never falls.
+//! takes a device from a living node, but the device itself or an operator. 3. An epoch never
+//! falls.
 
 use serde::{Deserialize, Serialize};
 
