@@ -1,9 +1,11 @@
 //! The tables: ordered keys and values of up to 256 tables, with atomic batches over all of
 //! them. The only place that names sled.
 //!
-//! sled 0.34 loses acknowledged writes and may panic on its own files after a power cut, so
-//! this is materialised state and never the only copy: the caller keeps its applied index in
-//! the same batch as its rows, and whatever cannot be opened is moved aside and rebuilt.
+//! sled 0.34 loses acknowledged writes, may panic on its own files after a power cut, and may
+//! open damaged files as if they had been short. So this is materialised state and never the
+//! only copy: the caller keeps its applied index in the same batch as its rows; every flush is
+//! counted inside and in a small file outside (`<dir>.synced`), so that a loss is seen at the
+//! opening; and whatever cannot be opened or is behind that file is moved aside and rebuilt.
 //!
 //! Invariants: a batch is visible whole or not at all, also after a crash; what was committed
 //! before a finished [`Tables::flush`] survives a power cut; the first fault while running is
@@ -14,6 +16,7 @@ use std::fs::{self, File};
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -27,6 +30,9 @@ use crate::metrics::Metrics;
 const DUMP_KEYS: usize = 512;
 /// Keys that one batch of a load carries.
 const LOAD_KEYS: usize = 1024;
+
+/// sled's tree, and the key in it, that count the flushes.
+const FLUSHES: &str = "flushes";
 
 /// One write of a batch; a missing value deletes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +79,10 @@ struct Inner {
     commits: Mutex<Option<Overlay>>,
     fault: Mutex<Option<Error>>,
     flusher: Flusher,
+    /// Number of the last finished flush; held over every flush.
+    flushes: Mutex<u64>,
+    /// Something was committed since the last flush began.
+    dirty: AtomicBool,
 }
 
 /// Values as of the freeze, of keys that were written since; `None`: the key was not there.
@@ -109,6 +119,8 @@ impl Tables {
             commits: Mutex::new(None),
             fault: Mutex::new(None),
             flusher: Flusher::default(),
+            flushes: Mutex::new(read_flushes(dir)?),
+            dirty: AtomicBool::new(true),
         });
         let tables = Self { inner };
         tables.flush()?;
@@ -164,7 +176,9 @@ impl Tables {
                 None => writes.remove(key),
             }
         }
-        self.inner.check(guard.apply_batch(writes))
+        self.inner.check(guard.apply_batch(writes))?;
+        self.inner.dirty.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// Makes everything committed so far durable. sled's own flush does not sync on Linux, so
@@ -213,10 +227,12 @@ impl Tables {
     /// `tables_fault` or the code of the disk, sticky; what `fill` answers.
     pub fn replace(&self, fill: &mut dyn FnMut(&mut Load<'_>) -> Result<()>) -> Result<()> {
         let inner = &self.inner;
+        // The order of these locks is the same everywhere: flushes, commits, tables.
+        let mut flushes = lock(&inner.flushes);
         let mut commits = lock(&inner.commits);
         *commits = None;
         let mut slot = inner.db.write().unwrap_or_else(PoisonError::into_inner);
-        let done = inner.replace(&mut slot, fill);
+        let done = inner.replace(&mut slot, &mut flushes, fill);
         if let Err(error) = &done {
             // Half a load must not be read; the next opening finds the mark and rebuilds.
             inner.set_fault(error.clone());
@@ -314,10 +330,19 @@ impl Inner {
     }
 
     fn flush(&self) -> Result<()> {
-        let begun = Instant::now();
+        let mut flushes = lock(&self.flushes);
         let guard = self.db()?;
-        self.check(guard.flush())?;
-        sync_files(&self.path).map_err(|error| self.set_fault(error))?;
+        if !self.dirty.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        let number = *flushes + 1;
+        let synced = self.check(count_flush(&guard, number)).and_then(|()| {
+            sync_files(&self.path)?;
+            write_flushes(&self.path, number)
+        });
+        synced.map_err(|error| self.set_fault(error))?;
+        *flushes = number;
         drop(guard);
         self.metrics.tables_flush_s.observe(begun.elapsed().as_secs_f64());
         let octets = file::tree_octets(&self.path);
@@ -328,17 +353,20 @@ impl Inner {
     fn replace(
         &self,
         slot: &mut Option<sled::Db>,
+        flushes: &mut u64,
         fill: &mut dyn FnMut(&mut Load<'_>) -> Result<()>,
     ) -> Result<()> {
         file::write_atomic(&mark(&self.path), b"a load of the tables has not finished\n")?;
         drop(slot.take());
         file::remove_tree(&self.path)?;
-        let db = open_guarded(&self.path, self.cache_octets).map_err(Error::Tables)?;
+        let db = open_guarded(&self.path, self.cache_octets, 0).map_err(Error::Tables)?;
         let mut load = Load { db: &db, batch: sled::Batch::default(), keys: 0 };
         fill(&mut load)?;
         load.send()?;
-        db.flush().map_err(|error| Error::Tables(error.to_string()))?;
+        *flushes += 1;
+        count_flush(&db, *flushes).map_err(|error| Error::Tables(error.to_string()))?;
         sync_files(&self.path)?;
+        write_flushes(&self.path, *flushes)?;
         remove_mark(&self.path)?;
         *slot = Some(db);
         // What failed before is not there any more.
@@ -487,10 +515,11 @@ fn remove_mark(dir: &Path) -> Result<()> {
 }
 
 fn open_or_move(dir: &Path, cache_octets: u64) -> Result<(sled::Db, Opened)> {
-    let existed = dir.exists();
+    let flushes = read_flushes(dir)?;
+    let existed = dir.exists() || flushes > 0;
     let loading = mark(dir).exists();
     if !loading {
-        match open_guarded(dir, cache_octets) {
+        match open_guarded(dir, cache_octets, flushes) {
             Ok(db) => {
                 let opened = if existed { Opened::Existing } else { Opened::Fresh };
                 return Ok((db, opened));
@@ -501,12 +530,12 @@ fn open_or_move(dir: &Path, cache_octets: u64) -> Result<(sled::Db, Opened)> {
             }
         }
     }
-    let moved_to = move_aside(dir)?;
-    let db = open_guarded(dir, cache_octets).map_err(Error::Tables)?;
-    sync_files(dir)?;
     // The mark stays until the caller has loaded the tables anew: a crash before that must
     // not make the empty tables look whole.
     file::write_atomic(&mark(dir), b"the tables wait to be rebuilt\n")?;
+    let moved_to = move_aside(dir)?;
+    let db = open_guarded(dir, cache_octets, 0).map_err(Error::Tables)?;
+    sync_files(dir)?;
     Ok((db, Opened::Rebuild { moved_to }))
 }
 
@@ -530,8 +559,12 @@ fn move_aside(dir: &Path) -> Result<PathBuf> {
 }
 
 /// Opens sled and reads every page once, because it panics on damage as often as it answers.
-fn open_guarded(dir: &Path, cache_octets: u64) -> std::result::Result<sled::Db, String> {
-    let open = || -> sled::Result<sled::Db> {
+fn open_guarded(
+    dir: &Path,
+    cache_octets: u64,
+    flushes: u64,
+) -> std::result::Result<sled::Db, String> {
+    let open = || -> sled::Result<(sled::Db, u64)> {
         let db = sled::Config::new()
             .path(dir)
             .cache_capacity(cache_octets)
@@ -540,10 +573,13 @@ fn open_guarded(dir: &Path, cache_octets: u64) -> std::result::Result<sled::Db, 
         for pair in db.iter() {
             pair?;
         }
-        Ok(db)
+        let counted = db.open_tree(FLUSHES)?.get(FLUSHES)?;
+        let counted = counted.and_then(|octets| octets.as_ref().try_into().ok());
+        Ok((db, counted.map_or(0, u64::from_be_bytes)))
     };
     match catch_unwind(AssertUnwindSafe(open)) {
-        Ok(Ok(db)) => Ok(db),
+        Ok(Ok((db, counted))) if counted >= flushes => Ok(db),
+        Ok(Ok((_, counted))) => Err(format!("flush {flushes} is lost, {counted} is the last")),
         Ok(Err(error)) => Err(error.to_string()),
         Err(panic) => {
             let text = panic
@@ -553,6 +589,33 @@ fn open_guarded(dir: &Path, cache_octets: u64) -> std::result::Result<sled::Db, 
             Err(format!("panic: {}", text.unwrap_or_default()))
         }
     }
+}
+
+/// Notes the number of a flush inside, behind everything committed, and flushes.
+fn count_flush(db: &sled::Db, number: u64) -> sled::Result<()> {
+    db.open_tree(FLUSHES)?.insert(FLUSHES, &number.to_be_bytes())?;
+    db.flush().map(|_| ())
+}
+
+/// The file outside that holds the number of the last finished flush.
+fn flushes_path(dir: &Path) -> PathBuf {
+    let mut name = dir.as_os_str().to_owned();
+    name.push(".synced");
+    PathBuf::from(name)
+}
+
+fn read_flushes(dir: &Path) -> Result<u64> {
+    let path = flushes_path(dir);
+    match fs::read_to_string(&path) {
+        // An unreadable number is no reason to distrust the tables more than they deserve.
+        Ok(text) => Ok(text.trim().parse().unwrap_or_default()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(Error::io("read", &path)(error)),
+    }
+}
+
+fn write_flushes(dir: &Path, number: u64) -> Result<()> {
+    file::write_atomic(&flushes_path(dir), format!("{number}\n").as_bytes())
 }
 
 /// Syncs sled's files and their folders.
@@ -577,4 +640,135 @@ fn sync_files(dir: &Path) -> Result<()> {
     }
     file::sync_dir(dir)?;
     dir.parent().map_or(Ok(()), file::sync_dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Opened, Put, Tables};
+    use crate::config::Config;
+    use crate::metrics::Metrics;
+    use std::fs;
+    use std::path::Path;
+
+    fn open(dir: &Path) -> (Tables, Opened) {
+        Tables::open(&dir.join("tables"), &Config::for_test(dir), &Metrics::unregistered()).unwrap()
+    }
+
+    fn put(table: u8, key: &str, value: &str) -> Put {
+        let value = (!value.is_empty()).then(|| value.as_bytes().to_vec());
+        Put { table, key: key.as_bytes().to_vec(), value }
+    }
+
+    fn dump(tables: &Tables) -> Vec<(u8, String, String)> {
+        let mut found = Vec::new();
+        let text = |octets: &[u8]| String::from_utf8(octets.to_vec()).unwrap();
+        tables
+            .dump(&mut |table, key, value| {
+                found.push((table, text(key), text(value)));
+                Ok(())
+            })
+            .unwrap();
+        found
+    }
+
+    #[test]
+    fn tables_do_not_touch_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let (tables, opened) = open(dir.path());
+        assert_eq!(opened, Opened::Fresh);
+        tables.commit(&[put(1, "b", "1b"), put(1, "a", "1a"), put(2, "a", "2a")]).unwrap();
+        tables.commit(&[put(255, "z", "end"), put(1, "c", "1c"), put(1, "b", "")]).unwrap();
+        assert_eq!(tables.get(1, b"a").unwrap().unwrap(), b"1a");
+        assert_eq!(tables.get(1, b"b").unwrap(), None);
+        let scan = |from: &str, to: &str, limit| {
+            let found = tables.scan(1, from.as_bytes(), to.as_bytes(), limit).unwrap();
+            found.iter().map(|(key, _)| String::from_utf8(key.clone()).unwrap()).collect::<String>()
+        };
+        assert_eq!(scan("", "z", 9), "ac");
+        assert_eq!(scan("", "z", 1), "a");
+        assert_eq!(scan("a", "c", 9), "a");
+        assert_eq!(scan("z", "a", 9), "");
+        tables.stop().unwrap();
+        assert_eq!(tables.get(1, b"a").unwrap_err().code(), "storage_stopped");
+        drop(tables);
+        let (tables, opened) = open(dir.path());
+        assert_eq!((opened, dump(&tables).len()), (Opened::Existing, 4));
+    }
+
+    #[test]
+    fn a_dump_shows_the_moment_of_the_freeze() {
+        let dir = tempfile::tempdir().unwrap();
+        let (tables, _) = open(dir.path());
+        let name = |number: usize| format!("{number:05}");
+        let all: Vec<Put> = (0..3000).map(|number| put(1, &name(number), "old")).collect();
+        tables.commit(&all).unwrap();
+        let before = dump(&tables);
+        let frozen = tables.freeze().unwrap();
+        assert_eq!(tables.freeze().unwrap_err().code(), "dump_running");
+        let (mut found, mut written) = (Vec::new(), 0);
+        let text = |octets: &[u8]| String::from_utf8(octets.to_vec()).unwrap();
+        let mut visit = |table, key: &[u8], value: &[u8]| {
+            found.push((table, text(key), text(value)));
+            // Overwrite, remove and add on both sides of the dump while it runs.
+            for number in [written, 2999 - written] {
+                let new = format!("{}x", name(number));
+                let change = match number % 3 {
+                    0 => put(1, &name(number), "new"),
+                    1 => put(1, &name(number), ""),
+                    _ => put(1, &new, "more"),
+                };
+                tables.commit(&[change]).unwrap();
+            }
+            written = (written + 7) % 3000;
+            Ok(())
+        };
+        frozen.visit(&mut visit).unwrap();
+        assert_eq!(found, before);
+        assert_ne!(dump(&tables), before);
+    }
+
+    #[test]
+    fn damaged_tables_are_moved_aside_until_they_are_rebuilt() {
+        let dir = tempfile::tempdir().unwrap();
+        let (tables, _) = open(dir.path());
+        let all: Vec<Put> =
+            (0..3000).map(|number| put(1, &format!("{number}"), &"v".repeat(200))).collect();
+        tables.commit(&all).unwrap();
+        tables.stop().unwrap();
+        drop(tables);
+        let db = dir.path().join("tables/db");
+        let mut octets = fs::read(&db).unwrap();
+        for at in (0..octets.len()).step_by(97) {
+            octets[at] ^= 0x5a;
+        }
+        fs::write(&db, octets).unwrap();
+        let moved_to = dir.path().join("tables.damaged-1");
+        let (tables, opened) = open(dir.path());
+        assert_eq!(opened, Opened::Rebuild { moved_to: moved_to.clone() });
+        assert!(moved_to.join("db").exists());
+        assert_eq!(dump(&tables), []);
+        drop(tables);
+        // Nobody rebuilt them yet, so the empty tables are not taken for whole ones.
+        let (tables, opened) = open(dir.path());
+        assert!(matches!(opened, Opened::Rebuild { .. }));
+        tables.replace(&mut |load| load.put(7, b"k", b"v")).unwrap();
+        drop(tables);
+        let (tables, opened) = open(dir.path());
+        assert_eq!(opened, Opened::Existing);
+        assert_eq!(dump(&tables), [(7, "k".to_owned(), "v".to_owned())]);
+    }
+
+    #[test]
+    fn half_a_load_is_never_taken_for_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let (tables, _) = open(dir.path());
+        let fault = tables.replace(&mut |load| {
+            load.put(7, b"k", b"v")?;
+            Err(crate::Error::Tables("the source ended".to_owned()))
+        });
+        assert!(fault.is_err());
+        assert_eq!(tables.get(7, b"k").unwrap_err().code(), "tables_fault");
+        drop(tables);
+        assert!(matches!(open(dir.path()).1, Opened::Rebuild { .. }));
+    }
 }

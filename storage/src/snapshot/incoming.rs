@@ -26,7 +26,7 @@ impl Incoming {
     /// Begins, or goes on where an earlier try of the same snapshot stopped.
     pub(super) fn begin(dir: PathBuf, manifest: Manifest, segments: &Segments) -> Result<Self> {
         file::make_dirs(&dir)?;
-        let mut items = manifest.own.clone();
+        let mut items: Vec<Item> = manifest.own().cloned().collect();
         let unknown = manifest.segments.iter().filter(|entry| !segments.holds(entry));
         items.extend(unknown.map(segment_item));
         let mut wanted = Vec::new();

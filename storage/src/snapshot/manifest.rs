@@ -45,23 +45,26 @@ pub struct Manifest {
     pub index: u64,
     /// The caller's octets: last log id, membership.
     pub meta: Vec<u8>,
-    /// The two files of its own: tables and open days.
-    pub own: Vec<Item>,
-    /// The sealed segment files.
+    /// Every file: tables and open days, then the segment files.
+    pub items: Vec<Item>,
+    /// What is known of the segment files, in the same order.
     pub segments: Vec<Entry>,
 }
 
 impl Manifest {
+    /// The manifest of two own files and of segment files.
+    pub(super) fn new(index: u64, meta: Vec<u8>, own: Vec<Item>, segments: Vec<Entry>) -> Self {
+        let items = own.into_iter().chain(segments.iter().map(segment_item)).collect();
+        Self { index, meta, items, segments }
+    }
+
     /// Octets for a file or the wire.
-    ///
-    /// # Errors
-    /// `snapshot_invalid`; cannot happen for a manifest that was made here.
-    pub fn encode(&self) -> Result<Vec<u8>> {
-        let body = postcard::to_stdvec(self).map_err(|error| invalid(&error.to_string()))?;
+    pub fn encode(&self) -> Vec<u8> {
+        let body = postcard::to_stdvec(self).expect("plain structs and lists always encode");
         let mut octets = MAGIC.to_vec();
         octets.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
         octets.extend_from_slice(&body);
-        Ok(octets)
+        octets
     }
 
     /// Checks and reads octets; never panics.
@@ -79,21 +82,25 @@ impl Manifest {
         let manifest: Self =
             postcard::from_bytes(body).map_err(|error| invalid(&error.to_string()))?;
         let own = [(Kind::Tables, TABLES), (Kind::OpenDays, OPEN_DAYS)];
-        let named = manifest.own.iter().map(|item| (item.kind, item.name.as_str()));
+        let named = manifest.own().map(|item| (item.kind, item.name.as_str()));
         if !named.eq(own) {
             return Err(invalid("its own files are not the two that belong to it"));
+        }
+        let segments = manifest.items.iter().skip(own.len()).cloned();
+        if !segments.eq(manifest.segments.iter().map(segment_item)) {
+            return Err(invalid("its files are not those of its segments"));
         }
         Ok(manifest)
     }
 
-    /// Every file: its own two and the segments.
-    pub fn items(&self) -> Vec<Item> {
-        self.own.iter().cloned().chain(self.segments.iter().map(segment_item)).collect()
+    /// Tables and open days.
+    pub(super) fn own(&self) -> impl Iterator<Item = &Item> {
+        self.items.iter().take(2)
     }
 
     /// Octets of all files.
     pub fn octets(&self) -> u64 {
-        self.items().iter().map(|item| item.octets).sum()
+        self.items.iter().map(|item| item.octets).sum()
     }
 }
 

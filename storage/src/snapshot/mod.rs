@@ -55,8 +55,10 @@ struct Inner {
     kept: usize,
     tables: Tables,
     segments: Segments,
-    /// Complete snapshots, oldest first. Held while folders are changed.
+    /// Complete snapshots, oldest first. Held for moments only.
     complete: Mutex<Vec<Manifest>>,
+    /// Held while folders are made and changed, which may take long.
+    work: Mutex<()>,
 }
 
 impl Snapshots {
@@ -78,6 +80,7 @@ impl Snapshots {
             tables: tables.clone(),
             segments: segments.clone(),
             complete: Mutex::new(list(dir)?),
+            work: Mutex::new(()),
         };
         let snapshots = Self { inner: Arc::new(inner) };
         if dir.join(INSTALLING).exists() {
@@ -109,7 +112,7 @@ impl Snapshots {
     /// # Errors
     /// The codes of the disk; `tables_fault`.
     pub fn write(&self, frozen: Frozen) -> Result<Manifest> {
-        let mut complete = self.lock();
+        let _work = self.work();
         let dir = self.inner.dir.join(BUILDING);
         file::remove_tree(&dir)?;
         file::make_dirs(&dir)?;
@@ -122,12 +125,10 @@ impl Snapshots {
                 Ok(Item { kind, name: name.to_owned(), octets, hash })
             })
             .collect::<Result<Vec<Item>>>()?;
-        let (index, meta, segments) = (frozen.index, frozen.meta, frozen.segments);
-        let manifest = Manifest { index, meta, own, segments };
-        file::write_atomic(&dir.join(MANIFEST), &manifest.encode()?)?;
+        let manifest = Manifest::new(frozen.index, frozen.meta, own, frozen.segments);
+        file::write_atomic(&dir.join(MANIFEST), &manifest.encode())?;
         self.inner.tables.flush()?;
-        self.complete(&mut complete, &dir, manifest.clone())?;
-        self.drop_old(&mut complete)?;
+        self.complete(&dir, manifest.clone())?;
         Ok(manifest)
     }
 
@@ -163,7 +164,7 @@ impl Snapshots {
         let complete = self.lock();
         let manifest = complete.iter().find(|manifest| manifest.index == index);
         let manifest = manifest.ok_or_else(unknown)?;
-        if manifest.own.iter().any(|item| item.name == name) {
+        if manifest.own().any(|item| item.name == name) {
             return Ok(self.inner.dir.join(folder(index)).join(name));
         }
         let entry = manifest.segments.iter().find(|entry| segment_item(entry).name == name);
@@ -175,11 +176,11 @@ impl Snapshots {
     /// # Errors
     /// `snapshot_old` when a newer one is complete here; the codes of the disk.
     pub fn receive(&self, manifest: Manifest) -> Result<Incoming> {
-        let complete = self.lock();
-        if complete.last().is_some_and(|newest| newest.index > manifest.index) {
+        let _work = self.work();
+        if self.newest().is_some_and(|newest| newest.index > manifest.index) {
             return Err(Error::misuse("snapshot_old", "a newer snapshot is already here"));
         }
-        let octets = manifest.encode()?;
+        let octets = manifest.encode();
         let dir = self.inner.dir.join(INCOMING);
         let known = dir.join(MANIFEST);
         if fs::read(&known).ok().as_deref() != Some(octets.as_slice()) {
@@ -200,22 +201,23 @@ impl Snapshots {
         if !incoming.missing().is_empty() {
             return Err(Error::misuse("snapshot_incomplete", "files are still missing"));
         }
+        let work = self.work();
         let dir = self.inner.dir.join(INSTALLING);
         file::remove_tree(&dir)?;
         fs::rename(incoming.dir(), &dir).map_err(Error::io("rename", incoming.dir()))?;
         file::sync_dir(&self.inner.dir)?;
-        self.finish_install()
+        let installed = self.finish_install();
+        drop(work);
+        installed
     }
 
     fn finish_install(&self) -> Result<Manifest> {
-        let mut complete = self.lock();
         let dir = self.inner.dir.join(INSTALLING);
         let manifest = load_manifest(&dir)?;
         let source = |entry: &Entry| dir.join(incoming::flat(&segment_item(entry).name));
         self.inner.segments.adopt(&manifest.segments, &source)?;
         self.load(&dir)?;
-        self.complete(&mut complete, &dir, manifest.clone())?;
-        self.drop_old(&mut complete)?;
+        self.complete(&dir, manifest.clone())?;
         Ok(manifest)
     }
 
@@ -226,13 +228,13 @@ impl Snapshots {
     /// # Errors
     /// The codes of the disk; `tables_fault`; `dump_damaged`.
     pub fn rebuild(&self) -> Result<Option<Manifest>> {
-        let complete = self.lock();
-        let Some(newest) = complete.last() else {
+        let _work = self.work();
+        let Some(newest) = self.newest() else {
             self.inner.tables.clear()?;
             return Ok(None);
         };
         let dir = self.inner.dir.join(folder(newest.index));
-        for item in &newest.own {
+        for item in newest.own() {
             let path = dir.join(&item.name);
             if file::hash(&path)? != (item.octets, item.hash) {
                 let detail = "its hash is not the manifest's";
@@ -243,7 +245,7 @@ impl Snapshots {
         if self.inner.segments.floor() < newest.index {
             self.inner.segments.restore(Checkpoint::read(&dir.join(OPEN_DAYS))?);
         }
-        Ok(Some(newest.clone()))
+        Ok(Some(newest))
     }
 
     /// The open days of the newest complete snapshot, when they are newer than `floor`.
@@ -264,29 +266,28 @@ impl Snapshots {
         Ok(())
     }
 
-    /// Gives a finished folder its number.
-    fn complete(
-        &self,
-        complete: &mut Vec<Manifest>,
-        dir: &Path,
-        manifest: Manifest,
-    ) -> Result<()> {
+    /// Gives a finished folder its number and drops the oldest above the number kept.
+    fn complete(&self, dir: &Path, manifest: Manifest) -> Result<()> {
         let to = self.inner.dir.join(folder(manifest.index));
         file::remove_tree(&to)?;
         fs::rename(dir, &to).map_err(Error::io("rename", dir))?;
         file::sync_dir(&self.inner.dir)?;
-        complete.retain(|known| known.index != manifest.index);
-        complete.push(manifest);
-        complete.sort_by_key(|manifest| manifest.index);
-        Ok(())
-    }
-
-    fn drop_old(&self, complete: &mut Vec<Manifest>) -> Result<()> {
-        let gone = complete.len().saturating_sub(self.inner.kept);
-        for manifest in complete.drain(..gone) {
+        let old: Vec<Manifest> = {
+            let mut complete = self.lock();
+            complete.retain(|known| known.index != manifest.index);
+            complete.push(manifest);
+            complete.sort_by_key(|manifest| manifest.index);
+            let gone = complete.len().saturating_sub(self.inner.kept);
+            complete.drain(..gone).collect()
+        };
+        for manifest in old {
             file::remove_tree(&self.inner.dir.join(folder(manifest.index)))?;
         }
         Ok(())
+    }
+
+    fn work(&self) -> MutexGuard<'_, ()> {
+        self.inner.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Manifest>> {
