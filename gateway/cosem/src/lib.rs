@@ -21,6 +21,8 @@ pub mod data;
 pub mod datetime;
 pub mod error;
 pub mod gateway_header;
+pub mod hdlc;
+pub mod hls;
 pub mod profile;
 pub mod scaler;
 pub mod security;

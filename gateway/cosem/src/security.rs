@@ -112,7 +112,8 @@ impl fmt::Debug for Secret {
 /// The two global keys of a device for suite 0; wiped on drop, never printed.
 #[derive(Clone)]
 pub struct Keys {
-    cipher: Gcm,
+    // Boxed so that moving keys leaves no copies of them behind on the stack.
+    cipher: Box<Gcm>,
     gak: Zeroizing<[u8; 16]>,
 }
 
@@ -126,7 +127,7 @@ impl Keys {
     /// From the global unicast encryption key and the global authentication key.
     #[must_use]
     pub fn new(guek: &[u8; 16], gak: &[u8; 16]) -> Self {
-        Self { cipher: Gcm::new(guek.into()), gak: Zeroizing::new(*gak) }
+        Self { cipher: Box::new(Gcm::new(guek.into())), gak: Zeroizing::new(*gak) }
     }
 
     /// Security control and authentication key, the head of the authenticated data.

@@ -100,7 +100,7 @@ impl Deframer {
     /// # Errors
     /// `Malformed` for another version than 1, `TooLong` for an APDU over the limit; from then on
     /// the same error for ever, as the stream has no mark to find the next frame by.
-    pub fn next(&mut self) -> Result<Option<(Header, Bytes)>, Error> {
+    pub fn next_frame(&mut self) -> Result<Option<(Header, Bytes)>, Error> {
         if let Some(error) = self.broken {
             return Err(error);
         }
@@ -112,6 +112,18 @@ impl Deframer {
                 Err(error)
             }
         }
+    }
+
+    /// As `next_frame`, under its older name. The bound says nothing; it tells readers and lints
+    /// that this is not `Iterator::next`, since None means that octets are missing.
+    ///
+    /// # Errors
+    /// As `next_frame`.
+    pub fn next<'d>(&'d mut self) -> Result<Option<(Header, Bytes)>, Error>
+    where
+        'd: 'd,
+    {
+        self.next_frame()
     }
 
     fn cut(&mut self) -> Result<Option<(Header, Bytes)>, Error> {
@@ -154,7 +166,7 @@ mod tests {
             let mut got = Vec::new();
             for piece in stream.chunks(step) {
                 deframer.feed(piece);
-                while let Some((header, apdu)) = deframer.next().unwrap() {
+                while let Some((header, apdu)) = deframer.next_frame().unwrap() {
                     got.push((header, apdu.to_vec()));
                 }
             }
@@ -170,14 +182,14 @@ mod tests {
     fn garbage_and_oversize_are_refused_for_ever() {
         let mut deframer = Deframer::new(100);
         deframer.feed(&encode(HEADER, &[0; 101]).unwrap()[..8]);
-        assert_eq!(deframer.next(), Err(Error::TooLong { length: 101, limit: 100 }));
+        assert_eq!(deframer.next_frame(), Err(Error::TooLong { length: 101, limit: 100 }));
         deframer.feed(&encode(HEADER, b"good").unwrap());
-        assert!(deframer.next().is_err());
+        assert!(deframer.next_frame().is_err());
         assert_eq!(deframer.buffered(), 0);
 
         let mut deframer = Deframer::new(100);
         deframer.feed(b"G");
-        assert!(deframer.next().is_err());
+        assert!(deframer.next_frame().is_err());
         assert!(encode(HEADER, &vec![0; 65_536]).is_err());
     }
 }

@@ -1,0 +1,17 @@
+//! The crate's one integration binary: published vectors, machines against each other, properties
+//! and a differential test.
+
+#[cfg(test)]
+mod clock;
+#[cfg(test)]
+mod differential;
+#[cfg(test)]
+mod machines;
+#[cfg(test)]
+mod octets;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod shape;
+#[cfg(test)]
+mod vectors;

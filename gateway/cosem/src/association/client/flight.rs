@@ -197,8 +197,8 @@ impl Client {
 enum Step {
     /// The request is finished.
     Done(Indication),
-    /// This goes out next.
-    Send(Apdu),
+    /// This goes out next: octets of an APDU.
+    Send(Vec<u8>),
 }
 
 impl Client {
@@ -221,7 +221,7 @@ impl Client {
         };
         let done = match step {
             Step::Done(indication) => indication,
-            Step::Send(apdu) => match self.send(apdu.encode()) {
+            Step::Send(apdu) => match self.send(apdu) {
                 Ok(()) => {
                     self.deadline = Some(now + self.config.response_timeout);
                     return Ok(());
@@ -297,7 +297,7 @@ impl Flight {
                     self.incoming.take(block, &octets, limit)?;
                     if !last {
                         let next = GetRequest::Next { invoke: self.invoke, block };
-                        return Ok(Step::Send(Apdu::GetRequest(next)));
+                        return Ok(Step::Send(Apdu::GetRequest(next).encode()));
                     }
                     let octets = std::mem::take(&mut self.incoming).into_octets();
                     joined(invoke, kind, octets)
@@ -324,7 +324,7 @@ impl Flight {
             SetResponse::Block { block, .. } => {
                 let block = self.next_block(block, size)?;
                 let next = SetRequest::Block { invoke: self.invoke, block };
-                Ok(Step::Send(Apdu::SetRequest(next)))
+                Ok(Step::Send(Apdu::SetRequest(next).encode()))
             }
             _ => Err(mismatch()),
         }
@@ -342,13 +342,13 @@ impl Flight {
             ActionResponse::Next { block, .. } => {
                 let block = self.next_block(block, size)?;
                 let next = ActionRequest::Block { invoke: self.invoke, block };
-                Ok(Step::Send(Apdu::ActionRequest(next)))
+                Ok(Step::Send(Apdu::ActionRequest(next).encode()))
             }
             ActionResponse::Block { block, .. } => {
                 self.incoming.take(block.number, &block.octets, limit)?;
                 if !block.last {
                     let next = ActionRequest::Next { invoke: self.invoke, block: block.number };
-                    return Ok(Step::Send(Apdu::ActionRequest(next)));
+                    return Ok(Step::Send(Apdu::ActionRequest(next).encode()));
                 }
                 let octets = std::mem::take(&mut self.incoming).into_octets();
                 Ok(Step::Done(acted(self.id, joined_answer(&octets)?)))
