@@ -182,7 +182,7 @@ impl Cluster {
         let inner = &self.inner;
         let progress = inner.progress.borrow().clone();
         let (applied_index, state_hash) = inner.applied.point();
-        let fault = inner.applied.fault();
+        let fault = inner.applied.fault().or(progress.fault.clone());
         let role = progress.role.filter(|_| fault.is_none()).unwrap_or(Role::Halted);
         let peers = &inner.config.peers;
         let leader = peers.iter().find(|peer| progress.leader == Some(peer.id.0));

@@ -7,6 +7,9 @@
 //! the others hear of it by the log. A node that lost its disk finds that the others are
 //! initialised and waits for them to bring it up by log or snapshot.
 //!
+//! A lost disk is a lost vote and a lost copy: until the node has caught up, an entry may stand on
+//! one disk fewer than its quorum had. So lose one disk at a time, and let the node catch up.
+//!
 //! Not here: adding and removing nodes later.
 //! Invariant: nothing is initialised while one configured voter has not answered.
 

@@ -191,7 +191,7 @@ impl Proposer {
     }
 
     fn stopped(&self) -> Unavailable {
-        match self.applied.fault() {
+        match self.applied.fault().or(self.progress.borrow().fault.clone()) {
             Some(fault) => Unavailable::Halted(fault),
             None => Unavailable::Stopping,
         }

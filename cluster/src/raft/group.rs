@@ -39,6 +39,8 @@ pub struct Progress {
     pub leader: Option<u64>,
     /// Raft term.
     pub term: u64,
+    /// Why consensus stopped here, if it did.
+    pub fault: Option<String>,
     /// Highest log index known to be committed.
     pub commit: u64,
     /// Highest log index applied.
@@ -155,6 +157,7 @@ impl Group {
             role: Some(role),
             leader: now.current_leader,
             term: now.current_term,
+            fault: now.running_state.as_ref().err().map(ToString::to_string),
             commit: now.local_committed.map_or(0, |id| id.index),
             applied: now.last_applied.map_or(0, |id| id.index),
             voters: now.membership_config.voter_ids().collect(),
@@ -230,6 +233,10 @@ fn settings(config: &Config) -> Result<openraft::Config, String> {
         replication_lag_threshold: config.snapshot_entries.saturating_add(config.keep_entries),
         max_in_snapshot_log_to_keep: config.keep_entries,
         enable_pre_vote: Some(true),
+        // A follower that lost its disk comes back with a shorter log. Without this its leader
+        // would panic over it, and the next leader would heal it all the same: an outage gained
+        // and no safety. What a lost disk can lose is told in `membership`.
+        allow_log_reversion: Some(true),
         ..openraft::Config::default()
     };
     settings.validate().map_err(|error| error.to_string())

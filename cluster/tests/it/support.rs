@@ -11,7 +11,7 @@ use std::{
 };
 
 use cluster::{Cluster, Config, Identity, Peer, Role, node_dns_name};
-use domain::{Author, Change, NodeId, ProposalId, assets};
+use domain::{Author, Change, NodeId, Obis, ProposalId, assets, readings};
 use prometheus::Registry;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
@@ -277,4 +277,37 @@ pub fn other(at: usize) -> usize {
 /// Whether a node leads.
 pub fn leads(node: &Cluster) -> bool {
     node.status().role == Role::Leader
+}
+
+/// Ingest of `slots` quarter hours of A+ and A- for a meter, ending at `end_s`.
+pub fn ingest(ordinal: u32, end_s: i64, slots: i64) -> Change {
+    let register =
+        |c: u8| readings::Register { obis: Obis([1, 0, c, 8, 0, 255]), scaler: 0, unit: 30 };
+    let mut batch = readings::BatchBuilder::new(15, vec![register(1), register(2)]);
+    for slot in 0..slots {
+        let end = end_s - (slots - 1 - slot) * 900;
+        assert!(batch.push(ordinal, end, 0, &[Some(end / 900), Some(7)]));
+    }
+    let part = readings::Part { lease: None, mark: None, batches: vec![batch.finish()] };
+    Change::Readings(readings::Change::Ingest(readings::Ingest { parts: vec![part] }))
+}
+
+/// A+ of a meter from a node's stored values: (end, value), oldest first.
+pub fn import_of(node: &Cluster, ordinal: u32, from_s: i64, to_s: i64) -> Vec<(i64, i64)> {
+    let column = [1, 0, 1, 8, 0, 255];
+    let points = node.readings().query(15, ordinal, column, from_s, to_s).unwrap();
+    points.iter().map(|point| (point.end_s, point.value)).collect()
+}
+
+/// A meter with an address of its own.
+pub fn meter(number: u64) -> Change {
+    let attach = assets::Attach::Direct {
+        address: format!("10.0.0.1:{}", 4_000 + number),
+        client_sap: 16,
+        server_sap: 1,
+        authentication: assets::Authentication::None,
+        system_title: None,
+    };
+    let serial = format!("M{number:08}");
+    Change::Assets(assets::Change::RegisterMeter { serial, attach, model: "test".to_owned() })
 }

@@ -7,8 +7,8 @@ use domain::{Done, Effect};
 use tokio::task::JoinSet;
 
 use crate::support::{
-    Authority, Trio, author, concentrator, counted, holds, leads, open, other, peers, port_is_free,
-    proposal_id, until,
+    Authority, Trio, author, concentrator, counted, holds, import_of, ingest, leads, meter, open,
+    other, peers, port_is_free, proposal_id, until,
 };
 
 const SOON: Duration = Duration::from_secs(10);
@@ -233,4 +233,58 @@ async fn faulty_configurations_and_used_ports_are_told() {
     )
     .await;
     assert!(matches!(opened, Err(cluster::OpenError::Listen { .. })), "{opened:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn values_survive_crashes_restarts_and_snapshots_on_every_node() {
+    let mut trio = Trio::found(3, |config| config.keep_entries = 5).await;
+    let (_, outcome) =
+        trio.node(0).propose(proposal_id(1), author(), meter(1), SOON).await.unwrap();
+    let Ok(Done::Meter { ordinal }) = outcome else { panic!("{outcome:?}") };
+    // Ends on a quarter hour yesterday, so that no slot is in the future.
+    let end_s = (trio.node(0).stamp_now().seconds() / 86_400 - 1) * 86_400 + 43_200;
+    let day = |trio: &Trio, at: usize| import_of(trio.node(at), ordinal, end_s - 86_400, end_s);
+    let expected: Vec<_> = (0..48).map(|slot| end_s - (47 - slot) * 900).collect();
+    let expected: Vec<_> = expected.into_iter().map(|end| (end, end / 900)).collect();
+    // The same rows twice under two ids, in two halves.
+    for (id, slots) in [(2, 24), (3, 48)] {
+        let change = ingest(ordinal, end_s - (48 - slots) * 900, slots);
+        let at = usize::from(id == 3);
+        let answer = trio.node(at).propose(proposal_id(id), author(), change, SOON).await;
+        let (_, outcome) = answer.unwrap();
+        assert!(
+            matches!(outcome, Ok(Done::Ingested(ref parts)) if parts[0].is_ok()),
+            "{outcome:?}"
+        );
+    }
+    trio.settled().await;
+    (0..3).for_each(|at| assert_eq!(day(&trio, at), expected, "node {at}"));
+    // A crash: the open days were only in memory, their markers bring them back from the log.
+    for at in 0..3 {
+        trio.nodes[at].take().unwrap().halt().await;
+    }
+    for at in 0..3 {
+        trio.start(at).await;
+    }
+    trio.leader().await;
+    trio.node(2).linearizable(SOON).await.unwrap();
+    (0..3).for_each(|at| assert_eq!(day(&trio, at), expected, "node {at} after a crash"));
+    // A snapshot takes the open days over; then one node loses its disk and gets all from it.
+    for at in 0..3 {
+        trio.node(at).snapshot().await;
+    }
+    for at in 0..3 {
+        let registry = trio.registries[at].clone();
+        let built = || counted(&registry, "holdfast_cluster_snapshots_total", "built");
+        until("a snapshot is built", SOON, || built() >= 1.0).await;
+    }
+    write(&trio, 0, 100..150).await;
+    let lost = other(trio.leader().await);
+    trio.stop(lost).await;
+    std::fs::remove_dir_all(trio.folder(lost)).unwrap();
+    trio.start(lost).await;
+    write(&trio, 0, 200..220).await;
+    let index = trio.settled().await;
+    trio.same_hash(index);
+    assert_eq!(day(&trio, lost), expected, "the node that lost its disk");
 }
