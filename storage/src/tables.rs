@@ -67,6 +67,17 @@ pub enum Opened {
 #[derive(Clone)]
 pub struct Tables {
     inner: Arc<Inner>,
+    /// Dropped with the last handle, which ends the flusher.
+    _flushing: Arc<Flushing>,
+}
+
+/// Ends the flusher when the last handle goes; the flusher itself holds none.
+struct Flushing(Arc<Inner>);
+
+impl Drop for Flushing {
+    fn drop(&mut self) {
+        self.0.stop_flusher();
+    }
 }
 
 struct Inner {
@@ -122,7 +133,7 @@ impl Tables {
             flushes: Mutex::new(read_flushes(dir)?),
             dirty: AtomicBool::new(true),
         });
-        let tables = Self { inner };
+        let tables = Self { _flushing: Arc::new(Flushing(inner.clone())), inner };
         tables.flush()?;
         tables.start_flusher(config.tables_flush_interval)?;
         Ok((tables, opened))
@@ -253,12 +264,9 @@ impl Tables {
     }
 
     fn start_flusher(&self, interval: Duration) -> Result<()> {
-        let weak = Arc::downgrade(&self.inner);
+        let inner = self.inner.clone();
         let work = move || {
-            while let Some(inner) = weak.upgrade() {
-                if inner.flusher.rest(interval) {
-                    return;
-                }
+            while !inner.flusher.rest(interval) {
                 if let Err(error) = inner.flush() {
                     tracing::error!(code = error.code(), %error, "the tables cannot be flushed");
                     return;
@@ -468,12 +476,6 @@ impl Drop for FrozenTables {
     }
 }
 
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.stop_flusher();
-    }
-}
-
 impl std::fmt::Debug for Tables {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tables").field("path", &self.inner.path).finish_non_exhaustive()
@@ -524,7 +526,10 @@ fn open_or_move(dir: &Path, cache_octets: u64) -> Result<(sled::Db, Opened)> {
                 let opened = if existed { Opened::Existing } else { Opened::Fresh };
                 return Ok((db, opened));
             }
-            Err(why) if !existed => return Err(Error::Tables(why)),
+            // Tables that somebody else still holds are not damaged.
+            Err(why) if !existed || why.contains("acquire lock") => {
+                return Err(Error::Tables(why));
+            }
             Err(why) => {
                 tracing::warn!(why, "the tables are damaged and will be rebuilt");
             }

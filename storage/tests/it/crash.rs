@@ -8,6 +8,8 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -58,23 +60,32 @@ struct Totals {
     rebuilt: u64,
 }
 
+/// Waits for the end; kills when `limit` is over, counted from the first word.
 fn wait(mut child: Child, limit: Duration) -> (String, String, Option<i32>) {
     let mut stdout = child.stdout.take().unwrap();
     let mut stderr = child.stderr.take().unwrap();
+    let heard = Arc::new(AtomicBool::new(false));
+    let hears = heard.clone();
     let out = thread::spawn(move || {
-        let mut text = String::new();
-        stdout.read_to_string(&mut text).unwrap();
-        text
+        let mut text = vec![0];
+        let first = stdout.read(&mut text).unwrap();
+        text.truncate(first);
+        hears.store(true, Ordering::Release);
+        stdout.read_to_end(&mut text).unwrap();
+        String::from_utf8(text).unwrap()
     });
     let err = thread::spawn(move || {
         let mut text = Vec::new();
         stderr.read_to_end(&mut text).unwrap();
         String::from_utf8_lossy(&text).into_owned()
     });
-    let end = Instant::now() + limit;
+    let mut end = Instant::now() + Duration::from_secs(60);
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {
             break status;
+        }
+        if heard.load(Ordering::Acquire) {
+            end = end.min(Instant::now() + limit);
         }
         if Instant::now() > end {
             child.kill().unwrap();
@@ -134,17 +145,33 @@ fn killed_processes_lose_nothing() {
         }
         let seed = seed + round;
         let child = command(&["work", dir.to_str().unwrap(), &seed.to_string()]).spawn().unwrap();
-        let life = Duration::from_millis(30 + seed * 7919 % 320);
+        let life = Duration::from_millis(5 + seed * 7919 % 300);
         // Child::kill is SIGKILL.
         let (out, err, code) = wait(child, life);
         assert_eq!(code, None, "round {round}, seed {seed}: it ended by itself: {err}");
         said.hear(&out);
-        check(&dir, said, &mut totals, &format!("round {round}, seed {seed}"));
+        let context = format!("round {round}, seed {seed}");
+        if round % 10 == 9 {
+            spoil_tables(&dir, seed);
+        }
+        check(&dir, said, &mut totals, &context);
         tidy(&dir);
     }
     let Totals { rounds, acknowledged, cut, rebuilt } = totals;
     println!("kill -9: {rounds} rounds, last index {acknowledged}, {cut} tails cut, {rebuilt} tables rebuilt, 0 lost");
     assert!(acknowledged > rounds, "no load");
+    assert!(rebuilt > 0 || rounds < 10, "no spoilt tables were rebuilt");
+}
+
+/// What a bad disk may do to the tables: a part of their file reads as something else.
+fn spoil_tables(dir: &Path, seed: u64) {
+    let path = dir.join("tables/db");
+    let mut octets = fs::read(&path).unwrap();
+    let from = usize::try_from(seed).unwrap() * 4096 % octets.len().max(1);
+    for octet in octets.iter_mut().skip(from / 2).step_by(61) {
+        *octet ^= 0x5a;
+    }
+    fs::write(&path, octets).unwrap();
 }
 
 fn library(root: &Path) -> PathBuf {
@@ -190,7 +217,7 @@ fn power_cuts(keep: u64) {
             .env("LD_PRELOAD", &library)
             .env("PL_ROOT", &real)
             .env("PL_SHADOW", &shadow)
-            .env("PL_CRASH_MS", (40 + seed * 7919 % 300).to_string())
+            .env("PL_CRASH_MS", (60 + seed * 7919 % 500).to_string())
             .env("PL_KEEP", keep.to_string())
             .env("PL_SEED", seed.to_string())
             .spawn()
