@@ -59,6 +59,10 @@ impl Concentrator {
         let settings = self.settings.clone();
         let Some(kind) = self.mischief.take(&settings, now.instant) else { return };
         let Some(line) = self.channel.active() else { return };
+        // A line that is about to be closed plays nothing more, or it would never come to that.
+        if self.lines.get(line).is_none_or(|state| state.close_at.is_some()) {
+            return;
+        }
         let until = now.instant + settings.fault_hold;
         let played = match kind {
             Kind::Restart => {

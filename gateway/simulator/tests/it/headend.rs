@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cosem::apdu::Apdu;
 use cosem::association::{
     Authentication, Client, ClientConfig, Failure, Indication, InvokeId, Rejection,
     open_notification,
@@ -101,6 +100,23 @@ impl Node {
         conn
     }
 
+    /// Takes a connection and says what is wrong with its identity.
+    pub async fn first_frame(&self, registry: &Registry) -> Result<(), &'static str> {
+        let (mut stream, _) = timeout(LONG, self.listener.accept()).await.unwrap().unwrap();
+        let mut deframer = Deframer::new(65_535);
+        let (_, apdu) = raw_frame(&mut stream, &mut deframer, LONG).await.expect("identity");
+        let find = |title: &[u8; 8]| {
+            let known = registry.concentrators.iter().find(|c| c.system_title == hex(title));
+            known.map(|entry| keys_of(&entry.guek, &entry.gak))
+        };
+        let (title, _) = cosem::association::peek_sender(&apdu).unwrap();
+        let keys = find(&title).ok_or("no keys")?;
+        open_notification(|_| Some(&keys), &apdu).map(|_| ()).map_err(|error| match error {
+            cosem::Error::BadTag => "bad tag",
+            _ => "something else",
+        })
+    }
+
     /// Takes a connection and associates.
     pub async fn login(&mut self, registry: &Registry) -> Conn {
         let mut conn = self.accept(registry).await;
@@ -115,12 +131,7 @@ impl Node {
     }
 }
 
-fn management(
-    keys: &Keys,
-    title: [u8; 8],
-    server: [u8; 8],
-    gateway: Option<Bytes>,
-) -> Client {
+fn management(keys: &Keys, title: [u8; 8], server: [u8; 8], gateway: Option<Bytes>) -> Client {
     let mut config = ClientConfig::new(1, 1, title);
     config.authentication = Authentication::Hls5(keys.clone().into());
     config.ciphered = Some(keys.clone());
@@ -223,6 +234,11 @@ impl Conn {
         raw_frame(&mut self.stream, &mut self.deframer, limit).await
     }
 
+    /// Whether the stream was no wrapper stream.
+    pub fn is_broken(&mut self) -> bool {
+        self.deframer.next().is_err()
+    }
+
     pub fn frame(&mut self, header: Header, apdu: &[u8]) -> Result<(), cosem::Error> {
         if apdu.first() == Some(&0xE7) {
             self.meter_frames.push_back((header, Bytes::copy_from_slice(apdu)));
@@ -264,8 +280,10 @@ impl Conn {
             while let Some(frame) = meter.client.poll_transmit() {
                 self.stream.write_all(&frame).await.unwrap();
             }
+            let deadline = Instant::now() + Duration::from_secs(2);
             while self.meter_frames.is_empty() {
-                let (header, apdu) = self.raw(Duration::from_secs(2)).await?;
+                let left = deadline.checked_duration_since(Instant::now())?;
+                let (header, apdu) = self.raw(left).await?;
                 let _ = self.frame(header, &apdu);
             }
             let (header, apdu) = self.meter_frames.pop_front()?;
@@ -397,10 +415,7 @@ pub fn hex(octets: &[u8]) -> String {
 }
 
 fn octets(text: &str) -> Vec<u8> {
-    (0..text.len() / 2).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap()).collect()
-}
-
-/// Whether an APDU is one that can be decoded at all.
-pub fn decodes(apdu: &[u8]) -> bool {
-    Apdu::decode(apdu).is_ok()
+    (0..text.len() / 2)
+        .map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap())
+        .collect()
 }

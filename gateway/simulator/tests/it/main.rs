@@ -1,0 +1,32 @@
+//! The simulator against a scripted head-end made of cosem's client, over real loopback sockets.
+
+mod direct;
+mod failover;
+mod faults;
+mod headend;
+mod meters;
+mod protocol;
+
+use std::time::Duration;
+
+use simulator::config::Config;
+use simulator::field::Outages;
+use simulator::run::Running;
+
+/// A small perfect field with an hour of history that dials these nodes.
+fn field(nodes: &[&headend::Node]) -> Config {
+    Config {
+        head_ends: nodes.iter().map(|node| node.address()).collect(),
+        concentrators: 1,
+        meters: 3,
+        seed: 42,
+        history: Duration::from_secs(3_600),
+        heartbeat: Duration::from_millis(100),
+        outages: Outages::Never,
+        ..Config::default()
+    }
+}
+
+async fn start(config: &Config) -> Running {
+    Running::start(config).await.expect("the field starts")
+}
