@@ -14,17 +14,22 @@
 //! socket from being read; 5. input from the wire never panics, it closes its channel with a
 //! counted cause; 6. a read never answers with a stored value.
 
+mod ask;
 mod channel;
+mod concentrator;
 mod config;
 mod dial;
 mod error;
 mod listen;
+mod meter;
 mod metrics;
 mod order;
 mod roster;
 mod schedule;
+mod script;
 mod shared;
 mod tls;
+mod translate;
 mod upcall;
 
 use std::net::SocketAddr;
@@ -247,9 +252,6 @@ impl Gateway {
     }
 }
 
-fn local(
-    listener: &tokio::net::TcpListener,
-    wanted: SocketAddr,
-) -> Result<SocketAddr, StartError> {
+fn local(listener: &tokio::net::TcpListener, wanted: SocketAddr) -> Result<SocketAddr, StartError> {
     listener.local_addr().map_err(|source| StartError::Listen { address: wanted, source })
 }

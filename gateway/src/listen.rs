@@ -19,9 +19,7 @@ use crate::shared::Shared;
 
 /// Binds a listening socket.
 pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| StartError::Listen { address, source })
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
 }
 
 /// Accepts until the stop.
@@ -72,12 +70,7 @@ fn admit(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr, tls: Optio
     });
 }
 
-async fn secure(
-    shared: Arc<Shared>,
-    stream: TcpStream,
-    remote: SocketAddr,
-    acceptor: TlsAcceptor,
-) {
+async fn secure(shared: Arc<Shared>, stream: TcpStream, remote: SocketAddr, acceptor: TlsAcceptor) {
     let limit = Duration::from_millis(shared.config.identity_timeout_ms);
     match tokio::time::timeout(limit, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => channel::run(shared, stream, remote, channel::Wire::Tls).await,

@@ -5,9 +5,9 @@
 
 use std::time::Instant;
 
+use domain::Obis;
 use domain::commands::{Attribute, Failure, Read};
 use domain::readings::Register;
-use domain::Obis;
 use tokio::sync::oneshot;
 
 /// What to read.
@@ -33,6 +33,18 @@ pub enum Outcome {
     Reads(Vec<Read>),
     /// Rows of a profile.
     Profile(ProfileRead),
+}
+
+impl Outcome {
+    /// The values for the record of a command. Rows of a profile become one value: a list of
+    /// {time, flag, one value a register}, scaled as the first register.
+    #[must_use]
+    pub fn into_reads(self) -> Vec<Read> {
+        match self {
+            Self::Reads(reads) => reads,
+            Self::Profile(read) => crate::translate::reads_of(&read),
+        }
+    }
 }
 
 /// Rows of a load profile.

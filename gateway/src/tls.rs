@@ -40,10 +40,7 @@ pub fn server_config(
     builder.with_single_cert(chain, key).map(Arc::new).map_err(TlsError::Rustls)
 }
 
-fn certificates(
-    text: &[u8],
-    what: &'static str,
-) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+fn certificates(text: &[u8], what: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
     match found {
         Ok(all) if !all.is_empty() => Ok(all),

@@ -1,0 +1,263 @@
+//! What an active channel carries: pushes into the cluster and their acknowledgements, heartbeats,
+//! the roster of meters, and reads of the concentrator's own objects.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use cosem::association::{InvokeId, Notification as Wire};
+use cosem::{AttributeRef, Data};
+use domain::Device;
+use domain::commands::Failure;
+use domain::leases::Reason;
+use domain::readings::{Mark, Part};
+
+use super::notification::{self, Notification};
+use super::pushes::{Offer, Part as Fate, Settled};
+use super::{Event, Own, Parked, Request, Session, State};
+use crate::error::{Cause, Denied};
+use crate::order::{Order, Outcome};
+use crate::script::{GetResult, Next, Script};
+use crate::translate::{self, Dropped};
+
+/// Written with the last sequence that is stored without a gap.
+const LAST_SEQUENCE: AttributeRef = AttributeRef::new(1, [0, 0, 94, 86, 130, 255], 2);
+
+/// The roster is asked again for an unknown meter at most this often.
+const ROSTER_EVERY: Duration = Duration::from_secs(60);
+
+impl Session {
+    pub(super) fn notified(&mut self, now: Instant, wire: Wire) {
+        let Ok(body) = wire.body() else {
+            // An event-notification: no agreement on it yet.
+            self.events.push_back(Event::FrameRefused("unexpected"));
+            return;
+        };
+        let name_is_ours = |name: &[u8]| name == self.login.concentrator.as_bytes();
+        match notification::decode(body) {
+            Err(error) => self.refuse(error),
+            Ok(Notification::Heartbeat { concentrator, list_revision, meters_online })
+                if name_is_ours(concentrator) =>
+            {
+                self.events.push_back(Event::Heartbeat(meters_online));
+                if list_revision != self.login.list_revision {
+                    self.login.list_revision = list_revision;
+                    self.ask_roster(now);
+                }
+            }
+            Ok(Notification::Promote { concentrator, epoch }) if name_is_ours(concentrator) => {
+                self.promoted(epoch);
+            }
+            Ok(Notification::Push { concentrator, head, .. }) if name_is_ours(concentrator) => {
+                let sequence = head.sequence;
+                self.offered(now, sequence, wire);
+            }
+            Ok(_) => self.events.push_back(Event::FrameRefused("unexpected")),
+        }
+    }
+
+    /// The concentrator says that its main channel is lost. On a channel that is active already
+    /// under a newer epoch there is nothing to do: the concentrator has accepted it or will be
+    /// asked by the answer to the activation.
+    fn promoted(&mut self, _accepted: u32) {
+        self.wish(Reason::Promoted);
+    }
+
+    fn offered(&mut self, now: Instant, sequence: u32, notification: Wire) {
+        if !matches!(self.state, State::Active { .. }) {
+            self.events.push_back(Event::FrameRefused("unexpected"));
+            return;
+        }
+        match self.pushes.offer(sequence, now) {
+            Offer::Gap => self.close(Cause::SequenceGap),
+            Offer::Again => {
+                self.events.push_back(Event::Duplicate);
+                self.acknowledge(now);
+            }
+            Offer::New => {
+                let counter = notification.counter.unwrap_or(0);
+                let push = Parked { sequence, counter, notification };
+                if self.ordinals.is_none() {
+                    self.parked.push_back(push);
+                    self.ask_roster(now);
+                } else {
+                    self.ingest(now, push);
+                }
+            }
+        }
+    }
+
+    /// Translates a push and hands it to the cluster. With meters that are not in the roster it
+    /// waits for a fresh one first, if that was not asked a moment ago.
+    fn ingest(&mut self, now: Instant, push: Parked) {
+        let State::Active { epoch } = self.state else { return };
+        let Some(ordinals) = &self.ordinals else { return };
+        let body = push.notification.body();
+        let translated = body.and_then(notification::decode).and_then(|push| match push {
+            Notification::Push { head, meters, .. } => translate::push(&head, meters, ordinals),
+            _ => Err(cosem::Error::WrongState("no push")),
+        });
+        let Ok(pushed) = translated else {
+            // Its frame is authentic, so it is what the concentrator means to send: sent again it
+            // would be the same. It is counted and must not hold back the others.
+            let code = "malformed".to_owned();
+            self.events.push_back(Event::PartRefused { code, detail: String::new() });
+            self.settled(now, push.sequence, Fate::Refused);
+            return;
+        };
+        if pushed.dropped.unknown_meter > 0 && self.may_ask_roster(now) {
+            self.parked.push_back(push);
+            self.ask_roster(now);
+            return;
+        }
+        if pushed.dropped != Dropped::default() {
+            self.events.push_back(Event::Dropped(pushed.dropped));
+        }
+        let concentrator = self.login.concentrator.clone();
+        let (sequence, counter) = (push.sequence, push.counter);
+        let lease = Some((Device::Concentrator(concentrator.clone()), epoch));
+        let mark = Some(Mark { concentrator, sequence, counter });
+        let part = Part { lease, mark, batches: pushed.batches };
+        self.requests.push_back(Request::Ingest { epoch, sequence, part });
+    }
+
+    /// The cluster's answer to a part.
+    pub(super) fn stored(
+        &mut self,
+        now: Instant,
+        epoch: u64,
+        sequence: u32,
+        part: &Part,
+        answer: Result<u32, Denied>,
+    ) {
+        // An answer to an earlier activation says nothing of this one.
+        if !matches!(self.state, State::Active { epoch: current } if current == epoch) {
+            return;
+        }
+        match answer {
+            Ok(rows) => {
+                self.events.push_back(Event::Stored(rows));
+                self.settled(now, sequence, Fate::Stored);
+            }
+            Err(Denied::Unavailable) => self.close(Cause::ClusterUnavailable),
+            Err(Denied::Refused { code, .. }) if code == "stale_epoch" => self.step_back(),
+            Err(Denied::Refused { code, detail }) => {
+                let pieces = translate::divide(part);
+                if pieces.is_empty() {
+                    self.events.push_back(Event::PartRefused { code, detail });
+                    self.settled(now, sequence, Fate::Refused);
+                    return;
+                }
+                self.pushes.expect(sequence, u32::try_from(pieces.len()).unwrap_or(u32::MAX));
+                for part in pieces {
+                    self.requests.push_back(Request::Ingest { epoch, sequence, part });
+                }
+                self.settled(now, sequence, Fate::Divided);
+            }
+        }
+    }
+
+    fn settled(&mut self, now: Instant, sequence: u32, fate: Fate) {
+        let settled = self.pushes.settle(sequence, fate);
+        if settled != Settled::NotYet {
+            self.events.push_back(Event::Settled(settled));
+            self.acknowledge(now);
+        }
+    }
+
+    /// Writes the highest contiguous sequence, when none is on its way.
+    fn acknowledge(&mut self, now: Instant) {
+        let Some(client) = &mut self.client else { return };
+        let Some((sequence, arrivals)) = self.pushes.acknowledge() else { return };
+        match client.set(now, LAST_SEQUENCE, None, Data::U32(sequence)) {
+            Ok(invoke) => {
+                self.acknowledging = Some(invoke);
+                let took = arrivals.iter().map(|came| now.duration_since(*came)).collect();
+                self.events.push_back(Event::Acknowledged(sequence, took));
+            }
+            Err(_) => self.close(Cause::AnswerLate),
+        }
+    }
+
+    /// The concentrator has answered an acknowledgement.
+    pub(super) fn acknowledged(&mut self, now: Instant, invoke: InvokeId, accepted: bool) {
+        if self.acknowledging != Some(invoke) {
+            return;
+        }
+        self.acknowledging = None;
+        if !accepted {
+            // It does not take us for the active channel any more.
+            self.close(Cause::ActivationRefused);
+            return;
+        }
+        self.pushes.confirm();
+        self.acknowledge(now);
+    }
+
+    fn may_ask_roster(&self, now: Instant) -> bool {
+        let recent = |asked: Instant| now.duration_since(asked) < ROSTER_EVERY;
+        self.roster_pending || !self.roster_asked.is_some_and(recent)
+    }
+
+    pub(super) fn ask_roster(&mut self, now: Instant) {
+        if !self.roster_pending && matches!(self.state, State::Active { .. }) {
+            self.roster_pending = true;
+            self.roster_asked = Some(now);
+            self.requests.push_back(Request::Roster);
+        }
+    }
+
+    /// The meters behind the concentrator; pushes that waited for them go on.
+    pub(super) fn roster(&mut self, now: Instant, answer: Result<HashMap<String, u32>, Denied>) {
+        self.roster_pending = false;
+        match answer {
+            Ok(ordinals) => self.ordinals = Some(ordinals),
+            Err(Denied::Refused { .. }) => return self.close(Cause::ClusterRefused),
+            Err(Denied::Unavailable) => return self.close(Cause::ClusterUnavailable),
+        }
+        for push in std::mem::take(&mut self.parked) {
+            self.ingest(now, push);
+        }
+    }
+
+    pub(super) fn order_own(&mut self, now: Instant, order: Order) {
+        if self.own.is_some() {
+            let busy = "the concentrator answers another order".to_owned();
+            order.answer(Err(Failure::Unsupported(busy)));
+            return;
+        }
+        let mut script = Script::new(&order.work);
+        let next = script.start(&self.own_known);
+        self.follow_own(now, order, script, next);
+    }
+
+    pub(super) fn got(&mut self, now: Instant, invoke: InvokeId, result: GetResult) {
+        match self.own.take() {
+            Some(mut own) if own.invoke == invoke => {
+                let next = own.script.answer(&mut self.own_known, result);
+                self.follow_own(now, own.order, own.script, next);
+            }
+            other => self.own = other,
+        }
+    }
+
+    fn follow_own(
+        &mut self,
+        now: Instant,
+        order: Order,
+        script: Script,
+        next: Result<Next, Failure>,
+    ) {
+        let (attribute, selection) = match next {
+            Ok(Next::Get(attribute, selection)) => (attribute, selection),
+            Ok(Next::Done(outcome)) => return order.answer(Ok::<Outcome, _>(outcome)),
+            Err(failure) => return order.answer(Err(failure)),
+        };
+        let Some(client) = &mut self.client else {
+            return order.answer(Err(Failure::ChannelLost));
+        };
+        match client.get(now, attribute, selection) {
+            Ok(invoke) => self.own = Some(Own { order, script, invoke }),
+            Err(error) => order.answer(Err(Failure::Malformed(error.to_string()))),
+        }
+    }
+}

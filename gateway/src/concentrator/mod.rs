@@ -1,0 +1,599 @@
+//! The session of one concentrator on one channel (docs/reference/concentrator.md). Sans-IO: octets,
+//! times, answers of the cluster and notices go in; frames, requests to the cluster and events come
+//! out. After every call that goes in the driver asks all of `poll_transmit`, `poll_request`,
+//! `poll`, `poll_timeout` and `wants_input`.
+//!
+//! | state | awaits | goes to |
+//! |---|---|---|
+//! | Identity | the identity notification | Admitting |
+//! | Admitting | Admit | Counters |
+//! | Counters | Reserve (after Raise, if the concentrator's counter is higher) | Associating |
+//! | Associating | AARE and HLS | Claiming (login); Raising once |
+//! | Claiming | Claim | Renewing when granted, Standby when held |
+//! | Standby | promote, a notice | Claiming |
+//! | Renewing | Reserve: a fresh block for the new epoch | Activating |
+//! | Activating | SET active channel | Active |
+//! | Active | pushes; a moved lease | Standby |
+//! | Closed | nothing | |
+//!
+//! Invariants: 1. nothing but the identity is read before the association has proven it; 2. data
+//! are taken only while Active, and acknowledged only after `Stored`; 3. every epoch has its own
+//! counters; 4. an answer to a request of an earlier state is ignored (its ticket is old).
+
+mod data;
+mod login;
+pub(crate) mod meters;
+pub(crate) mod notification;
+mod pushes;
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use cosem::Keys;
+use cosem::association::{Client, Failure as Lost, Indication, InvokeId};
+use cosem::wrapper::{Deframer, Header};
+use domain::commands::Failure;
+use domain::leases::Reason;
+use domain::readings::Part;
+
+use self::meters::{Bounds, Meters};
+use self::pushes::Pushes;
+pub(crate) use self::pushes::Settled;
+use crate::error::{Cause, Denied};
+use crate::meter::{Limits, Question};
+use crate::order::Order;
+use crate::roster::{ChannelRole, Login};
+use crate::script::{Known, Script};
+use crate::translate::{Dropped, StatusBits};
+use crate::upcall::{Admission, Claimed, MeterAccess};
+use crate::{Config, Notice};
+
+/// A question to the cluster.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// Who has this title?
+    Admit { ticket: u64, system_title: [u8; 8] },
+    /// Counters for this channel.
+    Reserve { ticket: u64 },
+    /// The concentrator has seen higher counters.
+    Raise { ticket: u64, at_least: u32 },
+    /// The lease.
+    Claim { ticket: u64, reason: Reason },
+    /// More counters for the association as it stands.
+    Refill,
+    /// The meters behind it.
+    Roster,
+    /// A standby stands here or is gone.
+    Standby { up: bool },
+    /// The lease goes back.
+    Release { epoch: u64 },
+    /// Store this.
+    Ingest { epoch: u64, sequence: u32, part: Part },
+    /// Something for one of its meters.
+    Meter { serial: String, question: Question },
+}
+
+/// An answer of the cluster.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Admitted {
+        ticket: u64,
+        answer: Result<Admission, Denied>,
+    },
+    Reserved {
+        ticket: u64,
+        answer: Result<u32, Denied>,
+    },
+    Raised {
+        ticket: u64,
+        answer: Result<(), Denied>,
+    },
+    Claimed {
+        ticket: u64,
+        answer: Result<Claimed, Denied>,
+    },
+    Refilled(Result<u32, Denied>),
+    Roster(Result<HashMap<String, u32>, Denied>),
+    /// The part comes back with its answer, so that a refused one can be divided.
+    Stored {
+        epoch: u64,
+        sequence: u32,
+        part: Part,
+        answer: Result<u32, Denied>,
+    },
+    Access {
+        serial: String,
+        answer: Result<MeterAccess, Denied>,
+    },
+    MeterReserved {
+        serial: String,
+        answer: Result<u32, Denied>,
+    },
+    MeterRaised {
+        serial: String,
+        answer: Result<(), Denied>,
+    },
+}
+
+/// What happened, for the roster, the log and the metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// The identity is proven.
+    Proven(Login),
+    /// The role changed.
+    Role(ChannelRole, Option<u64>),
+    /// The channel became active for this reason.
+    Switched(Reason),
+    /// A heartbeat: meters online.
+    Heartbeat(u16),
+    /// A frame was not accepted.
+    FrameRefused(&'static str),
+    /// A push came again.
+    Duplicate,
+    /// A push is settled.
+    Settled(Settled),
+    /// Rows were stored.
+    Stored(u32),
+    /// Rows could not be carried over.
+    Dropped(Dropped),
+    /// A part was refused for good.
+    PartRefused { code: String, detail: String },
+    /// Pushes up to this sequence are acknowledged; from arrival to acknowledgement.
+    Acknowledged(u32, Vec<Duration>),
+    /// The channel is to be closed.
+    Closed(Cause),
+}
+
+#[derive(Debug)]
+enum State {
+    Identity,
+    Admitting { frame: Bytes },
+    Counters,
+    Raising,
+    Associating,
+    Claiming { reason: Reason, next: Option<Reason> },
+    Standby,
+    Renewing { epoch: u64, reason: Reason },
+    Activating { epoch: u64, reason: Reason, set: InvokeId },
+    Active { epoch: u64 },
+    Closed,
+}
+
+/// An order for the concentrator itself.
+struct Own {
+    order: Order,
+    script: Script,
+    invoke: InvokeId,
+}
+
+/// A push that waits for the roster.
+struct Parked {
+    sequence: u32,
+    counter: u32,
+    notification: cosem::association::Notification,
+}
+
+/// The session.
+pub(crate) struct Session {
+    config: Config,
+    remote: SocketAddr,
+    random: fn() -> [u8; 16],
+    state: State,
+    ticket: u64,
+    deframer: Deframer,
+    started: Instant,
+    heard: Instant,
+    /// Since when the socket is read again after a pause; answers may still be behind.
+    resumed: Option<Instant>,
+    paused: bool,
+    admission: Option<Admission>,
+    keys: Option<Keys>,
+    identity_counter: u32,
+    raised: bool,
+    login: Login,
+    client: Option<Client>,
+    refilling: bool,
+    ordinals: Option<HashMap<String, u32>>,
+    roster_asked: Option<Instant>,
+    roster_pending: bool,
+    pushes: Pushes,
+    parked: VecDeque<Parked>,
+    acknowledging: Option<InvokeId>,
+    meters: Meters,
+    own: Option<Own>,
+    own_known: Known,
+    transmit: VecDeque<Vec<u8>>,
+    requests: VecDeque<Request>,
+    events: VecDeque<Event>,
+}
+
+impl Session {
+    /// A session on a stream that has just been accepted. `random` gives fresh challenges.
+    pub fn new(
+        config: &Config,
+        remote: SocketAddr,
+        random: fn() -> [u8; 16],
+        now: Instant,
+    ) -> Self {
+        let conversation = Limits {
+            response: Duration::from_millis(config.meter_timeout_ms),
+            counters: config.meter_counter_block,
+        };
+        let bounds = Bounds {
+            open: config.meters_open_per_channel,
+            running: config.reads_in_flight_per_channel,
+            waiting: config.orders_per_channel,
+            conversation,
+        };
+        Self {
+            remote,
+            random,
+            state: State::Identity,
+            ticket: 0,
+            deframer: Deframer::new(config.max_apdu_octets),
+            started: now,
+            heard: now,
+            resumed: None,
+            paused: false,
+            admission: None,
+            keys: None,
+            identity_counter: 0,
+            raised: false,
+            login: Login::default(),
+            client: None,
+            refilling: false,
+            ordinals: None,
+            roster_asked: None,
+            roster_pending: false,
+            pushes: Pushes::new(config.push_window),
+            parked: VecDeque::new(),
+            acknowledging: None,
+            meters: Meters::new(bounds, random),
+            own: None,
+            own_known: Known::new(StatusBits::Agreed),
+            transmit: VecDeque::new(),
+            requests: VecDeque::new(),
+            events: VecDeque::new(),
+            config: config.clone(),
+        }
+    }
+
+    /// The concentrator's name once it is admitted, else nothing.
+    pub fn concentrator(&self) -> &str {
+        self.admission.as_ref().map_or("", |admission| &admission.concentrator)
+    }
+
+    /// The other end.
+    pub fn remote(&self) -> SocketAddr {
+        self.remote
+    }
+
+    /// Whether the socket may be read. False while the window is full: then nothing more is taken
+    /// from the socket, and its sender feels it.
+    pub fn wants_input(&self) -> bool {
+        match self.state {
+            State::Closed => false,
+            // What follows the identity can be read only once there is an association.
+            State::Admitting { .. } | State::Counters | State::Raising => false,
+            _ => !self.pushes.is_full(),
+        }
+    }
+
+    /// Octets from the socket.
+    pub fn handle_bytes(&mut self, now: Instant, bytes: &[u8]) {
+        self.deframer.feed(bytes);
+        self.turn(now);
+    }
+
+    /// The stream ended or failed.
+    pub fn handle_end(&mut self, cause: Cause) {
+        self.close(cause);
+    }
+
+    /// A deadline may have come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        match self.state {
+            State::Closed => return,
+            State::Identity if now >= self.login_deadline() => self.close(Cause::IdentityLate),
+            _ if self.is_logging_in() && now >= self.login_deadline() => {
+                self.close(Cause::LoginLate);
+            }
+            _ => {}
+        }
+        let silent_at = self.heard + self.config.silence();
+        if self.is_proven() && self.wants_input() && now >= silent_at {
+            self.close(Cause::Silent);
+        }
+        if self.client_timeout().is_some_and(|at| at <= now)
+            && let Some(client) = &mut self.client
+        {
+            client.handle_timeout(now);
+        }
+        self.meters.handle_timeout(now);
+        if self.own.as_ref().is_some_and(|own| own.order.deadline <= now)
+            && let Some(own) = self.own.take()
+        {
+            own.order.answer(Err(Failure::NoAnswer));
+        }
+        self.turn(now);
+    }
+
+    /// An answer of the cluster.
+    pub fn handle_answer(&mut self, now: Instant, answer: Answer) {
+        if matches!(self.state, State::Closed) {
+            return;
+        }
+        match answer {
+            Answer::Admitted { ticket, answer } if ticket == self.ticket => {
+                self.admitted(answer);
+            }
+            Answer::Reserved { ticket, answer } if ticket == self.ticket => {
+                self.reserved(now, answer);
+            }
+            Answer::Raised { ticket, answer } if ticket == self.ticket => {
+                self.counter_raised(answer)
+            }
+            Answer::Claimed { ticket, answer } if ticket == self.ticket => self.claimed(answer),
+            Answer::Admitted { .. }
+            | Answer::Reserved { .. }
+            | Answer::Raised { .. }
+            | Answer::Claimed { .. } => {}
+            Answer::Refilled(answer) => self.refilled(now, answer),
+            Answer::Roster(answer) => self.roster(now, answer),
+            Answer::Stored { epoch, sequence, part, answer } => {
+                self.stored(now, epoch, sequence, &part, answer);
+            }
+            Answer::Access { serial, answer } => self.meters.handle_access(now, &serial, answer),
+            Answer::MeterReserved { serial, answer } => {
+                self.meters.handle_reserved(now, &serial, answer);
+            }
+            Answer::MeterRaised { serial, answer } => {
+                self.meters.handle_raised(now, &serial, answer);
+            }
+        }
+        self.turn(now);
+    }
+
+    /// What the cluster says by itself.
+    pub fn handle_notice(&mut self, now: Instant, notice: Notice) {
+        match notice {
+            Notice::OwnerLost => self.wish(Reason::OwnerLost),
+            Notice::Switch => self.wish(Reason::Ordered),
+            Notice::LeaseMoved { epoch } => self.lease_moved(epoch),
+            Notice::MetersChanged => self.ask_roster(now),
+        }
+        self.turn(now);
+    }
+
+    /// A newer connection has proven the same identity.
+    pub fn supersede(&mut self) {
+        self.close(Cause::Superseded);
+    }
+
+    /// An order for the concentrator or one of its meters.
+    pub fn order(&mut self, now: Instant, order: Order) {
+        let State::Active { epoch } = self.state else {
+            order.answer(Err(Failure::NoChannel));
+            return;
+        };
+        if order.epoch.is_some_and(|wanted| wanted != epoch) {
+            order.answer(Err(Failure::ChannelLost));
+            return;
+        }
+        if order.meter.is_some() {
+            self.meters.order(now, order);
+        } else {
+            self.order_own(now, order);
+        }
+        self.turn(now);
+    }
+
+    /// The next frame to send.
+    pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
+        self.transmit.pop_front()
+    }
+
+    /// The next question to the cluster.
+    pub fn poll_request(&mut self) -> Option<Request> {
+        self.requests.pop_front()
+    }
+
+    /// The next thing that happened.
+    pub fn poll(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When `handle_timeout` wants to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if matches!(self.state, State::Closed) {
+            return None;
+        }
+        let login = self.is_logging_in().then(|| self.login_deadline());
+        let silent = self.is_proven() && self.wants_input();
+        let silent = silent.then(|| self.heard + self.config.silence());
+        let own = self.own.as_ref().map(|own| own.order.deadline);
+        let all = [login, silent, own, self.client_timeout(), self.meters.poll_timeout()];
+        all.into_iter().flatten().min()
+    }
+
+    /// Reads what is buffered, as far as the window allows, and collects what comes of it.
+    fn turn(&mut self, now: Instant) {
+        loop {
+            self.collect(now);
+            if !self.wants_input() {
+                self.paused = true;
+                return;
+            }
+            if std::mem::take(&mut self.paused) {
+                self.heard = now;
+                self.resumed = Some(now);
+            }
+            match self.deframer.next_frame() {
+                Ok(Some((header, apdu))) => self.frame(now, header, &apdu),
+                Ok(None) => return,
+                Err(cosem::Error::TooLong { .. }) => self.close(Cause::Oversized),
+                Err(_) => self.close(Cause::Malformed),
+            }
+        }
+    }
+
+    fn frame(&mut self, now: Instant, header: Header, apdu: &Bytes) {
+        if let State::Identity = self.state {
+            self.identity(apdu);
+            return;
+        }
+        let taken = match cosem::gateway_header::split(apdu) {
+            Ok((Some(prefix), _)) => self.meters.handle_frame(now, &prefix.address, header, apdu),
+            Ok((None, _)) => match &mut self.client {
+                Some(client) => client.handle_frame(now, header, apdu),
+                None => Err(cosem::Error::WrongState("no association")),
+            },
+            Err(error) => Err(error),
+        };
+        match taken {
+            Ok(()) => self.heard = now,
+            Err(error) => self.refuse(error),
+        }
+    }
+
+    /// A frame that was refused. What shows a broken or foreign peer closes; the rest is counted.
+    fn refuse(&mut self, error: cosem::Error) {
+        use cosem::Error as E;
+        let (label, cause) = match error {
+            E::Malformed { .. } => ("malformed", Some(Cause::Malformed)),
+            E::TooLong { .. } => ("oversized", Some(Cause::Oversized)),
+            E::BadTag | E::WrongTitle | E::Suite(_) | E::Protection(_) => {
+                ("undecipherable", Some(Cause::Undecipherable))
+            }
+            E::Replayed { .. } => ("replayed", None),
+            _ => ("unexpected", None),
+        };
+        self.events.push_back(Event::FrameRefused(label));
+        if let Some(cause) = cause {
+            self.close(cause);
+        }
+    }
+
+    /// Takes everything out of the association and the meters' conversations.
+    fn collect(&mut self, now: Instant) {
+        while let Some(client) = &mut self.client {
+            while let Some(frame) = client.poll_transmit() {
+                self.transmit.push_back(frame);
+            }
+            let Some(indication) = client.poll() else { break };
+            self.indicated(now, indication);
+        }
+        while let Some(frame) = self.meters.poll_transmit() {
+            self.transmit.push_back(frame);
+        }
+        while let Some((serial, question)) = self.meters.poll_question() {
+            self.requests.push_back(Request::Meter { serial, question });
+        }
+    }
+
+    fn indicated(&mut self, now: Instant, indication: Indication) {
+        match indication {
+            Indication::Associated { .. } => self.associated(),
+            Indication::Rejected(rejection) => self.rejected(rejection),
+            Indication::Notified(notification) => self.notified(now, notification),
+            Indication::Set { invoke, result } => self.set_done(now, invoke, result.is_ok()),
+            Indication::Got { invoke, result } => self.got(now, invoke, result),
+            Indication::Failed { invoke, failure } => self.failed(invoke, failure),
+            Indication::NeedCounters { .. } if !self.refilling => {
+                self.refilling = true;
+                self.requests.push_back(Request::Refill);
+            }
+            Indication::Released => self.close(Cause::ClosedByPeer),
+            _ => {}
+        }
+    }
+
+    /// A request without a usable answer: the concentrator is lost, except when it only refused a
+    /// read.
+    fn failed(&mut self, invoke: InvokeId, failure: Lost) {
+        let is_own = self.own.as_ref().is_some_and(|own| own.invoke == invoke);
+        if is_own && let Some(own) = self.own.take() {
+            own.order.answer(Err(match failure {
+                Lost::Timeout => Failure::NoAnswer,
+                other => Failure::Rejected(format!("{other:?}")),
+            }));
+        }
+        match failure {
+            Lost::Timeout => self.close(Cause::AnswerLate),
+            _ if is_own => {}
+            _ => self.close(Cause::ActivationRefused),
+        }
+    }
+
+    /// While the socket is not read, an answer may wait in it: the association's clock stands
+    /// still, and gets a whole answer time after it is read again.
+    fn client_timeout(&self) -> Option<Instant> {
+        if !self.wants_input() {
+            return None;
+        }
+        let at = self.client.as_ref().and_then(Client::poll_timeout)?;
+        let answer = Duration::from_millis(self.config.answer_timeout_ms);
+        Some(self.resumed.map_or(at, |resumed| at.max(resumed + answer)))
+    }
+
+    fn login_deadline(&self) -> Instant {
+        let ms = match self.state {
+            State::Identity => self.config.identity_timeout_ms,
+            _ => self.config.login_timeout_ms,
+        };
+        self.started + Duration::from_millis(ms)
+    }
+
+    fn is_logging_in(&self) -> bool {
+        matches!(
+            self.state,
+            State::Identity
+                | State::Admitting { .. }
+                | State::Counters
+                | State::Raising
+                | State::Associating
+        )
+    }
+
+    fn is_proven(&self) -> bool {
+        !self.is_logging_in() && !matches!(self.state, State::Closed)
+    }
+
+    fn next_ticket(&mut self) -> u64 {
+        self.ticket += 1;
+        self.ticket
+    }
+
+    /// Ends the session: what is held goes back, who waits is told.
+    fn close(&mut self, cause: Cause) {
+        let state = std::mem::replace(&mut self.state, State::Closed);
+        match state {
+            State::Closed => return,
+            // The newer channel of the same concentrator has the lease or asks for it.
+            _ if cause == Cause::Superseded => {}
+            State::Active { epoch }
+            | State::Activating { epoch, .. }
+            | State::Renewing { epoch, .. } => {
+                self.requests.push_back(Request::Release { epoch });
+            }
+            // A claim that is granted after all is given back by the driver.
+            State::Standby | State::Claiming { .. } => {
+                self.requests.push_back(Request::Standby { up: false });
+            }
+            _ => {}
+        }
+        self.abandon();
+        self.client = None;
+        self.events.push_back(Event::Closed(cause));
+    }
+
+    /// Orders of an activation that is over.
+    fn abandon(&mut self) {
+        self.meters.abandon(&Failure::ChannelLost);
+        if let Some(own) = self.own.take() {
+            own.order.answer(Err(Failure::ChannelLost));
+        }
+    }
+}

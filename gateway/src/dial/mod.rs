@@ -1,0 +1,211 @@
+//! The dialler: meters with an address of their own, read on schedule and on demand, each in its
+//! own session. It decides who is dialled when (by `schedule`); `session` talks.
+//!
+//! Invariants: 1. one session a meter, a bounded number in all; 2. an order never waits for the
+//! schedule: an idle meter is dialled at once; 3. a meter that is not dialled here is `NoChannel`.
+
+mod session;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use domain::commands::Failure;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, Id, JoinSet};
+
+use crate::order::Order;
+use crate::schedule::{Job, Schedule, Times};
+use crate::script::Known;
+use crate::shared::{Shared, random};
+
+use session::{End, Errand};
+
+/// What is told to the dialler.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Dial this meter from now on.
+    Dial {
+        /// Which.
+        serial: String,
+        /// Under which lease.
+        epoch: u64,
+    },
+    /// Dial it no more.
+    HangUp {
+        /// Which.
+        serial: String,
+    },
+    /// Read something from it now.
+    Order {
+        /// Which.
+        serial: String,
+        /// What.
+        order: Order,
+    },
+}
+
+/// A dialled meter.
+struct Dialled {
+    epoch: u64,
+    known: Option<Known>,
+    orders: VecDeque<Order>,
+    session: Option<AbortHandle>,
+}
+
+struct Dialler {
+    shared: Arc<Shared>,
+    schedule: Schedule,
+    meters: HashMap<String, Dialled>,
+    sessions: JoinSet<End>,
+    running: HashMap<Id, String>,
+}
+
+/// Starts the dialler.
+pub(crate) fn start(shared: &Arc<Shared>) -> mpsc::Sender<Command> {
+    let (way, commands) = mpsc::channel(shared.config.orders_per_channel.max(64));
+    let config = &shared.config;
+    let times = Times {
+        registers: Duration::from_secs(config.registers_every_s),
+        clock: Duration::from_secs(config.clock_every_s),
+        profile: Duration::from_secs(config.profile_every_s),
+        backoff_first: Duration::from_millis(config.dial_backoff_first_ms),
+        backoff_cap: Duration::from_millis(config.dial_backoff_cap_ms),
+    };
+    let dialler = Dialler {
+        shared: Arc::clone(shared),
+        schedule: Schedule::new(times),
+        meters: HashMap::new(),
+        sessions: JoinSet::new(),
+        running: HashMap::new(),
+    };
+    shared.tasks.spawn(dialler.run(commands, shared.stop.subscribe()));
+    way
+}
+
+impl Dialler {
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut stop: watch::Receiver<bool>) {
+        loop {
+            self.begin();
+            let free = self.sessions.len() < self.shared.config.dial_sessions;
+            let next = self.schedule.next().filter(|_| free);
+            tokio::select! {
+                _ = stop.wait_for(|stopped| *stopped) => break,
+                Some(command) = commands.recv() => self.apply(command),
+                Some(ended) = self.sessions.join_next_with_id() => match ended {
+                    Ok((id, end)) => self.ended(id, Some(end)),
+                    Err(error) => self.ended(error.id(), None),
+                },
+                () = sleep_until(next), if next.is_some() => {}
+            }
+        }
+        // Orders that wait are answered by the drop of their way back.
+        self.sessions.shutdown().await;
+    }
+
+    fn apply(&mut self, command: Command) {
+        let now = tokio::time::Instant::now().into_std();
+        match command {
+            Command::Dial { serial, epoch } => {
+                self.schedule.add(now, &serial);
+                let known = self.meters.entry(serial).or_insert_with(|| Dialled {
+                    epoch,
+                    known: None,
+                    orders: VecDeque::new(),
+                    session: None,
+                });
+                known.epoch = epoch;
+            }
+            Command::HangUp { serial } => {
+                self.schedule.remove(&serial);
+                if let Some(meter) = self.meters.remove(&serial) {
+                    if let Some(session) = meter.session {
+                        session.abort();
+                    }
+                    for order in meter.orders {
+                        order.answer(Err(Failure::ChannelLost));
+                    }
+                }
+            }
+            Command::Order { serial, order } => self.order(&serial, order),
+        }
+    }
+
+    fn order(&mut self, serial: &str, order: Order) {
+        let Some(meter) = self.meters.get_mut(serial) else {
+            return order.answer(Err(Failure::NoChannel));
+        };
+        if order.epoch.is_some_and(|epoch| epoch != meter.epoch) {
+            return order.answer(Err(Failure::ChannelLost));
+        }
+        if meter.orders.len() >= self.shared.config.orders_per_channel {
+            let busy = "too many orders wait for this device".to_owned();
+            return order.answer(Err(Failure::Unsupported(busy)));
+        }
+        meter.orders.push_back(order);
+        let free = self.sessions.len() < self.shared.config.dial_sessions;
+        if free && self.schedule.take(serial) {
+            self.open(serial, Vec::new());
+        }
+    }
+
+    /// Opens sessions for whoever is due, as many as may run.
+    fn begin(&mut self) {
+        let now = tokio::time::Instant::now().into_std();
+        while self.sessions.len() < self.shared.config.dial_sessions {
+            let Some((serial, jobs)) = self.schedule.due(now) else { return };
+            self.open(&serial, jobs);
+        }
+    }
+
+    fn open(&mut self, serial: &str, jobs: Vec<Job>) {
+        let Some(meter) = self.meters.get_mut(serial) else { return };
+        let errand = Errand {
+            serial: serial.to_owned(),
+            epoch: meter.epoch,
+            known: meter.known.take(),
+            orders: std::mem::take(&mut meter.orders),
+            jobs,
+        };
+        let shared = Arc::clone(&self.shared);
+        let session = self.sessions.spawn(session::run(shared, errand));
+        self.running.insert(session.id(), serial.to_owned());
+        meter.session = Some(session);
+    }
+
+    fn ended(&mut self, id: Id, end: Option<End>) {
+        let now = tokio::time::Instant::now().into_std();
+        let Some(serial) = self.running.remove(&id) else { return };
+        let Some(meter) = self.meters.get_mut(&serial) else { return };
+        if meter.session.as_ref().is_none_or(|session| session.id() != id) {
+            return;
+        }
+        meter.session = None;
+        match end {
+            Some(End { known, done: Some(done) }) => {
+                meter.known = known;
+                self.schedule.succeeded(now, &serial, &done);
+            }
+            Some(End { known, done: None }) => {
+                meter.known = known;
+                let [jitter] = random::<1>();
+                self.schedule.failed(now, &serial, jitter);
+            }
+            None => {
+                let [jitter] = random::<1>();
+                self.schedule.failed(now, &serial, jitter);
+            }
+        }
+        let waits = self.meters.get(&serial).is_some_and(|meter| !meter.orders.is_empty());
+        if waits && self.schedule.take(&serial) {
+            self.open(&serial, Vec::new());
+        }
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,512 @@
+//! A conversation with one meter, behind a concentrator or on its own address: access, counters,
+//! association, the steps of a read, release. Sans-IO: frames and answers of the cluster go in,
+//! frames and questions come out.
+//!
+//! | state | awaits | goes to |
+//! |---|---|---|
+//! | Closed | work | Asking |
+//! | Asking | the meter's access | Reserving (ciphered) or Associating |
+//! | Reserving | a block of counters | Associating |
+//! | Associating | AARE, HLS | Open; Counter when our counter may be too low; Closed |
+//! | Counter | the public client's association and its answer | Raising, or Closed |
+//! | Raising | the cluster's word | Reserving, once |
+//! | Open | answers | Open; Closed after a lost answer |
+//!
+//! Invariants: 1. one piece of work and one request at a time; 2. every association has a fresh
+//! block of counters; 3. after an answer that did not come the association is given up, because
+//! nobody knows what the meter thinks of it.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use cosem::apdu::ServiceFault;
+use cosem::association::{Authentication, Client, ClientConfig, Failure as Lost, Indication};
+use cosem::association::{InvokeId, PUBLIC_CLIENT, Rejection};
+use cosem::wrapper::Header;
+use cosem::{AttributeRef, Keys, Secret};
+use domain::assets::Authentication as Level;
+use domain::commands::Failure;
+
+use crate::error::Denied;
+use crate::order::{Outcome, Work};
+use crate::script::{Known, Next, Script};
+use crate::translate::StatusBits;
+use crate::upcall::MeterAccess;
+
+/// The meter's invocation counter for our keys, readable by the public client.
+const COUNTER: AttributeRef = AttributeRef::new(1, [0, 0, 43, 1, 0, 255], 2);
+
+/// What is asked of the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// How is the meter spoken to?
+    Access,
+    /// A block of counters.
+    Reserve,
+    /// Move the counters up.
+    Raise {
+        /// The next block begins here or later.
+        at_least: u32,
+    },
+}
+
+/// Times and sizes of a conversation.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// For one answer of the meter.
+    pub response: Duration,
+    /// Counters of a block.
+    pub counters: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Closed,
+    Asking,
+    Reserving,
+    Associating,
+    Counter,
+    Raising,
+    Open,
+}
+
+struct Task {
+    script: Script,
+    deadline: Instant,
+    invoke: Option<InvokeId>,
+}
+
+/// The conversation.
+pub(crate) struct Conversation {
+    limits: Limits,
+    /// The serial in the gateway header; None on the meter's own connection.
+    gateway: Option<Bytes>,
+    state: State,
+    access: Option<MeterAccess>,
+    known: Known,
+    client: Option<Client>,
+    challenge: [u8; 16],
+    task: Option<Task>,
+    /// The counters were raised in this try already.
+    raised: bool,
+    /// The connection was opened a second time for this work already.
+    reconnected: bool,
+    /// The open association waits for more counters.
+    refilling: bool,
+    last_used: Instant,
+    transmit: VecDeque<Vec<u8>>,
+    questions: VecDeque<Question>,
+    outcome: Option<Result<Outcome, Failure>>,
+}
+
+impl Conversation {
+    /// A closed conversation. `gateway` is the serial when the meter is behind a concentrator.
+    pub fn new(limits: Limits, gateway: Option<&str>, known: Option<Known>, now: Instant) -> Self {
+        let bits = if gateway.is_some() { StatusBits::Agreed } else { StatusBits::Idis };
+        Self {
+            limits,
+            gateway: gateway.map(|serial| Bytes::copy_from_slice(serial.as_bytes())),
+            state: State::Closed,
+            access: None,
+            known: known.unwrap_or_else(|| Known::new(bits)),
+            client: None,
+            challenge: [0; 16],
+            task: None,
+            raised: false,
+            reconnected: false,
+            refilling: false,
+            last_used: now,
+            transmit: VecDeque::new(),
+            questions: VecDeque::new(),
+            outcome: None,
+        }
+    }
+
+    /// Begins a piece of work; the conversation must be idle. `challenge` are fresh random octets,
+    /// used when an association is opened for it.
+    pub fn begin(&mut self, now: Instant, work: &Work, deadline: Instant, challenge: [u8; 16]) {
+        self.task = Some(Task { script: Script::new(work), deadline, invoke: None });
+        self.last_used = now;
+        self.challenge = challenge;
+        match self.state {
+            State::Open => self.step_first(now),
+            State::Closed => {
+                (self.raised, self.reconnected) = (false, false);
+                self.ask(State::Asking, Question::Access);
+            }
+            _ => {}
+        }
+    }
+
+    /// True while a piece of work is not answered.
+    pub fn is_busy(&self) -> bool {
+        self.task.is_some() || self.outcome.is_some()
+    }
+
+    /// True while an association is held.
+    pub fn is_open(&self) -> bool {
+        self.state == State::Open
+    }
+
+    /// When it last had work.
+    pub fn last_used(&self) -> Instant {
+        self.last_used
+    }
+
+    /// The access that the cluster gave.
+    pub fn access(&self) -> Option<&MeterAccess> {
+        self.access.as_ref()
+    }
+
+    /// What is to be kept for the next conversation with the same meter.
+    pub fn into_known(self) -> Known {
+        self.known
+    }
+
+    /// Says good-bye; the answer is of no interest.
+    pub fn release(&mut self, now: Instant) {
+        if let Some(client) = &mut self.client {
+            let _ = client.release(now);
+        }
+        self.collect(now);
+        self.state = State::Closed;
+        self.client = None;
+    }
+
+    /// The next frame to send.
+    pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
+        self.transmit.pop_front()
+    }
+
+    /// The next question to the cluster.
+    pub fn poll_question(&mut self) -> Option<Question> {
+        self.questions.pop_front()
+    }
+
+    /// The end of the work, once.
+    pub fn poll_outcome(&mut self) -> Option<Result<Outcome, Failure>> {
+        self.outcome.take()
+    }
+
+    /// When `handle_timeout` wants to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let client = self.client.as_ref().and_then(Client::poll_timeout);
+        let task = self.task.as_ref().map(|task| task.deadline);
+        client.into_iter().chain(task).min()
+    }
+
+    /// A deadline may have come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let Some(client) = &mut self.client {
+            client.handle_timeout(now);
+        }
+        self.collect(now);
+        if self.task.as_ref().is_some_and(|task| task.deadline <= now) {
+            self.fail(Failure::NoAnswer);
+        }
+    }
+
+    /// A frame of the meter.
+    ///
+    /// # Errors
+    /// The frame was refused and changed nothing.
+    pub fn handle_frame(
+        &mut self,
+        now: Instant,
+        header: Header,
+        octets: &[u8],
+    ) -> Result<(), cosem::Error> {
+        let Some(client) = &mut self.client else {
+            return Err(cosem::Error::WrongState("no association with this meter"));
+        };
+        let taken = client.handle_frame(now, header, octets);
+        self.collect(now);
+        taken
+    }
+
+    /// The meter closed its connection. True: connect once more and call `handle_reconnected`, for
+    /// some meters close on a counter that is too low.
+    pub fn handle_closed(&mut self) -> bool {
+        let is_ciphered = self.access.as_ref().is_some_and(|access| access.keys.is_some());
+        let associating = matches!(self.state, State::Associating | State::Counter);
+        if is_ciphered && associating && !self.reconnected {
+            (self.raised, self.reconnected) = (true, true);
+            self.client = None;
+            return true;
+        }
+        self.fail(Failure::Rejected("the meter closed the connection".to_owned()));
+        false
+    }
+
+    /// What comes from the meter cannot be read any more.
+    pub fn handle_broken(&mut self) {
+        self.fail(Failure::Malformed("frames that cannot be read".to_owned()));
+    }
+
+    /// There is a connection again.
+    pub fn handle_reconnected(&mut self, now: Instant) {
+        self.ask_counter(now);
+    }
+
+    /// The answer to `Question::Access`.
+    pub fn handle_access(&mut self, now: Instant, answer: Result<MeterAccess, Denied>) {
+        if self.state != State::Asking {
+            return;
+        }
+        match answer {
+            Err(denied) => self.fail(denied_failure(denied)),
+            Ok(access) => {
+                let is_ciphered = access.keys.is_some();
+                if access.authentication == Level::Hls5 && !is_ciphered {
+                    self.fail(Failure::Security("no keys are installed".to_owned()));
+                    return;
+                }
+                if access.authentication == Level::Lls && access.secret.is_none() {
+                    self.fail(Failure::Security("no password is installed".to_owned()));
+                    return;
+                }
+                self.access = Some(access);
+                if is_ciphered {
+                    self.ask(State::Reserving, Question::Reserve);
+                } else {
+                    self.associate(now, 0..0);
+                }
+            }
+        }
+    }
+
+    /// The answer to `Question::Reserve`: the first of the block.
+    pub fn handle_reserved(&mut self, now: Instant, answer: Result<u32, Denied>) {
+        let first = match answer {
+            Ok(first) => first,
+            Err(denied) => {
+                self.fail(denied_failure(denied));
+                return;
+            }
+        };
+        let block = first..first.saturating_add(self.limits.counters);
+        match (self.state, &mut self.client) {
+            (State::Reserving, _) => self.associate(now, block),
+            (State::Open, Some(client)) if self.refilling => {
+                self.refilling = false;
+                client.set_counters(now, block);
+                self.collect(now);
+            }
+            _ => {}
+        }
+    }
+
+    /// The answer to `Question::Raise`.
+    pub fn handle_raised(&mut self, answer: Result<(), Denied>) {
+        match answer {
+            _ if self.state != State::Raising => {}
+            Ok(()) => self.ask(State::Reserving, Question::Reserve),
+            Err(denied) => self.fail(denied_failure(denied)),
+        }
+    }
+
+    fn ask(&mut self, state: State, question: Question) {
+        self.state = state;
+        self.questions.push_back(question);
+    }
+
+    fn associate(&mut self, now: Instant, counters: std::ops::Range<u32>) {
+        let Some(access) = &self.access else { return };
+        let mut config = self.config(access.client_sap, access);
+        let keys = access.keys.as_ref().map(|keys| Keys::new(&keys.guek, &keys.gak));
+        config.authentication = match (access.authentication, &keys, &access.secret) {
+            (Level::Hls5, Some(keys), _) => Authentication::Hls5(keys.clone()),
+            (Level::Lls, _, Some(secret)) => Authentication::Lls(Secret::new(secret)),
+            _ => Authentication::None,
+        };
+        config.ciphered = keys;
+        config.server_title = access.server_title;
+        let mut client = Client::new(config, &self.challenge);
+        client.set_counters(now, counters);
+        self.open(now, client, State::Associating);
+    }
+
+    /// Reads the meter's counter as the public client, who needs none.
+    fn ask_counter(&mut self, now: Instant) {
+        let Some(access) = &self.access else { return };
+        let client = Client::new(self.config(PUBLIC_CLIENT, access), &[]);
+        self.open(now, client, State::Counter);
+    }
+
+    fn config(&self, client_sap: u16, access: &MeterAccess) -> ClientConfig {
+        let mut config = ClientConfig::new(client_sap, access.server_sap, access.client_title);
+        config.gateway.clone_from(&self.gateway);
+        config.response_timeout = self.limits.response;
+        config
+    }
+
+    fn open(&mut self, now: Instant, mut client: Client, state: State) {
+        self.refilling = false;
+        let connected = client.connect(now);
+        self.client = Some(client);
+        self.state = state;
+        match connected {
+            Ok(()) => self.collect(now),
+            Err(error) => self.fail(Failure::Security(error.to_string())),
+        }
+    }
+
+    /// Takes everything out of the client after something went in.
+    fn collect(&mut self, now: Instant) {
+        while let Some(client) = &mut self.client {
+            while let Some(frame) = client.poll_transmit() {
+                self.transmit.push_back(frame);
+            }
+            let Some(indication) = client.poll() else { return };
+            self.indicated(now, indication);
+        }
+    }
+
+    fn indicated(&mut self, now: Instant, indication: Indication) {
+        match (self.state, indication) {
+            (State::Associating, Indication::Associated { .. }) => {
+                self.state = State::Open;
+                self.step_first(now);
+            }
+            (State::Associating, Indication::Rejected(rejection)) => self.rejected(now, rejection),
+            (State::Counter, Indication::Associated { .. }) => {
+                if let Some(client) = &mut self.client {
+                    let _ = client.get(now, COUNTER, None);
+                }
+            }
+            (State::Counter, Indication::Got { result, .. }) => {
+                let counter = result.ok().and_then(|data| data.as_integer());
+                self.part_from_public(now);
+                self.counter_known(counter.and_then(|value| u32::try_from(value).ok()));
+            }
+            (State::Counter, Indication::Rejected(_) | Indication::Failed { .. }) => {
+                self.counter_known(None);
+            }
+            (State::Open, Indication::Got { invoke, result }) => {
+                if self.task.as_ref().and_then(|task| task.invoke) == Some(invoke) {
+                    self.step(now, result);
+                }
+            }
+            (State::Open, Indication::Failed { failure, .. }) => self.fail(lost(failure)),
+            (State::Open, Indication::NeedCounters { .. }) if !self.refilling => {
+                self.refilling = true;
+                self.questions.push_back(Question::Reserve);
+            }
+            (State::Open, Indication::Released) => self.fail(Failure::ChannelLost),
+            _ => {}
+        }
+    }
+
+    /// A rejected association may be one whose counter was too low: the meter says so, or it is
+    /// asked. Anything else is the answer.
+    fn rejected(&mut self, now: Instant, rejection: Rejection) {
+        let is_ciphered = self.access.as_ref().is_some_and(|access| access.keys.is_some());
+        if is_ciphered && !self.raised {
+            if let Rejection::Exception(exception) = rejection
+                && let ServiceFault::InvocationCounter { expected } = exception.fault
+            {
+                self.raised = true;
+                self.client = None;
+                self.ask(State::Raising, Question::Raise { at_least: expected });
+                return;
+            }
+            // On its own address a silent meter is there: it may drop what has a low counter.
+            if rejection != Rejection::Timeout || self.gateway.is_none() {
+                self.raised = true;
+                self.ask_counter(now);
+                return;
+            }
+        }
+        self.fail(rejected(rejection));
+    }
+
+    /// Releases the public association: many meters hold one at a time.
+    fn part_from_public(&mut self, now: Instant) {
+        let Some(client) = &mut self.client else { return };
+        let _ = client.release(now);
+        while let Some(frame) = client.poll_transmit() {
+            self.transmit.push_back(frame);
+        }
+    }
+
+    fn counter_known(&mut self, counter: Option<u32>) {
+        self.client = None;
+        match counter.and_then(|counter| counter.checked_add(1)) {
+            Some(at_least) => self.ask(State::Raising, Question::Raise { at_least }),
+            None => self.fail(Failure::Rejected("the association was refused".to_owned())),
+        }
+    }
+
+    fn step_first(&mut self, now: Instant) {
+        let Some(task) = &mut self.task else { return };
+        let next = task.script.start(&self.known);
+        self.follow(now, next);
+    }
+
+    fn step(&mut self, now: Instant, result: crate::script::GetResult) {
+        let Some(task) = &mut self.task else { return };
+        let next = task.script.answer(&mut self.known, result);
+        self.follow(now, next);
+    }
+
+    fn follow(&mut self, now: Instant, next: Result<Next, Failure>) {
+        match next {
+            Ok(Next::Done(outcome)) => self.end(Ok(outcome)),
+            Err(failure) => self.end(Err(failure)),
+            Ok(Next::Get(attribute, selection)) => {
+                let Some(client) = &mut self.client else { return };
+                let asked = client.get(now, attribute, selection);
+                match (asked, &mut self.task) {
+                    (Ok(invoke), Some(task)) => task.invoke = Some(invoke),
+                    (Err(error), _) => self.fail(Failure::Malformed(error.to_string())),
+                    (Ok(_), None) => {}
+                }
+            }
+        }
+    }
+
+    /// Ends the work and keeps the association.
+    fn end(&mut self, result: Result<Outcome, Failure>) {
+        if self.task.take().is_some() {
+            self.outcome = Some(result);
+        }
+    }
+
+    /// Ends the work and gives the association up.
+    fn fail(&mut self, failure: Failure) {
+        self.end(Err(failure));
+        self.state = State::Closed;
+        self.client = None;
+    }
+}
+
+fn denied_failure(denied: Denied) -> Failure {
+    match denied {
+        Denied::Refused { code, .. } => Failure::Unsupported(code),
+        Denied::Unavailable => Failure::NoAnswer,
+    }
+}
+
+fn rejected(rejection: Rejection) -> Failure {
+    match rejection {
+        Rejection::Timeout => Failure::NoAnswer,
+        Rejection::Server { diagnostic, .. } => Failure::Rejected(format!("{diagnostic:?}")),
+        Rejection::Exception(exception) => Failure::Rejected(format!("{:?}", exception.fault)),
+        Rejection::Refused(error) => Failure::Security(error.to_string()),
+    }
+}
+
+fn lost(failure: Lost) -> Failure {
+    match failure {
+        Lost::Timeout => Failure::NoAnswer,
+        Lost::Exception(exception) => match exception.fault {
+            ServiceFault::InvocationCounter { .. } | ServiceFault::Deciphering => {
+                Failure::Security(format!("{:?}", exception.fault))
+            }
+            fault => Failure::Rejected(format!("{fault:?}")),
+        },
+        Lost::Refused(error) => Failure::Malformed(error.to_string()),
+        Lost::Closed => Failure::ChannelLost,
+    }
+}
