@@ -45,14 +45,16 @@ proptest! {
         ]), 0..60),
     ) {
         let mine = Data::decode(&octets).ok();
+        // What they take, we take: their crate takes no deeper nesting than ours.
         if let Some(theirs) = their_decode(&octets).as_ref().and_then(ours) {
-            // Their crate takes no deeper nesting than ours, so what it takes we take.
             prop_assert_eq!(mine, Some(theirs));
         }
     }
 
     #[test]
-    fn what_we_encode_they_decode_to_the_same(values in prop::collection::vec(any::<(u32, i16, Vec<u8>)>(), 0..20)) {
+    fn what_we_encode_they_decode_to_the_same(
+        values in prop::collection::vec(any::<(u32, i16, Vec<u8>)>(), 0..20),
+    ) {
         let row = |(a, b, c): (u32, i16, Vec<u8>)| {
             Data::Structure(vec![Data::U32(a), Data::I16(b), Data::octets(&c), Data::Null])
         };

@@ -85,11 +85,15 @@ fn octets() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn arbitrary_octets_never_panic(octets in octets(), raw in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn arbitrary_octets_never_panic(
+        octets in octets(),
+        raw in prop::collection::vec(any::<u8>(), 0..300),
+    ) {
         for octets in [octets, raw] {
             if let Ok(data) = Data::decode(&octets) {
                 // What decodes encodes to the same value again.
-                prop_assert_eq!(Data::decode(&data.to_axdr()).map(|data| data.to_axdr()), Ok(data.to_axdr()));
+                let again = Data::decode(&data.to_axdr()).map(|data| data.to_axdr());
+                prop_assert_eq!(again, Ok(data.to_axdr()));
             }
             if let Ok(apdu) = Apdu::decode(&octets) {
                 let again = Apdu::decode(&apdu.encode()).map(|apdu| apdu.encode());

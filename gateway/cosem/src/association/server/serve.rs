@@ -21,7 +21,7 @@ use crate::axdr::{Reader, put_length};
 use crate::data::Data;
 use crate::error::Error;
 
-/// Octets of a response's head around a block: tag, choice, invoke-id, last, number, choice, length.
+/// Octets of a response around a block: tag, choice, invoke-id, last, number, choice, length.
 const BLOCK_HEAD_OCTETS: usize = 12;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
