@@ -5,7 +5,7 @@ use cosem::association::{AcceptedCounters, Client, ClientConfig, Server, ServerC
 use cosem::compact::{CompactArray, TypeDescription};
 use cosem::data::{BitString, Data};
 use cosem::datetime::{Date, DateTime, Time};
-use cosem::profile::{Layout, Rows};
+use cosem::profile::{Cell, Layout, Rows};
 use cosem::wrapper::{Deframer, Header};
 use cosem::{Apdu, AttributeRef, gateway_header, wrapper};
 use proptest::prelude::{Just, Strategy, any, prop, prop_assert_eq, prop_oneof, proptest};
@@ -122,6 +122,37 @@ proptest! {
         for cut in 0..octets.len() {
             assert!(Data::decode(&octets[..cut]).is_err());
         }
+    }
+
+    #[test]
+    fn fast_rows_say_what_data_says(
+        rows in prop::collection::vec(prop::collection::vec(data(), 0..6), 0..12),
+    ) {
+        let octets = Data::Array(rows.iter().cloned().map(Data::Structure).collect()).to_axdr();
+        let layout = Layout { clock: None, period_s: 0, default_deviation: 0 };
+        let mut fast = Rows::new(&octets, layout).unwrap();
+        for row in &rows {
+            let cells = &fast.next_row().unwrap().unwrap().cells;
+            prop_assert_eq!(cells.len(), row.len());
+            for (cell, value) in cells.iter().zip(row) {
+                let same = match cell {
+                    Cell::Null => matches!(value, Data::Null | Data::DontCare),
+                    Cell::Integer(integer) => value.as_i64() == Some(*integer),
+                    Cell::Large(large) => *value == Data::U64(*large),
+                    Cell::Boolean(boolean) => *value == Data::Boolean(*boolean),
+                    Cell::Float(float) => match value {
+                        Data::F32(value) => f64::from(*value) == *float,
+                        _ => *value == Data::F64(*float),
+                    },
+                    Cell::Octets(octets) => value.as_octets() == Some(*octets),
+                    Cell::Time(time) => *value == Data::DateTime(*time),
+                    Cell::Other(other) => **other == *value,
+                };
+                assert!(same, "{cell:?} is not {value:?}");
+            }
+        }
+        prop_assert_eq!(fast.next_row(), Ok(None));
+        prop_assert_eq!(fast.into_reader().remaining(), 0);
     }
 
     #[test]
