@@ -112,7 +112,7 @@ async fn serve(
 async fn next(stream: &mut TcpStream, deframer: &mut Deframer) -> io::Result<Bytes> {
     let mut buffer = [0; 4_096];
     loop {
-        if let Some((_, apdu)) = deframer.next().map_err(io::Error::other)? {
+        if let Some((_, apdu)) = deframer.next_frame().map_err(io::Error::other)? {
             return Ok(apdu);
         }
         let octets = stream.read(&mut buffer).await?;

@@ -62,7 +62,9 @@ pub struct Cli {
     /// A real meter behind concentrator 1: tcp://HOST:PORT[=SERIAL]
     #[arg(long, value_parser = parse_behind)]
     pub behind: Vec<Behind>,
-    /// A fault to play: KIND[:SHARE]
+    /// A fault to play: KIND[:SHARE] with KIND silent, slow, half-answer, wrong-tag, replay,
+    /// garbage, oversize, truncated, unknown-concentrator, wrong-key, restart,
+    /// duplicate-identity, clock-skew, dead-meters or gaps
     #[arg(long)]
     pub fault: Vec<Fault>,
     /// Time between the faults of a concentrator
@@ -74,10 +76,14 @@ pub struct Cli {
     /// A field without gaps, outages and dead meters, so that expected values can be counted
     #[arg(long)]
     pub perfect: bool,
-    /// File for the registry with all keys (readable by its owner only)
+    /// File for the registry with all keys (readable by its owner only): one JSON document
+    /// {"concentrators":[{id, system_title, serial, guek, gak, name}], "meters":[{serial,
+    /// concentrator or address, client_sap, server_sap, authentication, lls_secret, guek, gak,
+    /// system_title, model}]}, octets as hex
     #[arg(long)]
     pub field_out: Option<PathBuf>,
-    /// File to append every acknowledged push to
+    /// File to append every acknowledged push to: JSON lines {"concentrator", "sequence",
+    /// "rows": [[serial, end s, status, A+ Wh, A- Wh or null]]}
     #[arg(long)]
     pub journal: Option<PathBuf>,
     /// Stop after this time

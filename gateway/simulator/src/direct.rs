@@ -262,7 +262,7 @@ async fn connection(field: &DirectField, port: usize, mut stream: TcpStream) -> 
     let mut sessions = HashMap::new();
     let mut buffer = vec![0; 16 * 1024];
     loop {
-        while let Some((header, apdu)) = deframer.next().map_err(io::Error::other)? {
+        while let Some((header, apdu)) = deframer.next_frame().map_err(io::Error::other)? {
             for frame in field.frame(port, &mut sessions, header, &apdu, Now::read())? {
                 timeout(WRITE, stream.write_all(&frame)).await??;
             }

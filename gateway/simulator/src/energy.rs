@@ -65,7 +65,8 @@ impl Outage {
 }
 
 impl Flow {
-    /// `supply`: seed of the outages; `annual_wh`: energy of 364 days; `base_wh`: register at the start of 2018.
+    /// `supply`: seed of the outages; `annual_wh`: energy of 364 days; `base_wh`: register at the
+    /// start of 2018.
     #[must_use]
     pub fn new(seed: u64, supply: u64, shape: Shape, annual_wh: u64, base_wh: u64) -> Self {
         let weeks: Vec<u64> = (0..BLOCKS).map(|block| shape.week(block)).collect();

@@ -103,7 +103,7 @@ impl Session {
     pub fn concentrator(model: &ConcentratorModel) -> Result<Self, getrandom::Error> {
         let keys = Keys::new(&model.guek.0, &model.gak.0);
         let mut config = ServerConfig::new(SERVER_SAP, model.title);
-        config.authentication = Authentication::Hls5(keys.clone().into());
+        config.authentication = Authentication::Hls5(keys.clone());
         config.ciphered = Some(keys);
         config.allow_public = false;
         Self::new(config)
@@ -124,7 +124,7 @@ impl Session {
             }
             Access::Hls5 => {
                 let keys = Keys::new(&model.guek.0, &model.gak.0);
-                config.authentication = Authentication::Hls5(keys.clone().into());
+                config.authentication = Authentication::Hls5(keys.clone());
                 config.ciphered = Some(keys);
             }
         }

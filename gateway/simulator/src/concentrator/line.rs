@@ -75,7 +75,7 @@ impl Line {
     /// # Errors
     /// When the stream is no wrapper stream: the connection must be closed.
     pub fn next_frame(&mut self) -> Result<Option<(Header, Bytes)>, cosem::Error> {
-        self.deframer.next()
+        self.deframer.next_frame()
     }
 
     /// Queues an APDU. False when it is too long for a frame, or the line takes nothing more.

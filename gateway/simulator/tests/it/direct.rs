@@ -27,7 +27,7 @@ async fn exchange(stream: &mut TcpStream, meter: &mut Meter) -> Indication {
         let octets = timeout(LONG, stream.read(&mut buffer)).await.expect("no answer").unwrap();
         assert!(octets > 0, "closed");
         deframer.feed(&buffer[..octets]);
-        while let Some((header, apdu)) = deframer.next().unwrap() {
+        while let Some((header, apdu)) = deframer.next_frame().unwrap() {
             meter.client.handle_frame(Instant::now(), header, &apdu).unwrap();
         }
     }

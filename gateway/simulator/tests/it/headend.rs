@@ -133,7 +133,7 @@ impl Node {
 
 fn management(keys: &Keys, title: [u8; 8], server: [u8; 8], gateway: Option<Bytes>) -> Client {
     let mut config = ClientConfig::new(1, 1, title);
-    config.authentication = Authentication::Hls5(keys.clone().into());
+    config.authentication = Authentication::Hls5(keys.clone());
     config.ciphered = Some(keys.clone());
     config.server_title = Some(server);
     config.gateway = gateway;
@@ -236,7 +236,7 @@ impl Conn {
 
     /// Whether the stream was no wrapper stream.
     pub fn is_broken(&mut self) -> bool {
-        self.deframer.next().is_err()
+        self.deframer.next_frame().is_err()
     }
 
     pub fn frame(&mut self, header: Header, apdu: &[u8]) -> Result<(), cosem::Error> {
@@ -302,7 +302,7 @@ impl Meter {
         let mut config = ClientConfig::new(entry.client_sap, entry.server_sap, title);
         if let (Some(guek), Some(gak)) = (&entry.guek, &entry.gak) {
             let keys = keys_of(guek, gak);
-            config.authentication = Authentication::Hls5(keys.clone().into());
+            config.authentication = Authentication::Hls5(keys.clone());
             config.ciphered = Some(keys);
         }
         if let Some(secret) = &entry.lls_secret {
@@ -358,7 +358,7 @@ async fn raw_frame(
     let mut buffer = vec![0; 65_536];
     let deadline = tokio::time::Instant::now() + limit;
     loop {
-        if let Some(frame) = deframer.next().ok()? {
+        if let Some(frame) = deframer.next_frame().ok()? {
             return Some(frame);
         }
         let read = tokio::time::timeout_at(deadline, stream.read(&mut buffer)).await.ok()?;

@@ -1,10 +1,18 @@
 //! The simulator against a scripted head-end made of cosem's client, over real loopback sockets.
 
+#[cfg(test)]
 mod direct;
+#[cfg(test)]
 mod failover;
+#[cfg(test)]
 mod faults;
+#[cfg(test)]
 mod headend;
+#[cfg(test)]
 mod meters;
+#[cfg(test)]
+mod process;
+#[cfg(test)]
 mod protocol;
 
 use std::time::Duration;
