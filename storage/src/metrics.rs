@@ -112,10 +112,7 @@ fn histogram(registry: &Registry, name: &str, help: &str) -> prometheus::Result<
     keep(registry, Histogram::with_opts(opts)?)
 }
 
-fn keep<C: Collector + Clone + 'static>(
-    registry: &Registry,
-    metric: C,
-) -> prometheus::Result<C> {
+fn keep<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> prometheus::Result<C> {
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
 }

@@ -63,7 +63,9 @@ impl Store {
         let segments = Segments::open(&of_group("segments"), config, metrics)?;
         let installing = of_group("snapshots");
         let snapshots = Snapshots::open(&installing, config, &tables, &segments)?;
-        if let (Opened::Rebuild { .. }, false) = (&opened, tables::waits(&dir.join("tables"))) {
+        if let (Opened::Rebuild { .. }, false) =
+            (&opened, tables::wait_for_load(&dir.join("tables")))
+        {
             // An installation that was cut short has just loaded them.
             opened = Opened::Existing;
         }

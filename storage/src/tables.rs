@@ -11,20 +11,28 @@
 //! before a finished [`Tables::flush`] survives a power cut; the first fault while running is
 //! sticky; a load that did not finish is never opened as if it were whole.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
+mod flusher;
+mod overlay;
+mod trace;
+mod types;
+
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::file;
 use crate::metrics::Metrics;
+use flusher::Flusher;
+use overlay::Overlay;
+use trace::{move_aside, read_flushes, remove_mark, set_mark, sync_files, waits, write_flushes};
+
+pub(crate) use trace::waits as wait_for_load;
+pub use types::{Opened, Pair, Put, Visit};
 
 /// Keys that a dump reads while it holds the commits up.
 const DUMP_KEYS: usize = 512;
@@ -33,35 +41,6 @@ const LOAD_KEYS: usize = 1024;
 
 /// sled's tree, and the key in it, that count the flushes.
 const FLUSHES: &str = "flushes";
-
-/// One write of a batch; a missing value deletes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Put {
-    /// Table.
-    pub table: u8,
-    /// Key.
-    pub key: Vec<u8>,
-    /// Value.
-    pub value: Option<Vec<u8>>,
-}
-
-/// A key and its value.
-pub type Pair = (Vec<u8>, Vec<u8>);
-
-/// How the tables were found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Opened {
-    /// None were there.
-    Fresh,
-    /// They were there and could be read.
-    Existing,
-    /// They were damaged or half loaded and have been moved aside; these are empty. Rebuild
-    /// them from the newest snapshot and the log.
-    Rebuild {
-        /// Where the damaged folder is kept.
-        moved_to: PathBuf,
-    },
-}
 
 /// The tables; cheap to clone.
 #[derive(Clone)]
@@ -76,7 +55,7 @@ struct Flushing(Arc<Inner>);
 
 impl Drop for Flushing {
     fn drop(&mut self) {
-        self.0.stop_flusher();
+        self.0.flusher.stop();
     }
 }
 
@@ -94,16 +73,6 @@ struct Inner {
     flushes: Mutex<u64>,
     /// Something was committed since the last flush began.
     dirty: AtomicBool,
-}
-
-/// Values as of the freeze, of keys that were written since; `None`: the key was not there.
-type Overlay = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
-
-#[derive(Default)]
-struct Flusher {
-    stopping: Mutex<bool>,
-    wake: Condvar,
-    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// The tables as of one moment, while commits go on. Only one at a time.
@@ -177,10 +146,10 @@ impl Tables {
         for put in batch {
             let key = full_key(put.table, &put.key);
             if let Some(overlay) = commits.as_mut()
-                && !overlay.contains_key(&key)
+                && !overlay.holds(&key)
             {
                 let before = self.inner.check(guard.get(&key))?.map(|value| value.to_vec());
-                overlay.insert(key.clone(), before);
+                overlay.note(key.clone(), before);
             }
             match &put.value {
                 Some(value) => writes.insert(key, value.as_slice()),
@@ -211,7 +180,7 @@ impl Tables {
         if commits.is_some() {
             return Err(Error::misuse("dump_running", "one dump of the tables at a time"));
         }
-        *commits = Some(Overlay::new());
+        *commits = Some(Overlay::default());
         Ok(FrozenTables { inner: self.inner.clone() })
     }
 
@@ -219,7 +188,7 @@ impl Tables {
     ///
     /// # Errors
     /// `tables_fault`, `dump_running`, or what the visitor answers.
-    pub fn dump(&self, visit: &mut dyn FnMut(u8, &[u8], &[u8]) -> Result<()>) -> Result<()> {
+    pub fn dump(&self, visit: &mut Visit<'_>) -> Result<()> {
         self.freeze()?.visit(visit)
     }
 
@@ -256,7 +225,7 @@ impl Tables {
     /// # Errors
     /// Those of [`Tables::flush`].
     pub fn stop(&self) -> Result<()> {
-        self.inner.stop_flusher();
+        self.inner.flusher.stop();
         let flushed = self.flush();
         let mut slot = self.inner.db.write().unwrap_or_else(PoisonError::into_inner);
         drop(slot.take());
@@ -273,24 +242,7 @@ impl Tables {
                 }
             }
         };
-        let thread = thread::Builder::new()
-            .name("tables-flusher".to_owned())
-            .spawn(work)
-            .map_err(Error::io("start the flusher of", &self.inner.path))?;
-        *lock(&self.inner.flusher.thread) = Some(thread);
-        Ok(())
-    }
-}
-
-impl Flusher {
-    /// Waits one interval; true when the tables are being stopped.
-    fn rest(&self, interval: Duration) -> bool {
-        let running = |stopping: &mut bool| !*stopping;
-        let (stopping, _) = self
-            .wake
-            .wait_timeout_while(lock(&self.stopping), interval, running)
-            .unwrap_or_else(PoisonError::into_inner);
-        *stopping
+        self.inner.flusher.start(work).map_err(Error::io("start the flusher of", &self.inner.path))
     }
 }
 
@@ -364,7 +316,7 @@ impl Inner {
         flushes: &mut u64,
         fill: &mut dyn FnMut(&mut Load<'_>) -> Result<()>,
     ) -> Result<()> {
-        file::write_atomic(&mark(&self.path), b"a load of the tables has not finished\n")?;
+        set_mark(&self.path)?;
         drop(slot.take());
         file::remove_tree(&self.path)?;
         let db = open_guarded(&self.path, self.cache_octets, 0).map_err(Error::Tables)?;
@@ -380,18 +332,6 @@ impl Inner {
         // What failed before is not there any more.
         *lock(&self.fault) = None;
         Ok(())
-    }
-
-    fn stop_flusher(&self) {
-        *lock(&self.flusher.stopping) = true;
-        self.flusher.wake.notify_all();
-        let thread = lock(&self.flusher.thread).take();
-        if let Some(thread) = thread
-            && thread.thread().id() != thread::current().id()
-            && thread.join().is_err()
-        {
-            tracing::error!("the flusher of the tables ended by a panic");
-        }
     }
 }
 
@@ -411,7 +351,7 @@ impl FrozenTables {
     ///
     /// # Errors
     /// `tables_fault`, or what the visitor answers.
-    pub fn visit(self, visit: &mut dyn FnMut(u8, &[u8], &[u8]) -> Result<()>) -> Result<()> {
+    pub fn visit(self, visit: &mut Visit<'_>) -> Result<()> {
         let mut after = None;
         loop {
             let (pairs, next) = self.chunk(after.as_deref())?;
@@ -436,37 +376,12 @@ impl FrozenTables {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut now = Vec::with_capacity(DUMP_KEYS);
         for pair in guard.range::<&[u8], _>((from, Bound::Unbounded)).take(DUMP_KEYS) {
-            now.push(self.inner.check(pair)?);
+            let (key, value) = self.inner.check(pair)?;
+            now.push((key.to_vec(), value.to_vec()));
         }
         let full = now.len() == DUMP_KEYS;
-        let next = now.last().filter(|_| full).map(|(key, _)| key.to_vec());
-        let mut then: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
-        for (key, value) in &now {
-            if !overlay.contains_key(key.as_ref()) {
-                then.insert(key.to_vec(), value.to_vec());
-            }
-        }
-        let later = match &next {
-            Some(next) => {
-                let mut later = overlay.split_off(next);
-                // The border key itself belongs to this chunk.
-                if let Some((key, value)) = later.remove_entry(next) {
-                    overlay.insert(key, value);
-                }
-                later
-            }
-            None => Overlay::new(),
-        };
-        // What was visited needs no memory any more, but a later commit must not bring it
-        // back as news: keys at or below `after` are never looked at again.
-        for (key, before) in std::mem::replace(overlay, later) {
-            if let Some(before) = before
-                && after.is_none_or(|after| key.as_slice() > after)
-            {
-                then.insert(key, before);
-            }
-        }
-        Ok((then.into_iter().collect(), next))
+        let next = now.last().filter(|_| full).map(|(key, _)| key.clone());
+        Ok((overlay.as_of(now, after, next.as_deref()), next))
     }
 }
 
@@ -499,27 +414,10 @@ fn full_key(table: u8, key: &[u8]) -> Vec<u8> {
     full
 }
 
-/// The file that says that a load has not finished.
-fn mark(dir: &Path) -> PathBuf {
-    let mut name = dir.as_os_str().to_owned();
-    name.push(".loading");
-    PathBuf::from(name)
-}
-
-/// Whether the tables of a folder wait to be rebuilt.
-pub(crate) fn waits(dir: &Path) -> bool {
-    mark(dir).exists()
-}
-
-fn remove_mark(dir: &Path) -> Result<()> {
-    file::remove(&mark(dir))?;
-    dir.parent().map_or(Ok(()), file::sync_dir)
-}
-
 fn open_or_move(dir: &Path, cache_octets: u64) -> Result<(sled::Db, Opened)> {
     let flushes = read_flushes(dir)?;
     let existed = dir.exists() || flushes > 0;
-    let loading = mark(dir).exists();
+    let loading = waits(dir);
     if !loading {
         match open_guarded(dir, cache_octets, flushes) {
             Ok(db) => {
@@ -537,30 +435,11 @@ fn open_or_move(dir: &Path, cache_octets: u64) -> Result<(sled::Db, Opened)> {
     }
     // The mark stays until the caller has loaded the tables anew: a crash before that must
     // not make the empty tables look whole.
-    file::write_atomic(&mark(dir), b"the tables wait to be rebuilt\n")?;
+    set_mark(dir)?;
     let moved_to = move_aside(dir)?;
     let db = open_guarded(dir, cache_octets, 0).map_err(Error::Tables)?;
     sync_files(dir)?;
     Ok((db, Opened::Rebuild { moved_to }))
-}
-
-/// Gives a damaged folder the next free name `<dir>.damaged-N`.
-fn move_aside(dir: &Path) -> Result<PathBuf> {
-    let free = (1u32..)
-        .map(|number| {
-            let mut name = dir.as_os_str().to_owned();
-            name.push(format!(".damaged-{number}"));
-            PathBuf::from(name)
-        })
-        .find(|path| !path.exists())
-        .ok_or_else(|| Error::misuse("tables_names", "no name is free to move tables to"))?;
-    if dir.exists() {
-        fs::rename(dir, &free).map_err(Error::io("move aside", dir))?;
-    } else {
-        file::make_dirs(&free)?;
-    }
-    dir.parent().map_or(Ok(()), file::sync_dir)?;
-    Ok(free)
 }
 
 /// Opens sled and reads every page once, because it panics on damage as often as it answers.
@@ -600,51 +479,6 @@ fn open_guarded(
 fn count_flush(db: &sled::Db, number: u64) -> sled::Result<()> {
     db.open_tree(FLUSHES)?.insert(FLUSHES, &number.to_be_bytes())?;
     db.flush().map(|_| ())
-}
-
-/// The file outside that holds the number of the last finished flush.
-fn flushes_path(dir: &Path) -> PathBuf {
-    let mut name = dir.as_os_str().to_owned();
-    name.push(".synced");
-    PathBuf::from(name)
-}
-
-fn read_flushes(dir: &Path) -> Result<u64> {
-    let path = flushes_path(dir);
-    match fs::read_to_string(&path) {
-        // An unreadable number is no reason to distrust the tables more than they deserve.
-        Ok(text) => Ok(text.trim().parse().unwrap_or_default()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
-        Err(error) => Err(Error::io("read", &path)(error)),
-    }
-}
-
-fn write_flushes(dir: &Path, number: u64) -> Result<()> {
-    file::write_atomic(&flushes_path(dir), format!("{number}\n").as_bytes())
-}
-
-/// Syncs sled's files and their folders.
-fn sync_files(dir: &Path) -> Result<()> {
-    for name in ["db", "conf"] {
-        let path = dir.join(name);
-        let file = File::open(&path).map_err(Error::io("open", &path))?;
-        file.sync_all().map_err(Error::io("sync", &path))?;
-    }
-    let blobs = dir.join("blobs");
-    if let Ok(entries) = fs::read_dir(&blobs) {
-        for path in entries.flatten().map(|entry| entry.path()) {
-            // sled removes large values that nothing refers to any more at any time.
-            match File::open(&path).and_then(|file| file.sync_all()) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Error::io("sync", &path)(error));
-                }
-                _ => {}
-            }
-        }
-        file::sync_dir(&blobs)?;
-    }
-    file::sync_dir(dir)?;
-    dir.parent().map_or(Ok(()), file::sync_dir)
 }
 
 #[cfg(test)]

@@ -73,7 +73,11 @@ fn apply_tables(store: &Store, index: u64) -> Outcome<()> {
         Put { table, key, value: Some(value) }
     };
     let spread = (index % SPREAD).to_be_bytes().to_vec();
-    store.tables.commit(&[put(1, b"first".to_vec()), put(200, spread), put(9, b"last".to_vec())])?;
+    store.tables.commit(&[
+        put(1, b"first".to_vec()),
+        put(200, spread),
+        put(9, b"last".to_vec()),
+    ])?;
     Ok(())
 }
 
@@ -82,7 +86,7 @@ fn apply_rows(store: &Store, index: u64) -> Outcome<()> {
     let values = [Some(i64::try_from(index)?)];
     let row = Row { ordinal, end_s, flag: 0, values: &values };
     store.segments.merge(index, 15, &[REGISTER], &[row])?;
-    if index % 1500 == 0 {
+    if index.is_multiple_of(1500) {
         let day = i32::try_from((end_s - 1) / 86_400)?;
         let key = DayKey { interval_minutes: 15, shard: 0, day };
         store.segments.seal(index, key, RECIPE_DAY)?;
@@ -234,9 +238,10 @@ fn check(dir: &str, [written, flushed, checkpointed, complete]: [u64; 4]) -> Out
     need("tables", before, if rebuilt { complete } else { flushed.max(complete) })?;
     if let (Some(first), Some(last)) = (store.log.first_index(), store.log.last_index()) {
         let records = store.log.read(first..last + 1, usize::MAX)?;
-        let whole = records.iter().zip(first..).all(|(record, index)| {
-            record.index == index && record.payload == payload(index)
-        });
+        let whole = records
+            .iter()
+            .zip(first..)
+            .all(|(record, index)| record.index == index && record.payload == payload(index));
         if !whole || records.len() as u64 != last - first + 1 {
             return Err("a record is not what was written".into());
         }
@@ -256,7 +261,8 @@ fn check_rows(store: &Store, last: u64) -> Outcome<()> {
         let mut expect = (0..=last).filter(|index| *index > 0 && index % METERS == meter);
         for point in &points {
             let index = expect.next().ok_or("a row too many")?;
-            if (point.value, point.end_s, point.beside) != (i64::try_from(index)?, place(index).1, false)
+            if (point.value, point.end_s, point.beside)
+                != (i64::try_from(index)?, place(index).1, false)
             {
                 return Err(format!("row of entry {index} is {point:?}").into());
             }

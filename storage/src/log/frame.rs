@@ -151,10 +151,7 @@ fn checksum(home: Home, length: u32, rest: &[u8], payload: &[u8]) -> u32 {
 
 /// A u32 of octets that are known to be there; 0 otherwise.
 fn u32_at(octets: &[u8], at: usize) -> u32 {
-    octets
-        .get(at..at + 4)
-        .and_then(|four| four.try_into().ok())
-        .map_or(0, u32::from_le_bytes)
+    octets.get(at..at + 4).and_then(|four| four.try_into().ok()).map_or(0, u32::from_le_bytes)
 }
 
 #[cfg(test)]

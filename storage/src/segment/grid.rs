@@ -10,8 +10,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
+use super::image::{BesideImage, Image, MeterImage, SparseImage};
 use super::{Column, DayKey, Point, Row};
 use crate::error::{Error, Result};
 
@@ -97,7 +96,7 @@ pub fn key_of(interval_minutes: u16, ordinal: u32, end_s: i64) -> Result<DayKey>
 pub fn slots(interval_minutes: u16) -> Result<usize> {
     match interval_minutes {
         0 => Ok(0),
-        minutes if DAY_MINUTES % minutes == 0 => Ok(usize::from(DAY_MINUTES / minutes)),
+        minutes if DAY_MINUTES.is_multiple_of(minutes) => Ok(usize::from(DAY_MINUTES / minutes)),
         minutes => {
             Err(Error::misuse("interval_invalid", format!("{minutes} minutes divide no day")))
         }
@@ -296,8 +295,11 @@ impl Dense {
     }
 
     fn image(&self, key: DayKey) -> Image {
-        let mut columns: Vec<&DenseColumn> =
-            self.columns.iter().filter(|column| column.meters.iter().any(Option::is_some)).collect();
+        let mut columns: Vec<&DenseColumn> = self
+            .columns
+            .iter()
+            .filter(|column| column.meters.iter().any(Option::is_some))
+            .collect();
         columns.sort_unstable_by_key(|column| column.name);
         let mut meters = Vec::new();
         for (at, flags) in self.flags.iter().enumerate() {
@@ -428,14 +430,14 @@ fn push_points(end_s: i64, values: &Besides, out: &mut Vec<Point>) {
 }
 
 /// A meter's block, made when it is missing, copied when somebody else holds it.
-fn block_mut<'a, T: Clone>(
+fn block_mut<'a, T>(
     meters: &'a mut Vec<Option<Arc<T>>>,
     at: usize,
     octets: &mut u64,
     make: impl FnOnce() -> T,
 ) -> &'a mut T
 where
-    T: Weigh,
+    T: Clone + Weigh,
 {
     if meters.len() <= at {
         meters.resize(at + 1, None);
@@ -477,95 +479,10 @@ fn slot_of(key: DayKey, end_s: i64) -> usize {
     usize::try_from((end_s - i64::from(key.day) * DAY_S) / step - 1).unwrap_or(usize::MAX)
 }
 
-/// A day in canonical form: what checkpoints hold and what the content hash is of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Image {
-    /// Which day.
-    pub key: DayKey,
-    /// Dense columns, in order of their names.
-    pub columns: Vec<Column>,
-    /// Meters that have rows, in order.
-    pub meters: Vec<MeterImage>,
-    /// Values kept beside dense ones, in order.
-    pub besides: Vec<BesideImage>,
-    /// Irregular values, in order.
-    pub sparse: Vec<SparseImage>,
-}
-
-/// One meter of a dense day.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MeterImage {
-    /// Ordinal in the shard.
-    pub meter: u16,
-    /// A flag a slot.
-    pub flags: Vec<u8>,
-    /// A value a slot, column by column; an empty list: none of that column.
-    pub values: Vec<Vec<Option<i64>>>,
-}
-
-/// Values beside a stored one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BesideImage {
-    /// Ordinal in the shard.
-    pub meter: u16,
-    /// Slot.
-    pub slot: u16,
-    /// Column.
-    pub name: Column,
-    /// Values and flags, as they came.
-    pub values: Vec<(i64, u8)>,
-}
-
-/// One irregular value, with what is beside it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SparseImage {
-    /// Ordinal.
-    pub ordinal: u32,
-    /// Column.
-    pub name: Column,
-    /// Time of the value, seconds UTC.
-    pub end_s: i64,
-    /// Values and flags; the first is the stored one.
-    pub values: Vec<(i64, u8)>,
-}
-
-impl Image {
-    /// Octets, the same for the same content.
-    ///
-    /// # Errors
-    /// `image_invalid`; cannot happen for an image of a day.
-    pub fn encode(&self) -> Result<Vec<u8>> {
-        postcard::to_stdvec(self)
-            .map_err(|error| Error::misuse("image_invalid", error.to_string()))
-    }
-
-    /// Reads octets; never panics.
-    ///
-    /// # Errors
-    /// `image_invalid`.
-    pub fn decode(octets: &[u8]) -> Result<Self> {
-        postcard::from_bytes(octets)
-            .map_err(|error| Error::misuse("image_invalid", error.to_string()))
-    }
-
-    /// Rows that hold at least one value, those beside included.
-    pub fn rows(&self) -> u64 {
-        let dense = self.meters.iter().map(|meter| {
-            let slots = 0..meter.flags.len();
-            let held = |slot: &usize| {
-                meter.values.iter().any(|column| matches!(column.get(*slot), Some(Some(_))))
-            };
-            slots.filter(held).count() as u64
-        });
-        let beside = self.besides.iter().map(|beside| beside.values.len() as u64);
-        let sparse = self.sparse.iter().map(|row| row.values.len() as u64);
-        dense.sum::<u64>() + beside.sum::<u64>() + sparse.sum::<u64>()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Day, Image, key_of};
+    use super::{Day, key_of};
+    use crate::segment::image::Image;
     use crate::segment::{Column, Row};
 
     const A: Column = [1, 0, 1, 8, 0, 255];

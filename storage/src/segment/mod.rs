@@ -15,6 +15,7 @@
 //! Only this folder names the crate `parquet`.
 
 mod grid;
+mod image;
 mod manifest;
 mod open;
 mod reader;
@@ -84,9 +85,7 @@ pub struct Point {
 }
 
 /// A day of a shard of one interval.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct DayKey {
     /// Minutes of an interval; 0: irregular values.
     pub interval_minutes: u16,
@@ -164,12 +163,13 @@ impl Segments {
                     place.insert(Arc::new(Day::new(*key)?))
                 }
             };
-            Arc::make_mut(day).merge(columns, now, &mut |taken| {
-                match (taken.conflicting, taken.stored) {
-                    (true, _) => merged.conflicting += 1,
-                    (false, true) => merged.stored += 1,
-                    (false, false) => merged.same += 1,
-                }
+            Arc::make_mut(day).merge(columns, now, &mut |taken| match (
+                taken.conflicting,
+                taken.stored,
+            ) {
+                (true, _) => merged.conflicting += 1,
+                (false, true) => merged.stored += 1,
+                (false, false) => merged.same += 1,
             });
         }
         let octets = state.octets();
@@ -216,8 +216,7 @@ impl Segments {
         from_s: i64,
         to_s: i64,
     ) -> Result<Vec<Point>> {
-        let mut all =
-            self.query_columns(interval_minutes, ordinal, &[column], from_s, to_s)?;
+        let mut all = self.query_columns(interval_minutes, ordinal, &[column], from_s, to_s)?;
         Ok(all.pop().unwrap_or_default())
     }
 

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::DayKey;
-use super::grid::{Day, Image};
+use super::grid::Day;
+use super::image::Image;
 use super::manifest::Entry;
 use crate::error::{Error, Result};
 use crate::file;
@@ -150,9 +151,8 @@ impl Checkpoint {
             put(&mut out, &crc32c::crc32c(&packed).to_le_bytes())?;
             put(&mut out, &packed)?;
         }
-        let handle = out.into_inner().map_err(|error| {
-            Error::io("write", &temp)(error.into_error())
-        })?;
+        let handle =
+            out.into_inner().map_err(|error| Error::io("write", &temp)(error.into_error()))?;
         file::publish(&handle, &temp, path)
     }
 

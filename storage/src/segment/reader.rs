@@ -279,8 +279,7 @@ fn optional<T: DataType>(mut column: ColumnReaderImpl<T>, rows: Rows) -> Read<Ve
     skip(&mut column, rows.skip)?;
     while levels.len() < rows.take {
         let wanted = rows.take - levels.len();
-        let (records, _, _) =
-            column.read_records(wanted, Some(&mut levels), None, &mut values)?;
+        let (records, _, _) = column.read_records(wanted, Some(&mut levels), None, &mut values)?;
         if records == 0 {
             return Err(other("rows are missing"));
         }

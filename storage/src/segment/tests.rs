@@ -36,9 +36,7 @@ fn seal(segments: &Segments, index: u64, key: DayKey) {
 fn values(segments: &Segments, ordinal: u32, column: Column) -> Vec<(i64, i64, bool)> {
     let points =
         segments.query(15, ordinal, column, MIDNIGHT, MIDNIGHT + 86_400).unwrap().into_iter();
-    points
-        .map(|point: Point| ((point.end_s - MIDNIGHT) / 900, point.value, point.beside))
-        .collect()
+    points.map(|point: Point| ((point.end_s - MIDNIGHT) / 900, point.value, point.beside)).collect()
 }
 
 #[test]

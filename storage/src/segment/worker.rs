@@ -127,9 +127,8 @@ impl Core {
 
     /// Sleeps until something changed since `seen` or the time is over; true when stopping.
     fn rest(&self, seen: u64, time: Duration) -> bool {
-        let same = |signal: &mut Signal| {
-            !signal.stopping && (signal.changes == seen || seen == u64::MAX)
-        };
+        let same =
+            |signal: &mut Signal| !signal.stopping && (signal.changes == seen || seen == u64::MAX);
         let signal = self.signal.lock().unwrap_or_else(PoisonError::into_inner);
         let (signal, _) = self
             .changed
@@ -193,9 +192,8 @@ impl Core {
         let mut out = BufWriter::new(file::create(&temp)?);
         let layout = writer::write(&mut out, &image, frozen.seal.recipe)?;
         out.flush().map_err(Error::io("write", &temp))?;
-        let handle = out.into_inner().map_err(|error| {
-            Error::io("write", &temp)(error.into_error())
-        })?;
+        let handle =
+            out.into_inner().map_err(|error| Error::io("write", &temp)(error.into_error()))?;
         (entry.octets, entry.file_hash) = file::hash(&temp)?;
         (entry.blocks, entry.besides) = (layout.blocks, layout.besides);
         file::publish(&handle, &temp, &path)?;

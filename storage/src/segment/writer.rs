@@ -22,7 +22,8 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersi
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::{ColumnPath, Type};
 
-use super::grid::{self, Image, MeterImage};
+use super::grid;
+use super::image::{Image, MeterImage};
 use super::{Column, DayKey};
 use crate::error::{Error, Result};
 
@@ -53,7 +54,8 @@ pub fn write<W: Write + Send>(out: W, image: &Image, recipe: u16) -> Result<Layo
         return Err(Error::misuse("recipe_unknown", format!("recipe {recipe}")));
     }
     let slots = grid::slots(image.key.interval_minutes)?;
-    let written = if slots == 0 { write_sparse(out, image) } else { write_dense(out, image, slots) };
+    let written =
+        if slots == 0 { write_sparse(out, image) } else { write_dense(out, image, slots) };
     written.map_err(segment_fault)
 }
 
@@ -120,9 +122,8 @@ fn properties(key: DayKey, page_rows: usize, whole_rows: usize) -> WriterPropert
 }
 
 fn facts(key: DayKey) -> Vec<KeyValue> {
-    let fact = |name: &str, value: i64| {
-        KeyValue::new(format!("holdfast.{name}"), value.to_string())
-    };
+    let fact =
+        |name: &str, value: i64| KeyValue::new(format!("holdfast.{name}"), value.to_string());
     vec![
         fact("interval_minutes", i64::from(key.interval_minutes)),
         fact("shard", i64::from(key.shard)),
@@ -281,10 +282,8 @@ fn write_sparse<W: Write + Send>(out: W, image: &Image) -> Written<Layout> {
     let lines = Lines::sparse(image);
     let mut group = file.next_row_group()?;
     write_leading(&mut group, &lines)?;
-    let registers: Vec<ByteArray> = lines
-        .iter()
-        .map(|line| ByteArray::from(column_name(line.name).into_bytes()))
-        .collect();
+    let registers: Vec<ByteArray> =
+        lines.iter().map(|line| ByteArray::from(column_name(line.name).into_bytes())).collect();
     let mut column = next(&mut group)?;
     column.typed::<ByteArrayType>().write_batch(&registers, None, None)?;
     column.close()?;

@@ -36,8 +36,7 @@ pub fn write(frozen: FrozenTables, path: &Path) -> Result<()> {
     }
     // An empty block is the end: a cut file is seen even where its hash is not at hand.
     put_block(&mut out, &[], path)?;
-    let handle =
-        out.into_inner().map_err(|error| Error::io("write", path)(error.into_error()))?;
+    let handle = out.into_inner().map_err(|error| Error::io("write", path)(error.into_error()))?;
     handle.sync_all().map_err(Error::io("sync", path))
 }
 

@@ -103,10 +103,8 @@ impl Incoming {
             let detail = format!("{} came with another hash", item.name);
             return Err(Error::misuse("snapshot_hash", detail));
         }
-        let handle = OpenOptions::new()
-            .append(true)
-            .open(&path)
-            .map_err(Error::io("open", &path))?;
+        let handle =
+            OpenOptions::new().append(true).open(&path).map_err(Error::io("open", &path))?;
         file::publish(&handle, &path, &self.dir.join(flat(&item.name)))?;
         self.wanted.retain(|(wanted, _)| wanted.name != item.name);
         Ok(())

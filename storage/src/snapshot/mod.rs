@@ -66,12 +66,7 @@ impl Snapshots {
     ///
     /// # Errors
     /// The codes of the disk; those of an installation.
-    pub fn open(
-        dir: &Path,
-        config: &Config,
-        tables: &Tables,
-        segments: &Segments,
-    ) -> Result<Self> {
+    pub fn open(dir: &Path, config: &Config, tables: &Tables, segments: &Segments) -> Result<Self> {
         file::make_dirs(dir)?;
         file::remove_tree(&dir.join(BUILDING))?;
         let inner = Inner {

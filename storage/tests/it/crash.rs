@@ -158,7 +158,9 @@ fn killed_processes_lose_nothing() {
         tidy(&dir);
     }
     let Totals { rounds, acknowledged, cut, rebuilt } = totals;
-    println!("kill -9: {rounds} rounds, last index {acknowledged}, {cut} tails cut, {rebuilt} tables rebuilt, 0 lost");
+    println!(
+        "kill -9: {rounds} rounds, last index {acknowledged}, {cut} tails cut, {rebuilt} tables rebuilt, 0 lost"
+    );
     assert!(acknowledged > rounds, "no load");
     assert!(rebuilt > 0 || rounds < 10, "no spoilt tables were rebuilt");
 }
@@ -231,7 +233,9 @@ fn power_cuts(keep: u64) {
         tidy(&real);
     }
     let Totals { rounds, acknowledged, cut, rebuilt } = totals;
-    println!("power cut, keep {keep} %: {rounds} rounds, last index {acknowledged}, {cut} tails cut, {rebuilt} tables rebuilt, 0 lost");
+    println!(
+        "power cut, keep {keep} %: {rounds} rounds, last index {acknowledged}, {cut} tails cut, {rebuilt} tables rebuilt, 0 lost"
+    );
     assert!(acknowledged > rounds, "no load");
 }
 

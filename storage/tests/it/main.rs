@@ -1,6 +1,9 @@
 //! The stores as a whole: random operations against plain maps, killed processes, power cuts,
 //! snapshots from one store to another.
 
+#[cfg(test)]
 mod crash;
+#[cfg(test)]
 mod model;
+#[cfg(test)]
 mod store;

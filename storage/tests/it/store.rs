@@ -165,7 +165,10 @@ fn a_snapshot_makes_an_equal_store() {
     to.stop().unwrap();
     drop(to);
     let (to, opening) = open(dirs[1].path());
-    assert_eq!((opening.floor, opening.tables, opening.log.purged), (250, Opened::Existing, Some(250)));
+    assert_eq!(
+        (opening.floor, opening.tables, opening.log.purged),
+        (250, Opened::Existing, Some(250))
+    );
     apply(&to, 251);
     assert_eq!(contents(&to), expect);
     // A second snapshot of the same history finds its files already there.
