@@ -114,18 +114,6 @@ impl Deframer {
         }
     }
 
-    /// As `next_frame`, under its older name. The bound says nothing; it tells readers and lints
-    /// that this is not `Iterator::next`, since None means that octets are missing.
-    ///
-    /// # Errors
-    /// As `next_frame`.
-    pub fn next<'d>(&'d mut self) -> Result<Option<(Header, Bytes)>, Error>
-    where
-        'd: 'd,
-    {
-        self.next_frame()
-    }
-
     fn cut(&mut self) -> Result<Option<(Header, Bytes)>, Error> {
         // The version is judged on its first octets, so garbage is refused without waiting for
         // the rest of a header.
