@@ -113,7 +113,8 @@ impl Concentrator {
         }
         self.settings.tally.one(Count::Activations);
         tracing::debug!(concentrator = %self.model.ldn, line, epoch, "activated");
-        if self.channel.active() != Some(line) {
+        // A new epoch is a new owner, though the connection be the same: it gets everything anew.
+        if self.channel.active() != Some(line) || epoch > before.highest {
             self.channel.activate(line);
         }
         Ok(())

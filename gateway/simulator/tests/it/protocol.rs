@@ -92,8 +92,13 @@ async fn epochs_never_go_back() {
     assert_eq!(again, sequence, "everything unacknowledged goes to the new channel");
     assert_eq!(main.acknowledge(sequence).await, Err(DataAccessError::ReadWriteDenied));
     assert_eq!(main.activate(5).await, Err(DataAccessError::ReadWriteDenied));
+    standby.activate(6).await.unwrap();
+    standby.activate(7).await.unwrap();
+    let (again, _) = standby.push().await;
+    assert_eq!(again, sequence, "a new epoch gets everything anew, the same epoch does not");
     standby.acknowledge(sequence).await.unwrap();
     assert_eq!(running.tally().get(Count::StaleEpochs), 2);
+    assert_eq!(running.tally().get(Count::Retransmissions), 2);
     running.kill().await;
 }
 
