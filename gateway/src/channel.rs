@@ -324,17 +324,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Channel<S> {
         // A claim that is granted now would be a lease without a channel.
         let limit = Duration::from_millis(self.shared.config.upcall_timeout_ms);
         let mut asks = std::mem::take(&mut self.asks);
-        let drained = timeout(limit, async {
+        let granted = timeout(limit, async move {
             while let Some(answer) = asks.next().await {
-                if let Answer::Claimed { answer: Ok(Claimed::Granted { epoch }), .. } = answer
-                    && cause != Cause::Superseded
-                {
-                    let concentrator = self.session.concentrator().to_owned();
-                    self.tell(Request::Release { epoch }, concentrator);
+                if let Answer::Claimed { answer: Ok(Claimed::Granted { epoch }), .. } = answer {
+                    return Some(epoch);
                 }
             }
+            None
         });
-        let _ = drained.await;
+        if let Ok(Some(epoch)) = granted.await
+            && cause != Cause::Superseded
+        {
+            let concentrator = self.session.concentrator().to_owned();
+            self.tell(Request::Release { epoch }, concentrator);
+        }
     }
 }
 
