@@ -54,7 +54,8 @@ fn measure_log(dir: &Path, octets: usize, count: u64, batch: u64) -> Outcome<()>
     let time = begun.elapsed();
     let megabytes = per_second(count * octets as u64, time) / 1e6;
     println!(
-        "log: {count} records of {octets} octets, {batch} a call: {:.0} records/s, {megabytes:.0} MB/s",
+        "log: {count} records of {octets} octets, {batch} a call: {:.0} records/s, \
+         {megabytes:.0} MB/s",
         per_second(count, time)
     );
     Ok(())

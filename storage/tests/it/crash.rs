@@ -159,7 +159,8 @@ fn killed_processes_lose_nothing() {
     }
     let Totals { rounds, acknowledged, cut, rebuilt } = totals;
     println!(
-        "kill -9: {rounds} rounds, last index {acknowledged}, {cut} tails cut, {rebuilt} tables rebuilt, 0 lost"
+        "kill -9: {rounds} rounds, last index {acknowledged}, {cut} tails cut, \
+         {rebuilt} tables rebuilt, 0 lost"
     );
     assert!(acknowledged > rounds, "no load");
     assert!(rebuilt > 0 || rounds < 10, "no spoilt tables were rebuilt");
@@ -234,7 +235,8 @@ fn power_cuts(keep: u64) {
     }
     let Totals { rounds, acknowledged, cut, rebuilt } = totals;
     println!(
-        "power cut, keep {keep} %: {rounds} rounds, last index {acknowledged}, {cut} tails cut, {rebuilt} tables rebuilt, 0 lost"
+        "power cut, keep {keep} %: {rounds} rounds, last index {acknowledged}, {cut} tails cut, \
+         {rebuilt} tables rebuilt, 0 lost"
     );
     assert!(acknowledged > rounds, "no load");
 }
