@@ -84,3 +84,49 @@ impl View for Overlay<'_> {
         Ok(merged.into_iter().take(limit).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A small generator, so that a failing seed can be run again.
+    fn next(seed: &mut u64) -> u64 {
+        *seed ^= *seed << 13;
+        *seed ^= *seed >> 7;
+        *seed ^= *seed << 17;
+        *seed
+    }
+
+    #[test]
+    fn an_overlay_reads_as_the_tables_will_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = storage::Config::for_test(dir.path());
+        let metrics = storage::Metrics::unregistered();
+        let (tables, _) = Tables::open(dir.path(), &settings, &metrics).unwrap();
+        let (table, mut seed) = (Table::Meters, 0x9e37_79b9_7f4a_7c15);
+        let mut model = BTreeMap::new();
+        for round in 0..40 {
+            let mut overlay = Overlay::new(&tables);
+            for _ in 0..next(&mut seed) % 12 {
+                let key = vec![(next(&mut seed) % 32) as u8];
+                let value = (!next(&mut seed).is_multiple_of(3)).then(|| vec![round]);
+                match &value {
+                    Some(value) => model.insert(key.clone(), value.clone()),
+                    None => model.remove(&key),
+                };
+                overlay.absorb(vec![Write { table, key, value }]);
+            }
+            for from in [0_u8, 7, 20] {
+                for limit in [0, 1, 3, 100] {
+                    let range = model.range(vec![from]..vec![28]).take(limit);
+                    let expect: Vec<_> = range.map(|(k, v)| (k.clone(), v.clone())).collect();
+                    let found = overlay.scan(table, &[from], &[28], limit).unwrap();
+                    assert_eq!(found, expect, "round {round} from {from} limit {limit}");
+                }
+                assert_eq!(overlay.get(table, &[from]).unwrap(), model.get(&vec![from]).cloned());
+            }
+            tables.commit(&overlay.into_puts()).unwrap();
+        }
+        tables.stop().unwrap();
+    }
+}
