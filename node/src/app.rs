@@ -4,13 +4,14 @@
 //! `not_ready` then; once set it stays; `draining` is never taken back.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cluster::{Cluster, LocalView};
 use domain::{Author, Change, Done, ProposalId};
 use gateway::Gateway;
 
+use crate::areas::readings::Collected;
 use crate::config::Config;
 use crate::http::problem::Problem;
 use crate::observe::Metrics;
@@ -28,6 +29,7 @@ struct Inner {
     metrics: Metrics,
     live: OnceLock<Live>,
     draining: AtomicBool,
+    collected: Mutex<Collected>,
 }
 
 /// The parts that come up after HTTP.
@@ -44,7 +46,8 @@ impl App {
     pub fn new(config: Config, master: Arc<MasterKey>, metrics: Metrics) -> App {
         let live = OnceLock::new();
         let draining = AtomicBool::new(false);
-        App { inner: Arc::new(Inner { config, master, metrics, live, draining }) }
+        let collected = Mutex::default();
+        App { inner: Arc::new(Inner { config, master, metrics, live, draining, collected }) }
     }
 
     /// The node's configuration.
@@ -77,6 +80,16 @@ impl App {
     /// Whether the node is about to stop.
     pub fn draining(&self) -> bool {
         self.inner.draining.load(Ordering::Acquire)
+    }
+
+    /// The collection as it was reckoned last.
+    pub fn collected(&self) -> Collected {
+        *self.inner.collected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a newly reckoned collection.
+    pub fn set_collected(&self, collected: Collected) {
+        *self.inner.collected.lock().unwrap_or_else(PoisonError::into_inner) = collected;
     }
 
     /// The parts, or the problem that they are not up yet.

@@ -262,11 +262,13 @@ fn certificate_failed(error: &rcgen::Error) -> Failure {
 
 fn refuse_occupied(dir: &Path) -> Result<(), Failure> {
     match fs::read_dir(dir) {
-        Ok(mut entries) if entries.next().is_some() => {
-            let text = format!("{} is not empty; init never overwrites", dir.display());
-            Err(Failure::failed("already_exists", text))
-        }
-        Ok(_) => Ok(()),
+        Ok(mut entries) => match entries.next() {
+            None => Ok(()),
+            Some(_) => {
+                let text = format!("{} is not empty; init never overwrites", dir.display());
+                Err(Failure::failed("already_exists", text))
+            }
+        },
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Failure::file("cannot look into", dir, &error)),
     }

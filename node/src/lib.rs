@@ -1,1 +1,32 @@
-//! Empty room.
+//! The binary's room: command line, configuration, wiring, HTTP API, pages, jobs, metrics, demo.
+//!
+//! The only place where the field's side (`gateway`) and the log's side (`cluster`, `storage`,
+//! `domain`) meet; how each of them works is not known here.
+//!
+//! Map: `cli` takes the command line apart; `run` boots and stops one node; `wiring` answers the
+//! gateway through the cluster and runs the jobs; `http` is the frame of the API, `areas` its
+//! content and the pages; `observe` holds log lines and metrics; `init` makes certificates and
+//! configurations; `demo` runs a whole cluster with a simulated field on one machine.
+//!
+//! Invariants: a concentrator is acknowledged only after the commit; a node that could not renew
+//! its lease stops acting before the lease ends; plain keys live in zeroised memory of the node
+//! that uses them; every queue is bounded and every wait has a deadline.
+
+pub mod app;
+pub mod areas;
+pub mod cli;
+pub mod config;
+pub mod demo;
+pub mod exit;
+pub mod http;
+pub mod init;
+pub mod observe;
+pub mod run;
+pub mod secret;
+pub mod wiring;
+
+/// The source revision that was built, when the build told it (`HOLDFAST_REVISION`).
+pub const REVISION: &str = match option_env!("HOLDFAST_REVISION") {
+    Some(revision) => revision,
+    None => "unknown",
+};

@@ -146,7 +146,7 @@ pub const KEYS: &[Key] = &[
     key("storage", "wal_segment_bytes", Kind::Integer(1 << 16, 1 << 32), Some("67108864"), "Size \
          of one preallocated file of the log. Small: a file change every few moments; large: disk \
          held long after a purge."),
-    key("storage", "tables_cache_bytes", Kind::Integer(1 << 20, 1 << 40), Some("67108864"), \
+    key("storage", "tables_cache_bytes", Kind::Integer(1 << 20, 1 << 40), Some("67108864"),
         "Memory for pages of the tables."),
     key("log", "level", Kind::Choice(LEVELS), Some("\"info\""), "The least severe level that is \
          written."),
@@ -195,12 +195,14 @@ pub fn describe(kind: Kind) -> String {
 
 const HEAD: &str = "# Configuration of a node
 
-One TOML file, written by `holdfast init`, read by `holdfast run --config F`. `holdfast check-config F` lists every
-fault at once and exits with 64. A key that is not listed here is refused by name. Relative paths start at the folder of
-the file.
+One TOML file, written by `holdfast init`, read by `holdfast run --config F`.
+`holdfast check-config F` lists every fault at once and exits with 64. A key that is not listed
+here is refused by name. Relative paths start at the folder of the file.
 
-The environment goes over the file: `HOLDFAST_SECTION__KEY`, for example `HOLDFAST_HTTP__LISTEN=0.0.0.0:8080`
-(`[[cluster.peers]]` can only stand in the file). Secrets are files, never values.
+The environment goes over the file: `HOLDFAST_SECTION__KEY`, for example
+`HOLDFAST_HTTP__LISTEN=0.0.0.0:8080` (`[[cluster.peers]]` can only stand in the file). Secrets are
+files, never values.
 
-This page is written from the table of keys in the program (`cargo nextest run -p node`, with `HOLDFAST_WRITE_DOCS=1`).
+This page is written from the table of keys in the program
+(`HOLDFAST_WRITE_DOCS=1 cargo nextest run -p node`).
 ";

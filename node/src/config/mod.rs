@@ -216,7 +216,9 @@ pub fn parse(
         .try_into()
         .map_err(|error: toml::de::Error| vec![Fault::new("file", "", error.to_string())])?;
     absolute(&mut config, folder);
-    let faults = files(&config);
+    let mut faults = files(&config);
+    let rooms = crate::run::room_faults(&config);
+    faults.extend(rooms.into_iter().map(|fault| Fault::new("config", "", fault)));
     if faults.is_empty() { Ok(config) } else { Err(faults) }
 }
 

@@ -88,7 +88,7 @@ async fn accept_loop(
         let Ok(permit) = permits.clone().acquire_owned().await else { return };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = stopped.wait_for(|stop| *stop) => return,
+            () = stopping(&mut stopped) => return,
         };
         match accepted {
             Ok((stream, _)) => {
@@ -100,6 +100,11 @@ async fn accept_loop(
             }
         }
     }
+}
+
+/// Waits for the stop. The watched value's guard must not live in a `select!` that goes on waiting.
+async fn stopping(stopped: &mut watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stop| *stop).await;
 }
 
 async fn serve(
@@ -121,7 +126,7 @@ async fn serve(
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        _ = stopped.wait_for(|stop| *stop) => {
+        () = stopping(&mut stopped) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

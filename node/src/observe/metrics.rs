@@ -22,8 +22,8 @@ pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
     request_seconds: HistogramVec,
-    stored: IntGauge,
-    expected: IntGauge,
+    stored: IntGaugeVec,
+    expected: IntGaugeVec,
     ready: IntGauge,
     /// Proposals of readings made here, and the parts in them.
     pub ingests: IntCounter,
@@ -62,13 +62,15 @@ impl Metrics {
         Ok(Metrics {
             requests: make.counters("http_requests_total", "HTTP requests answered", &labels)?,
             request_seconds,
-            stored: make.gauge(
+            stored: make.gauges(
                 "collection_values_stored",
-                "Interval values stored in the cluster, as applied here",
+                "Interval values stored of those due, by window (day: 24 h, kept: 62 days)",
+                &["window"],
             )?,
-            expected: make.gauge(
+            expected: make.gauges(
                 "collection_values_expected",
-                "Interval values that were due: of each series, from its first stored interval",
+                "Interval values due since each meter's registration or first value, by window",
+                &["window"],
             )?,
             ready: make.gauge("ready", "1 while /readyz answers 200")?,
             ingests: make.counter("ingest_proposals_total", "Proposals of readings made here")?,
@@ -109,19 +111,16 @@ impl Metrics {
     fn refresh(&self, app: &App) {
         let ready = crate::http::health::is_ready(app);
         self.ready.set(i64::from(ready));
-        let Ok(view) = app.view() else { return };
-        match crate::areas::readings::collection(&view) {
-            Ok(collection) => {
-                self.stored.set(i64::try_from(collection.stored).unwrap_or(i64::MAX));
-                self.expected.set(i64::try_from(collection.expected).unwrap_or(i64::MAX));
-                for (kind, count) in
-                    [("meter", collection.meters), ("concentrator", collection.concentrators)]
-                {
-                    let count = i64::try_from(count).unwrap_or(i64::MAX);
-                    self.devices.with_label_values(&[kind]).set(count);
-                }
-            }
-            Err(error) => tracing::error!(%error, "the collection cannot be counted"),
+        let collected = app.collected();
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        for (window, part) in [("day", collected.day), ("kept", collected.kept)] {
+            self.stored.with_label_values(&[window]).set(number(part.stored));
+            self.expected.with_label_values(&[window]).set(number(part.expected));
+        }
+        for (kind, count) in
+            [("meter", collected.kept.meters), ("concentrator", collected.concentrators)]
+        {
+            self.devices.with_label_values(&[kind]).set(number(count));
         }
     }
 }

@@ -1,0 +1,420 @@
+//! Commands: orders to devices, queued in the replicated outbox and answered by the device.
+//!
+//! Invariants: a request repeated with its `Idempotency-Key` is one command; an answer is never a
+//! stored value; `?wait` is bounded and woken by effects, with a look at the state behind each.
+
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use cluster::Woken;
+use domain::commands::{self, Attribute, Change, Command, Order, Value};
+use domain::{CommandId, Effect, Obis};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::app::App;
+use crate::areas::{ListParams, Page, keys, number, readings, time};
+use crate::http::auth::ADMIN;
+use crate::http::extract::{Body, Params};
+use crate::http::problem::{Problem, ProblemBody};
+use crate::secret::hex;
+
+/// How long a command may wait for its device when nothing else is said.
+const DEFAULT_EXPIRY_S: u64 = 60;
+/// The longest `?wait`.
+const MAX_WAIT_S: u64 = 25;
+/// Effects may be lost: the state is looked at this often in any case.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// A command to queue.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewCommand {
+    /// Meter serial or logical device name of a concentrator.
+    pub target: String,
+    /// What to do.
+    pub order: OrderBody,
+    /// Seconds after which it is not sent any more; 60 when left out, a week at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_in_s: Option<u64>,
+}
+
+/// What a device is to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum OrderBody {
+    /// Read attributes now.
+    Read {
+        /// 1 to 64.
+        attributes: Vec<AttributeBody>,
+    },
+    /// Read a load profile by range now.
+    Profile {
+        /// `1-0:99.1.0` when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        obis: Option<String>,
+        /// First interval end (RFC 3339).
+        from: String,
+        /// Last interval end (RFC 3339).
+        to: String,
+    },
+}
+
+/// An attribute of a COSEM object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AttributeBody {
+    /// OBIS code.
+    pub obis: String,
+    /// Interface class; when left out 8 for the clock 0-0:1.0.0, 1 for 0-0:42 and 0-0:96, else 3
+    /// (register).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<u16>,
+    /// Attribute; 2 (the value) when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attribute: Option<i8>,
+}
+
+/// A command and what became of it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct CommandBody {
+    /// Its id.
+    pub id: String,
+    /// Meter serial or logical device name.
+    pub target: String,
+    /// What to do.
+    pub order: OrderBody,
+    /// queued, sent, acknowledged, failed, expired, cancelled or unknown.
+    pub state: String,
+    /// The node that sent it.
+    pub node: Option<String>,
+    /// Who asked.
+    pub by: String,
+    /// When it came.
+    pub queued: String,
+    /// When it was sent.
+    pub sent: Option<String>,
+    /// When it ended.
+    pub settled: Option<String>,
+    /// Nothing is sent after it.
+    pub expires: String,
+    /// What the device answered.
+    pub values: Option<Vec<ReadBody>>,
+    /// Why there is no answer.
+    pub failure: Option<FailureBody>,
+}
+
+/// A value as the device gave it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ReadBody {
+    /// OBIS code.
+    pub obis: String,
+    /// Attribute.
+    pub attribute: i8,
+    /// Number (exact decimal, as text), text, time (RFC 3339), hex, list, or null.
+    #[schema(value_type = Object)]
+    pub value: serde_json::Value,
+    /// Unit, when the object has one.
+    pub unit: Option<String>,
+}
+
+/// Why a command came to nothing.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct FailureBody {
+    /// Stable code.
+    pub code: String,
+    /// More, as far as the device said it.
+    pub detail: String,
+}
+
+/// What showing a command takes.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct CommandParams {
+    /// Seconds to wait for its end, 25 at most.
+    pub wait: Option<u64>,
+}
+
+/// The newest commands, newest first; `query` looks at targets.
+#[utoipa::path(get, path = "/api/v1/commands", tag = "commands", params(ListParams),
+    responses((status = 200, body = Page<CommandBody>)))]
+pub async fn list(
+    State(app): State<App>,
+    Params(params): Params<ListParams>,
+) -> Result<Json<Page<CommandBody>>, Problem> {
+    let view = app.view()?;
+    let before = match &params.cursor {
+        Some(text) => Some(
+            text.parse::<u64>()
+                .map_err(|_| Problem::bad("bad_cursor", "not a cursor of this list"))?,
+        ),
+        None => None,
+    };
+    // A filter looks at the newest thousand; without one a page is read as it is.
+    let wanted = if params.query.is_some() { 1000 } else { params.limit() + 1 };
+    let found = commands::recent(&view, before, wanted)?;
+    let mut items: Vec<&Command> = found
+        .iter()
+        .filter(|command| super::matches(params.query.as_deref(), &[&command.target]))
+        .take(params.limit() + 1)
+        .collect();
+    let more = items.len() > params.limit();
+    items.truncate(params.limit());
+    let next = items.last().filter(|_| more).map(|command| command.index.to_string());
+    let items = items.into_iter().map(|command| body(&app, command)).collect();
+    Ok(Json(Page { items, next }))
+}
+
+/// Queue a command. It is sent by the node that has the device's channel.
+#[utoipa::path(post, path = "/api/v1/commands", tag = "commands", request_body = NewCommand,
+    params(("Idempotency-Key" = Option<String>, Header, description = "repeats are one command")),
+    responses(
+    (status = 202, body = CommandBody),
+    (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 422, body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub async fn queue(
+    State(app): State<App>,
+    headers: HeaderMap,
+    Body(new): Body<NewCommand>,
+) -> Result<(StatusCode, Json<CommandBody>), Problem> {
+    let order = order(&new.order)?;
+    let key = headers.get("idempotency-key").map(|value| {
+        value.to_str().map_err(|_| Problem::bad("bad_idempotency_key", "not ASCII"))
+    });
+    let id = keys::request_id("command", key.transpose()?)?;
+    let wait_ms = new.expires_in_s.unwrap_or(DEFAULT_EXPIRY_S).saturating_mul(1000);
+    let expires = app.live()?.cluster.stamp_now().plus_ms(wait_ms);
+    let target = new.target.clone();
+    let change = Change::Queue { id, target, order: order.clone(), expires };
+    match app.propose(id, ADMIN, domain::Change::Commands(change)).await {
+        Ok(_) => {}
+        // The key was used long ago; whether for the same thing is seen below.
+        Err(problem) if problem.code == "command_exists" => {}
+        Err(problem) => return Err(problem),
+    }
+    let view = app.fresh_view().await?;
+    let command = commands::command(&view, &id)?.ok_or_else(Problem::fault)?;
+    if command.target != new.target || command.order != order {
+        let text = "this Idempotency-Key belongs to another command";
+        return Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "idempotency_key_reused",
+            text,
+        ));
+    }
+    Ok((StatusCode::ACCEPTED, Json(body(&app, &command))))
+}
+
+/// One command; with `?wait=` after its end, or as it stands when the time is over.
+#[utoipa::path(get, path = "/api/v1/commands/{id}", tag = "commands",
+    params(("id" = String, Path, description = "command id"), CommandParams), responses(
+    (status = 200, body = CommandBody),
+    (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub async fn show(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Params(params): Params<CommandParams>,
+) -> Result<Json<CommandBody>, Problem> {
+    let id: CommandId =
+        id.parse().map_err(|_| Problem::missing("unknown_command", id.clone()))?;
+    let wait = Duration::from_secs(params.wait.unwrap_or(0).min(MAX_WAIT_S));
+    let command = wait_for_end(&app, id, wait).await?;
+    Ok(Json(body(&app, &command)))
+}
+
+async fn wait_for_end(app: &App, id: CommandId, wait: Duration) -> Result<Command, Problem> {
+    let until = Instant::now() + wait;
+    let mut effects = app.live()?.cluster.effects();
+    let mut fresh = false;
+    loop {
+        // This node may be a moment behind the one that took the command.
+        let view = if fresh { app.view()? } else { app.fresh_view().await? };
+        fresh = true;
+        let command = commands::command(&view, &id)?
+            .ok_or_else(|| Problem::missing("unknown_command", id.to_string()))?;
+        let left = until.saturating_duration_since(Instant::now());
+        if is_over(&command) || left.is_zero() || app.draining() {
+            return Ok(command);
+        }
+        let woken = async {
+            loop {
+                match effects.next().await {
+                    Some(Woken::Effect { effect: Effect::CommandSettled { id: settled }, .. })
+                        if settled == id => break,
+                    Some(Woken::Effect { .. }) => {}
+                    Some(Woken::Lagged(_)) => break,
+                    None => std::future::pending().await,
+                }
+            }
+        };
+        // A time-out is no failure here: the state is looked at again.
+        let _ = tokio::time::timeout(left.min(LOOK_EVERY), woken).await;
+    }
+}
+
+/// Whether a command has reached its end; `unknown` may still change, but not soon.
+fn is_over(command: &Command) -> bool {
+    !matches!(command.state, commands::State::Queued | commands::State::Sent { .. })
+}
+
+fn order(order: &OrderBody) -> Result<Order, Problem> {
+    match order {
+        OrderBody::Read { attributes } => {
+            let attributes = attributes.iter().map(attribute).collect::<Result<_, _>>()?;
+            Ok(Order::Read { attributes })
+        }
+        OrderBody::Profile { obis, from, to } => Ok(Order::Profile {
+            obis: obis.as_deref().map_or(Ok(Obis::LOAD_PROFILE), readings::obis)?,
+            from_s: time::parse("from", from)?,
+            to_s: time::parse("to", to)?,
+        }),
+    }
+}
+
+fn attribute(given: &AttributeBody) -> Result<Attribute, Problem> {
+    let obis = readings::obis(&given.obis)?;
+    let [a, _, c, d, _, _] = obis.0;
+    let usual = match (a, c, d) {
+        (0, 1, 0) => 8,
+        (0, 42 | 96, _) => 1,
+        _ => 3,
+    };
+    let class = given.class.unwrap_or(usual);
+    Ok(Attribute { class, obis, attribute: given.attribute.unwrap_or(2) })
+}
+
+/// A command in the API's words.
+pub fn body(app: &App, command: &Command) -> CommandBody {
+    let node = match command.state {
+        commands::State::Sent { node, .. } | commands::State::Unknown { node, .. } => {
+            Some(app.node_name(node))
+        }
+        _ => None,
+    };
+    let (values, failure) = match &command.result {
+        Some(Ok(reads)) => (Some(reads.iter().map(read_body).collect()), None),
+        Some(Err(failure)) => {
+            let detail = detail(failure);
+            (None, Some(FailureBody { code: failure.code().to_string(), detail }))
+        }
+        None => (None, None),
+    };
+    CommandBody {
+        id: command.id.to_string(),
+        target: command.target.clone(),
+        order: order_body(&command.order),
+        state: command.state.name().to_string(),
+        node,
+        by: command.by.clone(),
+        queued: time::stamp(command.queued),
+        sent: command.sent.map(time::stamp),
+        settled: command.settled.map(time::stamp),
+        expires: time::stamp(command.expires),
+        values,
+        failure,
+    }
+}
+
+fn detail(failure: &commands::Failure) -> String {
+    use commands::Failure;
+    match failure {
+        Failure::Rejected(text)
+        | Failure::Malformed(text)
+        | Failure::Security(text)
+        | Failure::Unsupported(text) => text.clone(),
+        Failure::Access(code) => format!("data-access-result {code}"),
+        Failure::Busy => "too many orders wait for the device".to_string(),
+        Failure::NoChannel => "no channel leads to the device".to_string(),
+        Failure::NoAnswer => "the device did not answer in time".to_string(),
+        Failure::ChannelLost => "the channel was lost meanwhile".to_string(),
+    }
+}
+
+fn order_body(order: &Order) -> OrderBody {
+    match order {
+        Order::Read { attributes } => OrderBody::Read {
+            attributes: attributes
+                .iter()
+                .map(|one| AttributeBody {
+                    obis: one.obis.to_string(),
+                    class: Some(one.class),
+                    attribute: Some(one.attribute),
+                })
+                .collect(),
+        },
+        Order::Profile { obis, from_s, to_s } => OrderBody::Profile {
+            obis: Some(obis.to_string()),
+            from: time::rfc3339(*from_s),
+            to: time::rfc3339(*to_s),
+        },
+    }
+}
+
+fn read_body(read: &commands::Read) -> ReadBody {
+    ReadBody {
+        obis: read.obis.to_string(),
+        attribute: read.attribute,
+        value: value_json(&read.value, read.scaler.unwrap_or(0)),
+        unit: read.unit.map(number::unit),
+    }
+}
+
+/// A value as JSON: numbers as exact decimal text, octets as hex.
+fn value_json(value: &Value, scaler: i8) -> serde_json::Value {
+    match value {
+        Value::Null => serde_json::Value::Null,
+        Value::Boolean(yes) => (*yes).into(),
+        Value::Integer(n) => number::decimal(*n, scaler).into(),
+        Value::Unsigned(n) => match i64::try_from(*n) {
+            Ok(n) => number::decimal(n, scaler).into(),
+            Err(_) => n.to_string().into(),
+        },
+        Value::Octets(octets) => hex(octets).into(),
+        Value::Text(text) | Value::Float(text) => text.clone().into(),
+        Value::Bits(bits) => {
+            bits.iter().map(|bit| if *bit { '1' } else { '0' }).collect::<String>().into()
+        }
+        Value::Time { utc_s: Some(utc_s), .. } => time::rfc3339(*utc_s).into(),
+        Value::Time { utc_s: None, text } => text.clone().into(),
+        Value::List(items) => {
+            items.iter().map(|item| value_json(item, 0)).collect::<Vec<_>>().into()
+        }
+        Value::Refused(code) => format!("refused: data-access-result {code}").into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usual_classes_are_filled_in() {
+        for (obis, class) in [("1-0:1.8.0", 3), ("0-0:1.0.0", 8), ("0-0:42.0.0", 1)] {
+            let given = AttributeBody { obis: obis.to_string(), class: None, attribute: None };
+            let found = attribute(&given).expect(obis);
+            assert_eq!((found.class, found.attribute), (class, 2), "{obis}");
+        }
+    }
+
+    #[test]
+    fn orders_read_back_as_given() {
+        let (from, to) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
+        let text = format!(r#"{{"kind":"profile","from":"{from}","to":"{to}"}}"#);
+        let given: OrderBody = serde_json::from_str(&text).expect("an order");
+        let order = order(&given).expect("a good one");
+        let OrderBody::Profile { obis, from, .. } = order_body(&order) else { panic!("kind") };
+        assert_eq!(obis.as_deref(), Some("1-0:99.1.0"));
+        assert_eq!(from, "2026-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn values_keep_their_digits() {
+        assert_eq!(value_json(&Value::Unsigned(12345), -3), "12.345");
+        assert_eq!(value_json(&Value::Unsigned(u64::MAX), 0), u64::MAX.to_string());
+        assert_eq!(value_json(&Value::Octets(vec![1, 0xff]), 0), "01ff");
+    }
+}

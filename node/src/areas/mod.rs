@@ -1,0 +1,162 @@
+//! One folder or file for every area of the API: what it answers, in the words of the domain.
+//!
+//! Not the rules (those are `domain`'s) and not login or limits (`http`'s). Invariants: every route
+//! of the API stands in `routes` once, and so in its description too; a list is `{items, next}`.
+
+pub mod cluster;
+pub mod commands;
+pub mod concentrators;
+pub mod keys;
+pub mod meters;
+pub mod number;
+pub mod pages;
+pub mod readings;
+pub mod time;
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::app::App;
+
+/// Every route of the API behind the login.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(cluster::show))
+        .routes(routes!(concentrators::list, concentrators::add))
+        .routes(routes!(concentrators::import))
+        .routes(routes!(concentrators::show))
+        .routes(routes!(meters::list, meters::add))
+        .routes(routes!(meters::import))
+        .routes(routes!(meters::show))
+        .routes(routes!(readings::query))
+        .routes(routes!(readings::collection))
+        .routes(routes!(commands::list, commands::queue))
+        .routes(routes!(commands::show))
+}
+
+/// What a list takes.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct ListParams {
+    /// Only items whose names contain this text, whatever its case.
+    pub query: Option<String>,
+    /// 1 to 1000 items; 100 when left out.
+    pub limit: Option<usize>,
+    /// `next` of the page before.
+    pub cursor: Option<String>,
+}
+
+impl ListParams {
+    /// The limit within its bounds.
+    pub fn limit(&self) -> usize {
+        self.limit.unwrap_or(100).clamp(1, 1000)
+    }
+}
+
+/// A page of a list.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Page<T> {
+    /// The items, in order of their names.
+    pub items: Vec<T>,
+    /// `cursor` of the next page; null on the last one.
+    pub next: Option<String>,
+}
+
+/// The most entries of one bulk import.
+pub const MAX_IMPORT: usize = 20_000;
+
+/// What became of one entry of a bulk import.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Verdict {
+    /// Logical device name or serial.
+    pub name: String,
+    /// Null when it was taken; a stable code when not.
+    pub code: Option<String>,
+    /// Why not.
+    pub detail: Option<String>,
+}
+
+/// What became of a bulk import.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Imported {
+    /// Entries that were taken.
+    pub added: usize,
+    /// Entries that were not; the others are in nonetheless.
+    pub refused: Vec<Verdict>,
+}
+
+/// Keeps what a filter wants, and reads on until a page is full: the shape of every list.
+///
+/// `next_chunk(after, limit)` gives the records behind a name; `name` is a record's name.
+pub fn page<R, T>(
+    params: &ListParams,
+    mut next_chunk: impl FnMut(Option<&str>, usize) -> Result<Vec<R>, domain::Fault>,
+    name: impl Fn(&R) -> String,
+    mut keep: impl FnMut(R) -> Result<Option<T>, domain::Fault>,
+) -> Result<Page<T>, domain::Fault> {
+    const CHUNK: usize = 500;
+    let limit = params.limit();
+    let mut items = Vec::new();
+    let mut after = params.cursor.clone();
+    loop {
+        let chunk = next_chunk(after.as_deref(), CHUNK)?;
+        let last_chunk = chunk.len() < CHUNK;
+        for record in chunk {
+            if items.len() == limit {
+                return Ok(Page { items, next: after });
+            }
+            after = Some(name(&record));
+            if let Some(item) = keep(record)? {
+                items.push(item);
+            }
+        }
+        if last_chunk {
+            return Ok(Page { items, next: None });
+        }
+    }
+}
+
+/// Whether one of the names contains the text, whatever its case. No text: always.
+pub fn matches(query: Option<&str>, names: &[&str]) -> bool {
+    let Some(query) = query else { return true };
+    let query = query.to_lowercase();
+    names.iter().any(|name| name.to_lowercase().contains(&query))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(params: &ListParams, wanted: fn(u32) -> bool) -> Page<u32> {
+        let chunk = |after: Option<&str>, limit: usize| {
+            let first = after.map_or(0, |text| text.parse::<u32>().expect("ours") + 1);
+            Ok((first..1200).take(limit).collect())
+        };
+        page(params, chunk, |n| n.to_string(), |n| Ok(wanted(n).then_some(n))).expect("no fault")
+    }
+
+    #[test]
+    fn pages_follow_each_other_without_gap() {
+        let mut params = ListParams { limit: Some(7), ..ListParams::default() };
+        let mut seen = Vec::new();
+        loop {
+            let page = numbers(&params, |n| n % 100 < 3);
+            seen.extend(page.items);
+            match page.next {
+                Some(next) => params.cursor = Some(next),
+                None => break,
+            }
+        }
+        let expect: Vec<u32> = (0..1200).filter(|n| n % 100 < 3).collect();
+        assert_eq!(seen, expect);
+    }
+
+    #[test]
+    fn filters_ignore_case() {
+        assert!(matches(Some("abc"), &["xABCx"]));
+        assert!(!matches(Some("abd"), &["xABCx", "y"]));
+        assert!(matches(None, &[]));
+    }
+}

@@ -1,0 +1,424 @@
+//! The pages for people: the cluster, the meters, one meter's load curve, the login form.
+//!
+//! Server-rendered, no script at all: a page renews itself by its head. Invariants: nothing comes
+//! from another host; every chart has its table; state is never colour alone; every view is a URL.
+
+mod curve;
+
+use askama::Template;
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use domain::readings::Collection;
+use domain::{Obis, assets};
+use serde::Deserialize;
+
+use crate::app::{App, now_s};
+use crate::areas::cluster::NodeBody;
+use crate::areas::commands::CommandBody;
+use crate::areas::concentrators::{ChannelBody, ConcentratorBody, body as concentrator_body};
+use crate::areas::meters::{self, MeterBody, MeterDetail, MeterParams, SeriesBody};
+use crate::areas::readings::{choose, points, quality};
+use crate::areas::{cluster, commands, number, time};
+use crate::http::extract::Params;
+use crate::http::problem::Problem;
+
+/// Concentrators and commands that the first page shows.
+const SHOWN: usize = 50;
+const SHOWN_COMMANDS: usize = 8;
+/// Rows of the table below a curve.
+const SHOWN_VALUES: usize = 96;
+
+/// Pages behind the login.
+pub fn router() -> Router<App> {
+    Router::new()
+        .route("/", get(home))
+        .route("/meters", get(meter_list))
+        .route("/meters/{serial}", get(meter))
+}
+
+/// Style and icon, needed before the login.
+pub fn assets() -> Router<App> {
+    let css = include_str!("../../assets/page.css");
+    let icon = include_str!("../../assets/icon.svg");
+    let file = |kind: &'static str, text: &'static str| {
+        get(move || async move { ([(header::CONTENT_TYPE, kind)], text) })
+    };
+    Router::new()
+        .route("/assets/page.css", file("text/css; charset=utf-8", css))
+        .route("/assets/icon.svg", file("image/svg+xml", icon))
+}
+
+#[derive(Template)]
+#[template(path = "login.html")]
+struct LoginPage {
+    failed: bool,
+}
+
+#[derive(Template)]
+#[template(path = "problem.html")]
+struct ProblemPage {
+    title: String,
+    detail: String,
+    again: bool,
+}
+
+#[derive(Template)]
+#[template(path = "home.html")]
+struct HomePage {
+    node: String,
+    leader: Option<String>,
+    term: u64,
+    commit: u64,
+    applied: u64,
+    hash: String,
+    nodes: Vec<NodeBody>,
+    stored: String,
+    expected: String,
+    rate_day: String,
+    stored_day: String,
+    expected_day: String,
+    silent: u64,
+    meters_due: u64,
+    on_main: usize,
+    on_standby: usize,
+    concentrator_count: u64,
+    concentrators: Vec<ConcentratorBody>,
+    more_concentrators: bool,
+    chart: Option<Chart>,
+    commands: Vec<CommandBody>,
+}
+
+struct Chart {
+    serial: String,
+    svg: String,
+}
+
+#[derive(Template)]
+#[template(path = "meters.html")]
+struct MetersPage {
+    query: String,
+    concentrator: String,
+    meters: Vec<MeterBody>,
+    next: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "meter.html")]
+struct MeterPage {
+    m: MeterDetail,
+    hours: i64,
+    svg: Option<String>,
+    columns: Vec<String>,
+    rows: Vec<Row>,
+}
+
+struct Row {
+    time: String,
+    values: Vec<String>,
+    power: String,
+    quality: String,
+}
+
+/// What the login page takes.
+#[derive(Deserialize)]
+pub struct LoginParams {
+    failed: Option<u8>,
+}
+
+/// The login form.
+pub async fn login(Params(params): Params<LoginParams>) -> Response {
+    render(&LoginPage { failed: params.failed.is_some() })
+}
+
+async fn home(State(app): State<App>) -> Response {
+    home_page(&app).await.map_or_else(problem_page, |page| render(&page))
+}
+
+async fn home_page(app: &App) -> Result<HomePage, Problem> {
+    let live = app.live()?;
+    let status = live.cluster.status();
+    let body = cluster::body(&status);
+    let view = live.cluster.view();
+    let stamp = live.cluster.stamp_now();
+    let found = assets::concentrators(&view, None, SHOWN + 1)?;
+    let more_concentrators = found.len() > SHOWN;
+    let concentrators = found
+        .into_iter()
+        .take(SHOWN)
+        .map(|record| concentrator_body(app, &view, record, stamp))
+        .collect::<Result<Vec<_>, _>>()?;
+    let on = |role: &str| {
+        let has = |c: &&ConcentratorBody| c.channel.as_ref().is_some_and(|ch| ch.role == role);
+        concentrators.iter().filter(has).count()
+    };
+    let collected = app.collected();
+    let commands = domain::commands::recent(&view, None, SHOWN_COMMANDS)?;
+    Ok(HomePage {
+        node: body.node,
+        leader: body.leader,
+        term: body.term,
+        commit: body.commit_index,
+        applied: body.applied_index,
+        hash: body.state_hash.chars().take(16).collect(),
+        nodes: body.nodes,
+        stored: grouped(collected.kept.stored),
+        expected: grouped(collected.kept.expected),
+        rate_day: rate(&collected.day),
+        stored_day: grouped(collected.day.stored),
+        expected_day: grouped(collected.day.expected),
+        silent: collected.kept.silent,
+        meters_due: collected.kept.meters,
+        on_main: on("main"),
+        on_standby: on("standby"),
+        concentrator_count: collected.concentrators.max(concentrators.len() as u64),
+        more_concentrators,
+        chart: example(app, &view).await?,
+        concentrators,
+        commands: commands.iter().map(|command| commands::body(app, command)).collect(),
+    })
+}
+
+/// The curve of the first meter that has one, so that the first page shows what is collected.
+async fn example(app: &App, view: &::cluster::LocalView) -> Result<Option<Chart>, Problem> {
+    for meter in assets::meters(view, None, 20)? {
+        let detail = meters::detail(app, view, &meter.serial)?;
+        if let (Some(svg), _) = chart(app, view, &detail, 24).await? {
+            return Ok(Some(Chart { serial: meter.serial, svg }));
+        }
+    }
+    Ok(None)
+}
+
+async fn meter_list(State(app): State<App>, Params(params): Params<MeterParams>) -> Response {
+    let page = app.view().and_then(|view| Ok(meters::find(&view, &params)?));
+    let page = match page {
+        Ok(page) => page,
+        Err(problem) => return problem_page(problem),
+    };
+    let query = params.query.unwrap_or_default();
+    let concentrator = params.concentrator.filter(|text| !text.is_empty());
+    let next = page.next.map(|next| {
+        let mut url = format!("/meters?cursor={}&query={}", encode(&next), encode(&query));
+        if let Some(concentrator) = &concentrator {
+            url.push_str(&format!("&concentrator={}", encode(concentrator)));
+        }
+        url
+    });
+    let concentrator = concentrator.unwrap_or_default();
+    render(&MetersPage { query, concentrator, meters: page.items, next })
+}
+
+/// What a meter's page takes.
+#[derive(Deserialize)]
+pub struct MeterPageParams {
+    hours: Option<i64>,
+}
+
+async fn meter(
+    State(app): State<App>,
+    Path(serial): Path<String>,
+    Params(params): Params<MeterPageParams>,
+) -> Response {
+    let hours = params.hours.unwrap_or(48).clamp(1, 24 * 31);
+    meter_page(&app, &serial, hours).await.map_or_else(problem_page, |page| render(&page))
+}
+
+async fn meter_page(app: &App, serial: &str, hours: i64) -> Result<MeterPage, Problem> {
+    let view = app.view()?;
+    let m = meters::detail(app, &view, serial)?;
+    let (svg, table) = chart(app, &view, &m, hours).await?;
+    let (columns, rows) = table.unwrap_or_default();
+    Ok(MeterPage { m, hours, svg, columns, rows })
+}
+
+type Table = (Vec<String>, Vec<Row>);
+
+/// The curve of the last hours up to the newest value, and its newest rows.
+async fn chart(
+    app: &App,
+    view: &::cluster::LocalView,
+    detail: &MeterDetail,
+    hours: i64,
+) -> Result<(Option<String>, Option<Table>), Problem> {
+    let known = domain::readings::series(view, detail.meter.ordinal)?;
+    let Some((minutes, import)) =
+        choose(&known, Obis::ACTIVE_IMPORT, None).filter(|(minutes, _)| *minutes > 0)
+    else {
+        return Ok((None, None));
+    };
+    let export = choose(&known, Obis::ACTIVE_EXPORT, Some(minutes)).map(|(_, series)| series);
+    let step_s = i64::from(minutes) * 60;
+    // One value more at the front: a mean power needs the register at both ends.
+    let range = (import.last_s - hours * 3600 - step_s, import.last_s);
+    let mut registers = vec![import.obis];
+    registers.extend(export.map(|series| series.obis));
+    let found = points(app, minutes, detail.meter.ordinal, registers, range).await?;
+    let mut found = found.into_iter();
+    let import_points = found.next().unwrap_or_default();
+    let export_points = found.next().unwrap_or_default();
+    let curves = curve::Curves {
+        step_s,
+        import: curve::powers(&import_points, import.scaler, step_s),
+        export: export.map_or_else(Vec::new, |series| {
+            curve::powers(&export_points, series.scaler, step_s)
+        }),
+    };
+    let mut columns = vec![format!("{} {}", import.obis, number::unit(import.unit))];
+    columns.extend(export.map(|s| format!("{} {}", s.obis, number::unit(s.unit))));
+    let rows = import_points.iter().rev().take(SHOWN_VALUES).map(|point| {
+        let mut values = vec![number::decimal(point.value, import.scaler)];
+        if let Some(series) = export {
+            let other = export_points.iter().find(|other| other.end_s == point.end_s);
+            values.push(other.map_or("–".into(), |o| number::decimal(o.value, series.scaler)));
+        }
+        let power = curves.import.iter().find(|(end_s, _)| *end_s == point.end_s);
+        Row {
+            time: time::rfc3339(point.end_s),
+            values,
+            power: power.map_or("–".to_string(), |(_, watts)| format!("{} W", watts.round())),
+            quality: quality(point.flag, point.beside),
+        }
+    });
+    let rows = rows.collect();
+    Ok((curve::svg(&curves, &detail.meter.serial), Some((columns, rows))))
+}
+
+fn render(page: &impl Template) -> Response {
+    match page.render() {
+        Ok(text) => Html(text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "a page cannot be rendered");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+fn problem_page(problem: Problem) -> Response {
+    let again = problem.status == StatusCode::SERVICE_UNAVAILABLE;
+    let title = match problem.code.as_ref() {
+        "unknown_meter" => "No such meter",
+        "not_ready" => "This node is starting",
+        _ => "This does not work just now",
+    };
+    let page = ProblemPage { title: title.to_string(), detail: problem.detail, again };
+    (problem.status, render(&page)).into_response()
+}
+
+/// `98.7 %`; a dash when nothing was due. Rounded down: 100 % means all.
+fn rate(collection: &Collection) -> String {
+    match collection.rate_ppm() {
+        Some(ppm) => format!("{}.{} %", ppm / 10_000, ppm % 10_000 / 1000),
+        None => "–".to_string(),
+    }
+}
+
+/// Digits in groups of three with thin spaces.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            out.push('\u{202f}');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// `11-22 17:05:09` of an RFC 3339 time in UTC.
+fn clock(rfc3339: &str) -> String {
+    match (rfc3339.get(5..10), rfc3339.get(11..19)) {
+        (Some(day), Some(time)) => format!("{day} {time}"),
+        _ => rfc3339.to_string(),
+    }
+}
+
+/// Percent-encodes everything but unreserved characters (RFC 3986, 2.3).
+pub fn encode(text: &str) -> String {
+    let mut out = String::new();
+    for octet in text.bytes() {
+        if octet.is_ascii_alphanumeric() || b"-._~".contains(&octet) {
+            out.push(char::from(octet));
+        } else {
+            out.push_str(&format!("%{octet:02X}"));
+        }
+    }
+    out
+}
+
+impl ChannelBody {
+    fn since_clock(&self) -> String {
+        clock(&self.since)
+    }
+}
+
+impl MeterBody {
+    fn registered_clock(&self) -> String {
+        clock(&self.registered)
+    }
+}
+
+impl SeriesBody {
+    fn first_clock(&self) -> String {
+        clock(&self.first)
+    }
+
+    fn last_clock(&self) -> String {
+        clock(&self.last)
+    }
+}
+
+impl Row {
+    fn time_clock(&self) -> String {
+        clock(&self.time)
+    }
+}
+
+impl CommandBody {
+    fn queued_clock(&self) -> String {
+        clock(&self.queued)
+    }
+
+    fn answer(&self) -> String {
+        if let Some(failure) = &self.failure {
+            return format!("{}: {}", failure.code, failure.detail);
+        }
+        let Some(values) = &self.values else { return "–".to_string() };
+        match values.as_slice() {
+            [one] => {
+                let value = one.value.as_str().map_or(one.value.to_string(), str::to_string);
+                format!("{} {}", value, one.unit.as_deref().unwrap_or(""))
+            }
+            many => format!("{} values", many.len()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped() {
+        for (number, expect) in [(0, "0"), (999, "999"), (1000, "1\u{202f}000")] {
+            assert_eq!(grouped(number), expect);
+        }
+        assert_eq!(grouped(1_234_567), "1\u{202f}234\u{202f}567");
+    }
+
+    #[test]
+    fn a_rate_never_rounds_up() {
+        let collection = |stored, expected| Collection { stored, expected, ..Default::default() };
+        assert_eq!(rate(&collection(9999, 10_000)), "99.9 %");
+        assert_eq!(rate(&collection(1, 1)), "100.0 %");
+        assert_eq!(rate(&collection(0, 0)), "–");
+    }
+
+    #[test]
+    fn urls_are_encoded() {
+        assert_eq!(encode("a b&c=é"), "a%20b%26c%3D%C3%A9");
+    }
+}

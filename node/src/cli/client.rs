@@ -1,0 +1,155 @@
+//! The API's client of the command line and the demo: HTTP/1.1, JSON, deadlines.
+//!
+//! Knows no routes. Invariants: every request has a deadline; with several addresses the first
+//! that takes a connection is asked; the token is never printed.
+
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::{Method, Request, StatusCode, header};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use crate::cli::{ClusterArgs, exit_of};
+use crate::exit::{Exit, Failure};
+
+/// The longest answer that is read.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A client of one cluster.
+#[derive(Clone)]
+pub struct Api {
+    client: Client<HttpConnector, Full<Bytes>>,
+    urls: Vec<String>,
+    token: Option<Zeroizing<String>>,
+}
+
+impl Api {
+    /// A client as the command line says.
+    pub fn of(args: &ClusterArgs) -> Result<Api, Failure> {
+        let token = match (&args.token, &args.token_file) {
+            (Some(token), _) => Some(Zeroizing::new(token.clone())),
+            (None, Some(path)) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|error| Failure::file("cannot read the token", path, &error))?;
+                Some(Zeroizing::new(Zeroizing::new(text).trim().to_string()))
+            }
+            (None, None) => None,
+        };
+        let urls = args.url.split(',').map(str::trim).filter(|url| !url.is_empty());
+        Api::new(urls.map(str::to_string).collect(), token)
+    }
+
+    /// A client of these addresses.
+    pub fn new(urls: Vec<String>, token: Option<Zeroizing<String>>) -> Result<Api, Failure> {
+        for url in &urls {
+            if !url.starts_with("http://") {
+                let text = format!("{url}: give http://host:port; TLS is a proxy's work for now");
+                return Err(Failure::usage(text));
+            }
+        }
+        if urls.is_empty() {
+            return Err(Failure::usage("no --url"));
+        }
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let client = Client::builder(TokioExecutor::new()).build(connector);
+        Ok(Api { client, urls, token })
+    }
+
+    /// GET.
+    pub async fn get(&self, path: &str) -> Result<Value, Failure> {
+        self.send(Method::GET, path, None).await
+    }
+
+    /// POST of a JSON body. It may be sent twice by a caller; an `Idempotency-Key` goes along.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.send(Method::POST, path, Some(body)).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, Failure> {
+        let key = crate::secret::hex(&crate::secret::random::<16>()?);
+        let mut last = Failure::new(Exit::Unreachable, "unreachable", "no address");
+        for url in &self.urls {
+            let url = format!("{}{path}", url.trim_end_matches('/'));
+            let request = self.request(&method, &url, body, &key)?;
+            let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.exchange(request)).await;
+            match answer {
+                Ok(Ok((status, text))) => return judge(status, &text),
+                Ok(Err(reason)) => last = unreachable(&url, &reason),
+                Err(_) => last = unreachable(&url, "no answer in time"),
+            }
+        }
+        Err(last)
+    }
+
+    fn request(
+        &self,
+        method: &Method,
+        url: &str,
+        body: Option<&Value>,
+        key: &str,
+    ) -> Result<Request<Full<Bytes>>, Failure> {
+        let mut builder = Request::builder().method(method).uri(url);
+        if let Some(token) = &self.token {
+            builder = builder.header(header::AUTHORIZATION, format!("Bearer {}", token.as_str()));
+        }
+        if body.is_some() {
+            builder = builder
+                .header(header::CONTENT_TYPE, "application/json")
+                .header("idempotency-key", key);
+        }
+        let octets = body.map(Value::to_string).unwrap_or_default();
+        builder
+            .body(Full::new(Bytes::from(octets)))
+            .map_err(|error| Failure::usage(format!("{url}: {error}")))
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(StatusCode, String), String> {
+        let response = self.client.request(request).await.map_err(|error| chain(&error))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
+        let octets = body.map_err(|error| error.to_string())?.to_bytes();
+        Ok((status, String::from_utf8_lossy(&octets).into_owned()))
+    }
+}
+
+fn unreachable(url: &str, reason: &str) -> Failure {
+    Failure::new(Exit::Unreachable, "unreachable", format!("{url}: {reason}"))
+}
+
+fn judge(status: StatusCode, text: &str) -> Result<Value, Failure> {
+    let body: Result<Value, _> = serde_json::from_str(text);
+    if status.is_success() {
+        return body.map_err(|_| Failure::failed("bad_answer", "the answer is not JSON"));
+    }
+    let field = |name: &str| {
+        let body = body.as_ref().ok();
+        body.and_then(|b| b.get(name)).and_then(Value::as_str).map(str::to_string)
+    };
+    let code = field("code").unwrap_or_else(|| format!("http_{}", status.as_u16()));
+    let detail = field("detail").unwrap_or_else(|| text.chars().take(300).collect());
+    Err(Failure::new(exit_of(status.as_u16()), code, detail))
+}
+
+/// An error with its causes: the outer one alone says only that something failed.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,438 @@
+//! The command line: what there is to say, and who does it.
+//!
+//! Invariants: results go to standard output, everything else to standard error; exit codes are
+//! those of `exit`; with `--json` results and failures are JSON.
+
+mod client;
+mod import;
+mod output;
+mod verbs;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use client::Api;
+
+use crate::exit::{Exit, Failure};
+use crate::{config, init, observe};
+
+/// Head-end for electricity meters that runs as a Raft cluster.
+#[derive(Parser)]
+#[command(name = "holdfast", version = version(), max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// A whole cluster with a simulated field on this machine.
+    Demo(crate::demo::Options),
+    /// Make certificates, secrets and configurations of a new cluster.
+    Init(InitArgs),
+    /// Run one node.
+    Run(RunArgs),
+    /// List every fault of a configuration; exit 64 if there is one.
+    CheckConfig {
+        /// The configuration file.
+        file: PathBuf,
+    },
+    /// The cluster: leader, nodes, indexes.
+    Status {
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+    /// Concentrators.
+    #[command(subcommand)]
+    Concentrator(ConcentratorCommand),
+    /// Meters.
+    #[command(subcommand)]
+    Meter(MeterCommand),
+    /// Commands to devices.
+    #[command(subcommand)]
+    Command(CommandCommand),
+}
+
+#[derive(Args)]
+struct InitArgs {
+    /// The folder to make; refused when anything is in it.
+    #[arg(long)]
+    dir: PathBuf,
+    /// A node and the host or address where it is reached; once for every node.
+    #[arg(long = "node", value_name = "NAME=HOST", required = true)]
+    nodes: Vec<String>,
+    /// TCP port of API and page.
+    #[arg(long, default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..))]
+    http_port: u16,
+    /// TCP port for concentrators.
+    #[arg(long, default_value_t = 4059, value_parser = clap::value_parser!(u16).range(1..))]
+    gateway_port: u16,
+    /// UDP port between nodes.
+    #[arg(long, default_value_t = 7001, value_parser = clap::value_parser!(u16).range(1..))]
+    cluster_port: u16,
+    /// Results as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct RunArgs {
+    /// The configuration file.
+    #[arg(long)]
+    config: PathBuf,
+    /// End when the parent process ends; used by `demo`.
+    #[arg(long, hide = true)]
+    die_with_parent: bool,
+}
+
+/// How to reach the cluster.
+#[derive(Args, Clone)]
+pub struct ClusterArgs {
+    /// Address of a node, or several with commas: the first that answers is asked.
+    #[arg(long, env = "HOLDFAST_URL", default_value = "http://127.0.0.1:8080")]
+    pub url: String,
+    /// The admin token or a session token.
+    #[arg(long, env = "HOLDFAST_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// A file that holds the token.
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    pub token_file: Option<PathBuf>,
+    /// Results and failures as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How a list is cut.
+#[derive(Args, Clone)]
+pub struct ListArgs {
+    /// Only names that contain this text.
+    #[arg(long)]
+    pub query: Option<String>,
+    /// The most items.
+    #[arg(long, default_value_t = 100)]
+    pub limit: usize,
+}
+
+/// Verbs of concentrators.
+#[derive(Subcommand)]
+pub enum ConcentratorCommand {
+    /// Register one; its keys come from files that hold hex.
+    Add {
+        /// Logical device name.
+        id: String,
+        /// System title, 16 hex digits.
+        #[arg(long)]
+        system_title: String,
+        /// What people call it.
+        #[arg(long, default_value = "")]
+        name: String,
+        /// File of the global unicast encryption key.
+        #[arg(long, value_name = "FILE")]
+        guek_file: PathBuf,
+        /// File of the global authentication key.
+        #[arg(long, value_name = "FILE")]
+        gak_file: PathBuf,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+    /// Register many from CSV: id,system_title,name,guek,gak.
+    Import {
+        /// The file; its first line names the columns.
+        file: PathBuf,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+    /// List them with their channels.
+    List {
+        #[command(flatten)]
+        list: ListArgs,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+    /// Show one.
+    Show {
+        /// Logical device name.
+        id: String,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+}
+
+/// Verbs of meters.
+#[derive(Subcommand)]
+pub enum MeterCommand {
+    /// Register one at its own address, or behind a concentrator.
+    Add(Box<MeterAdd>),
+    /// Register many from CSV: serial and any of concentrator,address,client_sap,server_sap,auth,
+    /// secret,guek,gak,system_title,model.
+    Import {
+        /// The file; its first line names the columns.
+        file: PathBuf,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+    /// List them.
+    List {
+        /// Only meters behind this concentrator.
+        #[arg(long)]
+        concentrator: Option<String>,
+        #[command(flatten)]
+        list: ListArgs,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+    /// Show one with its channel and stored series.
+    Show {
+        /// Its serial.
+        serial: String,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+    /// Read from the device now; never a stored value.
+    Read(MeterRead),
+    /// Stored values.
+    Readings {
+        /// Its serial.
+        serial: String,
+        /// The register.
+        #[arg(long)]
+        obis: String,
+        /// After this time (RFC 3339).
+        #[arg(long)]
+        from: String,
+        /// Up to this time (RFC 3339).
+        #[arg(long)]
+        to: String,
+        /// As CSV.
+        #[arg(long, conflicts_with = "json")]
+        csv: bool,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+}
+
+/// `meter add`.
+#[derive(Args)]
+pub struct MeterAdd {
+    /// Its serial.
+    pub serial: String,
+    /// Where it is dialled, host:port.
+    #[arg(long, required_unless_present = "concentrator", conflicts_with = "concentrator")]
+    pub address: Option<String>,
+    /// The concentrator that it stands behind.
+    #[arg(long)]
+    pub concentrator: Option<String>,
+    /// Client service access point [16].
+    #[arg(long)]
+    pub client_sap: Option<u16>,
+    /// Server service access point [1].
+    #[arg(long)]
+    pub server_sap: Option<u16>,
+    /// How to log in.
+    #[arg(long, value_parser = ["none", "lls", "hls5"])]
+    pub auth: Option<String>,
+    /// File of the password in hex.
+    #[arg(long, value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
+    /// File of the global unicast encryption key in hex.
+    #[arg(long, value_name = "FILE")]
+    pub guek_file: Option<PathBuf>,
+    /// File of the global authentication key in hex.
+    #[arg(long, value_name = "FILE")]
+    pub gak_file: Option<PathBuf>,
+    /// System title, 16 hex digits.
+    #[arg(long)]
+    pub system_title: Option<String>,
+    /// Its model.
+    #[arg(long, default_value = "")]
+    pub model: String,
+    /// How to reach the cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// `meter read`.
+#[derive(Args)]
+pub struct MeterRead {
+    /// Its serial.
+    pub serial: String,
+    /// A register or the clock; 1-0:1.8.0 when nothing is asked for.
+    #[arg(long)]
+    pub obis: Vec<String>,
+    /// A load profile instead.
+    #[arg(long, requires_all = ["from", "to"], conflicts_with = "obis")]
+    pub profile: Option<String>,
+    /// First interval end of the profile (RFC 3339).
+    #[arg(long, requires = "profile")]
+    pub from: Option<String>,
+    /// Last interval end of the profile (RFC 3339).
+    #[arg(long, requires = "profile")]
+    pub to: Option<String>,
+    /// Seconds until it is given up.
+    #[arg(long, default_value_t = 60)]
+    pub timeout: u64,
+    /// How to reach the cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// Verbs of commands.
+#[derive(Subcommand)]
+pub enum CommandCommand {
+    /// Show one.
+    Show {
+        /// Its id.
+        id: String,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+    /// List the newest.
+    List {
+        #[command(flatten)]
+        list: ListArgs,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+}
+
+/// Parses the command line and does what it says.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let json = cli.command.json();
+    let Err(failure) = dispatch(cli.command) else { return ExitCode::SUCCESS };
+    if json {
+        let body = serde_json::json!({"code": failure.code, "detail": failure.message});
+        eprintln!("{body}");
+    } else {
+        eprintln!("{failure}");
+    }
+    ExitCode::from(failure.exit as u8)
+}
+
+impl Command {
+    fn json(&self) -> bool {
+        match self {
+            Command::Demo(_) | Command::Run(_) | Command::CheckConfig { .. } => false,
+            Command::Init(args) => args.json,
+            Command::Status { cluster } => cluster.json,
+            Command::Concentrator(verb) => verb.cluster().json,
+            Command::Meter(verb) => verb.cluster().json,
+            Command::Command(verb) => verb.cluster().json,
+        }
+    }
+}
+
+impl ConcentratorCommand {
+    fn cluster(&self) -> &ClusterArgs {
+        match self {
+            Self::Add { cluster, .. }
+            | Self::Import { cluster, .. }
+            | Self::List { cluster, .. }
+            | Self::Show { cluster, .. } => cluster,
+        }
+    }
+}
+
+impl MeterCommand {
+    fn cluster(&self) -> &ClusterArgs {
+        match self {
+            Self::Add(args) => &args.cluster,
+            Self::Read(args) => &args.cluster,
+            Self::Import { cluster, .. }
+            | Self::List { cluster, .. }
+            | Self::Show { cluster, .. }
+            | Self::Readings { cluster, .. } => cluster,
+        }
+    }
+}
+
+impl CommandCommand {
+    fn cluster(&self) -> &ClusterArgs {
+        match self {
+            Self::Show { cluster, .. } | Self::List { cluster, .. } => cluster,
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Demo(options) => {
+            observe::logs::install_human("info");
+            runtime()?.block_on(crate::demo::demo(options))
+        }
+        Command::Init(args) => init_verb(&args),
+        Command::Run(args) => run_verb(&args),
+        Command::CheckConfig { file } => match config::load(&file) {
+            Ok(_) => {
+                println!("{}: good", file.display());
+                Ok(())
+            }
+            Err(faults) => Err(config::failure(&file, &faults)),
+        },
+        Command::Status { cluster } => runtime()?.block_on(verbs::status(&cluster)),
+        Command::Concentrator(verb) => runtime()?.block_on(verbs::concentrator(verb)),
+        Command::Meter(verb) => runtime()?.block_on(verbs::meter(verb)),
+        Command::Command(verb) => runtime()?.block_on(verbs::command(verb)),
+    }
+}
+
+fn init_verb(args: &InitArgs) -> Result<(), Failure> {
+    let ports = (args.http_port, args.gateway_port, args.cluster_port);
+    let nodes = init::nodes(&args.nodes, ports)?;
+    let made = init::init(&args.dir, &nodes, &init::Extra::default())?;
+    if args.json {
+        let configs: Vec<String> = made.configs.iter().map(|p| p.display().to_string()).collect();
+        println!("{}", serde_json::json!({"configs": configs, "token": made.token.as_str()}));
+        return Ok(());
+    }
+    println!("Made {} nodes under {}.", nodes.len(), args.dir.display());
+    println!("Carry each node's folder to its host and start it there:");
+    for config in &made.configs {
+        println!("  holdfast run --config {}", config.display());
+    }
+    println!("Keep {}/ca safe and apart; only new nodes need it.", args.dir.display());
+    println!("Admin token, shown only now: {}", made.token.as_str());
+    Ok(())
+}
+
+fn run_verb(args: &RunArgs) -> Result<(), Failure> {
+    if args.die_with_parent {
+        end_with_parent()?;
+    }
+    let config =
+        config::load(&args.config).map_err(|faults| config::failure(&args.config, &faults))?;
+    observe::logs::install(&config.log, &config.node.name);
+    runtime()?.block_on(crate::run::run(config))
+}
+
+/// Asks the kernel for SIGTERM when the parent is gone (PR_SET_PDEATHSIG).
+fn end_with_parent() -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::failed("prctl_failed", error);
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
+        .map_err(|error| failed(error.into()))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed("no_runtime", error))
+}
+
+const fn version() -> &'static str {
+    match option_env!("HOLDFAST_REVISION") {
+        Some(_) => concat!(env!("CARGO_PKG_VERSION"), " (revision of HOLDFAST_REVISION)"),
+        None => env!("CARGO_PKG_VERSION"),
+    }
+}
+
+/// A failure of the cluster's answer as an exit code.
+pub fn exit_of(status: u16) -> Exit {
+    match status {
+        401 | 403 => Exit::NotAllowed,
+        429 | 503 => Exit::TryAgain,
+        _ => Exit::Failed,
+    }
+}

@@ -1,0 +1,346 @@
+//! The verbs that talk to a running cluster through its API.
+//!
+//! Invariant: a verb ends with 0 only when it did what it says; a device's failure is exit 1.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
+
+use super::client::Api;
+use super::import;
+use super::output::{field, pairs, table, text};
+use super::{
+    ClusterArgs, CommandCommand, ConcentratorCommand, ListArgs, MeterAdd, MeterCommand, MeterRead,
+};
+use crate::areas::pages::encode;
+use crate::exit::{Exit, Failure};
+
+/// `holdfast status`.
+pub async fn status(args: &ClusterArgs) -> Result<(), Failure> {
+    let body = Api::of(args)?.get("/api/v1/cluster").await?;
+    if args.json {
+        println!("{body}");
+        return Ok(());
+    }
+    println!(
+        "leader {}, term {}, commit {}, applied {} at {}",
+        field(&body, &["leader"]),
+        field(&body, &["term"]),
+        field(&body, &["commit_index"]),
+        field(&body, &["applied_index"]),
+        field(&body, &["node"]),
+    );
+    println!("state hash {}", field(&body, &["state_hash"]));
+    let rows = rows(&body["nodes"], |node| {
+        let up = if node["reachable"] == true { "up" } else { "down" };
+        let get = |name: &str| field(node, &[name]);
+        vec![get("name"), get("role"), up.to_string(), get("matched"), get("lag"), get("url")]
+    });
+    table(&["NODE", "ROLE", "LINK", "MATCHED", "LAG", "URL"], &rows);
+    Ok(())
+}
+
+/// `holdfast concentrator …`.
+pub async fn concentrator(verb: ConcentratorCommand) -> Result<(), Failure> {
+    match verb {
+        ConcentratorCommand::Add { id, system_title, name, guek_file, gak_file, cluster } => {
+            let mut body = json!({"id": id, "system_title": system_title, "name": name});
+            body["guek"] = key(&guek_file)?;
+            body["gak"] = key(&gak_file)?;
+            let made = Api::of(&cluster)?.post("/api/v1/concentrators", &body).await?;
+            show(&made, cluster.json);
+            Ok(())
+        }
+        ConcentratorCommand::Import { file, cluster } => {
+            let items = import::read(&file, import::CONCENTRATOR)?;
+            import_all("/api/v1/concentrators/import", items, &cluster).await
+        }
+        ConcentratorCommand::List { list, cluster } => {
+            let items = fetch("/api/v1/concentrators?", &list, &cluster).await?;
+            let head = ["ID", "NAME", "CHANNEL", "NODE", "EPOCH", "SINCE", "STANDBY"];
+            print_list(&items, cluster.json, &head, |item| {
+                let channel = |name: &str| field(item, &["channel", name]);
+                let standbys = item["standbys"].as_array().map(|all| {
+                    all.iter().map(text).collect::<Vec<_>>().join(" ")
+                });
+                vec![
+                    field(item, &["id"]),
+                    field(item, &["name"]),
+                    channel("role"),
+                    channel("node"),
+                    channel("epoch"),
+                    channel("since"),
+                    standbys.unwrap_or_default(),
+                ]
+            });
+            Ok(())
+        }
+        ConcentratorCommand::Show { id, cluster } => {
+            let path = format!("/api/v1/concentrators/{}", encode(&id));
+            show(&Api::of(&cluster)?.get(&path).await?, cluster.json);
+            Ok(())
+        }
+    }
+}
+
+/// `holdfast meter …`.
+pub async fn meter(verb: MeterCommand) -> Result<(), Failure> {
+    match verb {
+        MeterCommand::Add(args) => meter_add(&args).await,
+        MeterCommand::Import { file, cluster } => {
+            let items = import::read(&file, import::METER)?;
+            import_all("/api/v1/meters/import", items, &cluster).await
+        }
+        MeterCommand::List { concentrator, list, cluster } => {
+            let filter = concentrator.map_or_else(String::new, |concentrator| {
+                format!("concentrator={}&", encode(&concentrator))
+            });
+            let items = fetch(&format!("/api/v1/meters?{filter}"), &list, &cluster).await?;
+            print_list(&items, cluster.json, &["SERIAL", "MODEL", "REACHED BY"], |item| {
+                let way = if item["address"].is_null() { "concentrator" } else { "address" };
+                vec![field(item, &["serial"]), field(item, &["model"]), field(item, &[way])]
+            });
+            Ok(())
+        }
+        MeterCommand::Show { serial, cluster } => {
+            let path = format!("/api/v1/meters/{}", encode(&serial));
+            show(&Api::of(&cluster)?.get(&path).await?, cluster.json);
+            Ok(())
+        }
+        MeterCommand::Read(args) => meter_read(&args).await,
+        MeterCommand::Readings { serial, obis, from, to, csv, cluster } => {
+            readings(&serial, [&obis, &from, &to], csv, &cluster).await
+        }
+    }
+}
+
+/// `holdfast command …`.
+pub async fn command(verb: CommandCommand) -> Result<(), Failure> {
+    match verb {
+        CommandCommand::Show { id, cluster } => {
+            let path = format!("/api/v1/commands/{}", encode(&id));
+            show(&Api::of(&cluster)?.get(&path).await?, cluster.json);
+            Ok(())
+        }
+        CommandCommand::List { list, cluster } => {
+            let items = fetch("/api/v1/commands?", &list, &cluster).await?;
+            print_list(&items, cluster.json, &["ID", "QUEUED", "TARGET", "STATE"], |item| {
+                let get = |name: &str| field(item, &[name]);
+                vec![get("id"), get("queued"), get("target"), get("state")]
+            });
+            Ok(())
+        }
+    }
+}
+
+async fn meter_add(args: &MeterAdd) -> Result<(), Failure> {
+    let mut body = Map::new();
+    let mut put = |name: &str, value: Value| {
+        if !value.is_null() {
+            body.insert(name.to_string(), value);
+        }
+    };
+    put("serial", json!(args.serial));
+    put("address", json!(args.address));
+    put("concentrator", json!(args.concentrator));
+    put("client_sap", json!(args.client_sap));
+    put("server_sap", json!(args.server_sap));
+    put("auth", json!(args.auth));
+    put("system_title", json!(args.system_title));
+    put("model", json!(args.model));
+    for (name, file) in
+        [("secret", &args.secret_file), ("guek", &args.guek_file), ("gak", &args.gak_file)]
+    {
+        if let Some(file) = file {
+            put(name, key(file)?);
+        }
+    }
+    let made = Api::of(&args.cluster)?.post("/api/v1/meters", &Value::Object(body)).await?;
+    show(&made, args.cluster.json);
+    Ok(())
+}
+
+async fn meter_read(args: &MeterRead) -> Result<(), Failure> {
+    let api = Api::of(&args.cluster)?;
+    let order = match &args.profile {
+        Some(obis) => json!({"kind": "profile", "obis": obis, "from": args.from, "to": args.to}),
+        None => {
+            let default = vec!["1-0:1.8.0".to_string()];
+            let asked = if args.obis.is_empty() { &default } else { &args.obis };
+            let attributes: Vec<Value> = asked.iter().map(|o| json!({"obis": o})).collect();
+            json!({"kind": "read", "attributes": attributes})
+        }
+    };
+    let body = json!({"target": args.serial, "order": order, "expires_in_s": args.timeout});
+    let queued = api.post("/api/v1/commands", &body).await?;
+    let id = field(&queued, &["id"]);
+    // The outbox may end a command a moment after its time.
+    let until = Instant::now() + Duration::from_secs(args.timeout + 5);
+    let ended = loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let wait = left.as_secs().clamp(1, 20);
+        let command = api.get(&format!("/api/v1/commands/{id}?wait={wait}")).await?;
+        let over = !matches!(command["state"].as_str(), Some("queued" | "sent"));
+        if over || left.is_zero() {
+            break command;
+        }
+    };
+    report(&ended, &args.cluster)
+}
+
+/// Prints what the device answered, or fails with why it did not.
+fn report(command: &Value, args: &ClusterArgs) -> Result<(), Failure> {
+    if args.json {
+        println!("{command}");
+    }
+    let state = field(command, &["state"]);
+    if state != "acknowledged" {
+        let (code, detail) = match command["failure"].as_object() {
+            Some(_) => {
+                (field(command, &["failure", "code"]), field(command, &["failure", "detail"]))
+            }
+            None => (state.clone(), format!("command {} is {state}", field(command, &["id"]))),
+        };
+        let exit = if state == "queued" || state == "sent" { Exit::TryAgain } else { Exit::Failed };
+        return Err(Failure::new(exit, code, detail));
+    }
+    if !args.json {
+        let time = field(command, &["settled"]);
+        let rows = rows(&command["values"], |read| {
+            let get = |name: &str| field(read, &[name]);
+            let unit = if read["unit"].is_null() { String::new() } else { get("unit") };
+            vec![get("obis"), get("value"), unit, time.clone()]
+        });
+        table(&["OBIS", "VALUE", "UNIT", "READ AT"], &rows);
+    }
+    Ok(())
+}
+
+async fn readings(
+    serial: &str,
+    [obis, from, to]: [&String; 3],
+    csv: bool,
+    args: &ClusterArgs,
+) -> Result<(), Failure> {
+    let api = Api::of(args)?;
+    let mut from = from.clone();
+    let mut values = Vec::new();
+    loop {
+        let path = format!(
+            "/api/v1/meters/{}/readings?obis={}&from={}&to={}",
+            encode(serial),
+            encode(obis),
+            encode(&from),
+            encode(to)
+        );
+        let mut page = api.get(&path).await?;
+        if let Value::Array(more) = page["values"].take() {
+            values.extend(more);
+        }
+        match page["next"].as_str() {
+            Some(next) => from = next.to_string(),
+            None => break,
+        }
+    }
+    if args.json {
+        println!("{}", json!({"serial": serial, "obis": obis, "values": values}));
+        return Ok(());
+    }
+    let get = |value: &Value, name: &str| field(value, &[name]);
+    if csv {
+        println!("time,value,unit,quality");
+        for value in &values {
+            let [time, number, unit, quality] =
+                ["time", "value", "unit", "quality"].map(|name| get(value, name));
+            println!("{time},{number},{unit},\"{quality}\"");
+        }
+        return Ok(());
+    }
+    let rows: Vec<Vec<String>> = values
+        .iter()
+        .map(|v| ["time", "value", "unit", "quality"].map(|name| get(v, name)).to_vec())
+        .collect();
+    table(&["INTERVAL END", "VALUE", "UNIT", "QUALITY"], &rows);
+    Ok(())
+}
+
+async fn import_all(path: &str, items: Vec<Value>, args: &ClusterArgs) -> Result<(), Failure> {
+    const AT_ONCE: usize = 2_000;
+    let api = Api::of(args)?;
+    let total = items.len();
+    let (mut done, mut added, mut refused) = (0, 0, Vec::new());
+    for chunk in items.chunks(AT_ONCE) {
+        let answer = api.post(path, &json!({"items": chunk})).await?;
+        done += chunk.len();
+        added += answer["added"].as_u64().unwrap_or(0);
+        refused.extend(answer["refused"].as_array().cloned().unwrap_or_default());
+        if total > AT_ONCE {
+            eprintln!("{done} of {total}");
+        }
+    }
+    if args.json {
+        println!("{}", json!({"added": added, "refused": refused}));
+    } else {
+        println!("{added} of {total} are in");
+        for item in &refused {
+            let get = |name: &str| field(item, &[name]);
+            println!("  {}: {}: {}", get("name"), get("code"), get("detail"));
+        }
+    }
+    if refused.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::failed("refused", format!("{} of {total} were refused", refused.len())))
+}
+
+/// Collects pages until the limit.
+async fn fetch(path: &str, list: &ListArgs, args: &ClusterArgs) -> Result<Vec<Value>, Failure> {
+    let api = Api::of(args)?;
+    let mut items = Vec::new();
+    let mut cursor = String::new();
+    while items.len() < list.limit {
+        let limit = (list.limit - items.len()).min(1000);
+        let query = list.query.as_deref().map_or(String::new(), |q| format!("&query={}", encode(q)));
+        let mut page = api.get(&format!("{path}limit={limit}{query}{cursor}")).await?;
+        if let Value::Array(more) = page["items"].take() {
+            items.extend(more);
+        }
+        match page["next"].as_str() {
+            Some(next) => cursor = format!("&cursor={}", encode(next)),
+            None => break,
+        }
+    }
+    Ok(items)
+}
+
+fn print_list(items: &[Value], json: bool, head: &[&str], row: impl Fn(&Value) -> Vec<String>) {
+    if json {
+        println!("{}", json!({"items": items}));
+    } else {
+        let rows: Vec<Vec<String>> = items.iter().map(row).collect();
+        table(head, &rows);
+    }
+}
+
+fn rows(list: &Value, row: impl Fn(&Value) -> Vec<String>) -> Vec<Vec<String>> {
+    list.as_array().map(|items| items.iter().map(row).collect()).unwrap_or_default()
+}
+
+fn show(value: &Value, json: bool) {
+    if json { println!("{value}") } else { pairs(value) }
+}
+
+/// A key file's hex; the API checks its length.
+fn key(path: &Path) -> Result<Value, Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::file("cannot read the key", path, &error))?;
+    let text = Zeroizing::new(text);
+    let hex: String = text.chars().filter(|letter| !letter.is_whitespace()).collect();
+    if crate::secret::unhex(&hex).is_none() {
+        let text = format!("{} does not hold hexadecimal digits", path.display());
+        return Err(Failure::failed("bad_key", text));
+    }
+    Ok(Value::from(hex))
+}

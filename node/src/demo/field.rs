@@ -1,0 +1,165 @@
+//! The simulated field of the demo: how the simulator is started, and its devices registered.
+//!
+//! Invariants: keys go from the simulator's private file to the API and nowhere else; devices that
+//! are registered already are no failure, so that a second start is like the first.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use super::children::Child;
+use super::layout::{self, Layout};
+use super::Options;
+use crate::cli::Api;
+use crate::exit::{Exit, Failure};
+
+/// The simulator's name in messages.
+pub const NAME: &str = "simulator";
+/// How long the simulator may take to write its registry.
+const REGISTRY_LIMIT: Duration = Duration::from_secs(30);
+/// How long registering may take while the cluster is not there.
+const REGISTER_LIMIT: Duration = Duration::from_secs(60);
+/// Devices of one request.
+const AT_ONCE: usize = 1_000;
+
+/// How the simulator is started: the first node is its main head-end, the second its standby.
+pub fn simulator(program: &Path, options: &Options, layout: &Layout) -> Child {
+    let folder = options.dir.join("simulator");
+    let head_ends: Vec<String> = layout.nodes.iter().take(2).map(layout::Node::gateway).collect();
+    let path = |name: &str| folder.join(name).display().to_string();
+    let mut arguments = Vec::new();
+    for (name, value) in [
+        ("--head-end", head_ends.join(",")),
+        ("--concentrators", options.concentrators.to_string()),
+        ("--meters", options.meters.to_string()),
+        ("--interval", options.interval.clone()),
+        ("--seed", layout.seed.to_string()),
+        ("--history", options.history.clone()),
+        ("--speed", options.speed.to_string()),
+        ("--field-out", path("field.json")),
+        ("--journal", path("journal.jsonl")),
+        ("--state", path("state")),
+    ] {
+        arguments.push(name.to_string());
+        arguments.push(value);
+    }
+    arguments.push("--die-with-parent".to_string());
+    Child { name: NAME.to_string(), program: program.to_path_buf(), arguments }
+}
+
+/// Makes the simulator's folder before it is started.
+pub fn prepare(dir: &Path) -> Result<(), Failure> {
+    layout::make_private_dir(&dir.join("simulator"))?;
+    // A registry of an earlier start may be of another field.
+    match std::fs::remove_file(dir.join("simulator/field.json")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Failure::file("cannot remove", &dir.join("simulator/field.json"), &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Registers what the simulator says it has.
+pub async fn register(api: &Api, dir: &Path) -> Result<(), Failure> {
+    let registry = registry(&dir.join("simulator/field.json")).await?;
+    let concentrators = items(&registry["concentrators"], |item| {
+        pick(item, &["id", "system_title", "name", "guek", "gak"])
+    });
+    let meters = items(&registry["meters"], meter);
+    import(api, "/api/v1/concentrators/import", &concentrators).await?;
+    import(api, "/api/v1/meters/import", &meters).await?;
+    println!("{} concentrators and {} meters are registered", concentrators.len(), meters.len());
+    Ok(())
+}
+
+async fn registry(path: &Path) -> Result<Value, Failure> {
+    let until = Instant::now() + REGISTRY_LIMIT;
+    loop {
+        if let Ok(text) = std::fs::read_to_string(path) {
+            let text = Zeroizing::new(text);
+            if let Ok(registry) = serde_json::from_str(&text) {
+                return Ok(registry);
+            }
+        }
+        if Instant::now() >= until {
+            let text = format!("the simulator wrote no {}; see logs/{NAME}.log", path.display());
+            return Err(Failure::failed("no_registry", text));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn items(list: &Value, item: impl Fn(&Value) -> Value) -> Vec<Value> {
+    list.as_array().map(|all| all.iter().map(item).collect()).unwrap_or_default()
+}
+
+fn pick(item: &Value, names: &[&str]) -> Value {
+    let present = |name: &&&str| item.get(**name).is_some_and(|value| !value.is_null());
+    let pairs = names.iter().filter(present).map(|name| ((*name).to_string(), item[*name].clone()));
+    Value::Object(pairs.collect::<Map<String, Value>>())
+}
+
+/// A meter of the registry as the API takes it: access points only with an address.
+fn meter(item: &Value) -> Value {
+    let mut out = pick(item, &["serial", "concentrator", "guek", "gak", "model"]);
+    if item["concentrator"].is_null() {
+        let more = pick(item, &["address", "client_sap", "server_sap", "system_title"]);
+        if let (Some(out), Value::Object(more)) = (out.as_object_mut(), more) {
+            out.extend(more);
+        }
+        out["auth"] = item["authentication"].clone();
+        if !item["lls_secret"].is_null() {
+            out["secret"] = item["lls_secret"].clone();
+        }
+    }
+    out
+}
+
+/// Imports; a cluster that elects a leader just now is asked again.
+async fn import(api: &Api, path: &str, all: &[Value]) -> Result<(), Failure> {
+    let until = Instant::now() + REGISTER_LIMIT;
+    for chunk in all.chunks(AT_ONCE) {
+        loop {
+            match api.post(path, &json!({"items": chunk})).await {
+                Ok(answer) => {
+                    if let Some(first) = answer["refused"].as_array().and_then(|all| all.first()) {
+                        let text = format!("{path}: {first}");
+                        return Err(Failure::failed("field_refused", text));
+                    }
+                    break;
+                }
+                Err(failure)
+                    if matches!(failure.exit, Exit::TryAgain | Exit::Unreachable)
+                        && Instant::now() < until =>
+                {
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registry_entries_become_api_entries() {
+        let behind = json!({"serial": "M1", "concentrator": "C1", "address": null,
+            "client_sap": 1, "server_sap": 1, "authentication": "hls5", "lls_secret": null,
+            "guek": "00", "gak": "11", "model": "m"});
+        let expect = json!({"serial": "M1", "concentrator": "C1", "guek": "00", "gak": "11",
+            "model": "m"});
+        assert_eq!(meter(&behind), expect);
+        let direct = json!({"serial": "M2", "concentrator": null, "address": "h:1",
+            "client_sap": 16, "server_sap": 3, "authentication": "lls", "lls_secret": "22"});
+        let expect = json!({"serial": "M2", "address": "h:1", "client_sap": 16, "server_sap": 3,
+            "auth": "lls", "secret": "22"});
+        assert_eq!(meter(&direct), expect);
+    }
+}

@@ -1,0 +1,83 @@
+//! What is done by the clock: expiries and seals by the leader, the collection rate by every node.
+//!
+//! Invariant: two leaders for a moment do no harm: the same expiry or seal twice is refused once.
+
+use std::time::{Duration, Instant};
+
+use cluster::Role;
+use domain::{Change, commands, readings};
+
+use super::{NotDone, Wires};
+
+const EXPIRE_EVERY: Duration = Duration::from_millis(500);
+const SEAL_EVERY: Duration = Duration::from_secs(30);
+const COLLECT_EVERY: Duration = Duration::from_secs(2);
+/// Expiries that are proposed in one run.
+const EXPIRIES: usize = 64;
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Ends commands whose time is over.
+pub async fn expire(wires: Wires) {
+    while wires.pause(EXPIRE_EVERY).await {
+        if !leads(&wires) {
+            continue;
+        }
+        let stamp = wires.cluster.stamp_now();
+        match commands::due_expiries(&wires.cluster.view(), stamp, EXPIRIES) {
+            Ok(due) => {
+                for id in due {
+                    let change = Change::Commands(commands::Change::Expire { id });
+                    count(&wires, "expire", wires.propose(change, PATIENCE).await);
+                }
+            }
+            Err(fault) => wires.fault("expire", &fault),
+        }
+    }
+}
+
+/// Seals days whose time has come.
+pub async fn seal(wires: Wires) {
+    while wires.pause(SEAL_EVERY).await {
+        if !leads(&wires) {
+            continue;
+        }
+        match readings::due_seals(&wires.cluster.view(), wires.cluster.stamp_now()) {
+            Ok(due) => {
+                for seal in due {
+                    let change = Change::Readings(readings::Change::Seal(seal));
+                    count(&wires, "seal", wires.propose(change, PATIENCE).await);
+                }
+            }
+            Err(fault) => wires.fault("seal", &fault),
+        }
+    }
+}
+
+/// Reckons the collection rate; rests at least twenty times as long as it took.
+pub async fn collect(wires: Wires) {
+    let mut rest = Duration::ZERO;
+    while wires.pause(COLLECT_EVERY.max(rest)).await {
+        let begun = Instant::now();
+        let view = wires.cluster.view();
+        let run = tokio::task::spawn_blocking(move || crate::areas::readings::collected(&view));
+        match run.await {
+            Ok(Ok(collected)) => wires.app.set_collected(collected),
+            Ok(Err(fault)) => wires.fault("collect", &fault),
+            Err(error) => tracing::error!(%error, "the collection was not reckoned"),
+        }
+        rest = begun.elapsed() * 20;
+    }
+}
+
+fn leads(wires: &Wires) -> bool {
+    wires.cluster.status().role == Role::Leader
+}
+
+fn count(wires: &Wires, job: &'static str, outcome: Result<domain::Done, NotDone>) {
+    let result = match outcome {
+        Ok(_) => "ok",
+        Err(NotDone::Refused(_)) => "refused",
+        Err(NotDone::Unavailable) => "unavailable",
+    };
+    wires.app.metrics().jobs.with_label_values(&[job, result]).inc();
+}

@@ -1,0 +1,288 @@
+//! Answers the gateway's questions from the replicated state.
+//!
+//! Invariants: keys are unwrapped for the answer alone and travel zeroised; a refusal carries its
+//! code; whatever needs the log is asked of the log, with the question's own deadline; at most
+//! [`AT_A_TIME`] questions are worked on, the rest wait in the gateway's bounded queue.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use domain::assets::{self, Attach, Authentication};
+use domain::keys::KeyKind;
+use domain::{Change, Device, Done, Obis, View, keys, leases, readings};
+use gateway::{
+    Admission, Admit, Ask, Claim, Claimed, Denied, MeterAccess, MeterKeys, MeterQuery,
+    RosterQuery, Upcall,
+};
+use tokio::sync::{Semaphore, mpsc};
+use zeroize::Zeroizing;
+
+use super::ingest::{self, denied};
+use super::{NotDone, Wires};
+
+/// Questions that are worked on at a time.
+const AT_A_TIME: usize = 512;
+/// Parts of readings that wait for the proposal before theirs.
+const PARTS_WAITING: usize = 512;
+/// A meter behind a concentrator is spoken to as management client, logical device 1.
+const BEHIND_SAPS: (u16, u16) = (1, 1);
+
+/// Answers until the gateway is gone.
+pub async fn run(wires: Wires, mut questions: mpsc::Receiver<Upcall>) {
+    let (parts, gathered) = mpsc::channel(PARTS_WAITING);
+    let gatherer = tokio::spawn(ingest::run(wires.clone(), gathered));
+    let places = Arc::new(Semaphore::new(AT_A_TIME));
+    while let Some(question) = questions.recv().await {
+        if let Upcall::Ingest(ask) = question {
+            if parts.send(ask).await.is_err() {
+                break;
+            }
+            continue;
+        }
+        let Ok(place) = places.clone().acquire_owned().await else { break };
+        let wires = wires.clone();
+        tokio::spawn(async move {
+            answer(&wires, question).await;
+            drop(place);
+        });
+    }
+    drop(parts);
+    if let Err(error) = gatherer.await {
+        tracing::error!(%error, "the gathering of readings ended badly");
+    }
+}
+
+async fn answer(wires: &Wires, question: Upcall) {
+    match question {
+        Upcall::Admit(ask) => {
+            let answer = admit(wires, &ask.request, left(ask.deadline)).await;
+            ask.answer(answer);
+        }
+        Upcall::Meter(ask) => {
+            let answer = meter(wires, &ask.request, left(ask.deadline)).await;
+            ask.answer(answer);
+        }
+        Upcall::Roster(ask) => {
+            let answer = roster(wires, &ask.request);
+            ask.answer(answer);
+        }
+        Upcall::Reserve(ask) => {
+            let change =
+                keys::Change::Reserve { device: ask.request.device.clone(), count: ask.request.count };
+            let answer = log(wires, Change::Keys(change), ask.deadline, |done| match done {
+                Done::Counters { first, .. } => Some(first),
+                _ => None,
+            });
+            let answer = answer.await;
+            ask.answer(answer);
+        }
+        Upcall::RaiseCounter(ask) => {
+            let change = keys::Change::RaiseCounter {
+                device: ask.request.device.clone(),
+                at_least: ask.request.at_least,
+            };
+            noted(wires, ask, Change::Keys(change)).await;
+        }
+        Upcall::Claim(ask) => {
+            let answer = claim(wires, &ask.request, left(ask.deadline)).await;
+            ask.answer(answer);
+        }
+        Upcall::Release(ask) => {
+            let device = ask.request.device.clone();
+            let change =
+                leases::Change::Release { device, node: wires.node, epoch: ask.request.epoch };
+            noted(wires, ask, Change::Leases(change)).await;
+        }
+        Upcall::Standby(ask) => {
+            let device = ask.request.device.clone();
+            let change =
+                leases::Change::Standby { device, node: wires.node, up: ask.request.up };
+            noted(wires, ask, Change::Leases(change)).await;
+        }
+        // Parts are gathered before this point.
+        Upcall::Ingest(ask) => ask.answer(Err(Denied::Unavailable)),
+    }
+}
+
+/// Asks the log and answers with nothing but that it is done.
+async fn noted<Q>(wires: &Wires, ask: Ask<Q, ()>, change: Change) {
+    let answer = log(wires, change, ask.deadline, |_| Some(())).await;
+    ask.answer(answer);
+}
+
+async fn log<A>(
+    wires: &Wires,
+    change: Change,
+    deadline: Instant,
+    take: impl Fn(Done) -> Option<A>,
+) -> Result<A, Denied> {
+    match wires.propose(change, left(deadline)).await {
+        Ok(done) => take(done).ok_or(Denied::Unavailable),
+        Err(NotDone::Refused(refusal)) => Err(denied(refusal)),
+        Err(NotDone::Unavailable) => Err(Denied::Unavailable),
+    }
+}
+
+async fn claim(wires: &Wires, claim: &Claim, patience: Duration) -> Result<Claimed, Denied> {
+    // Dying leases are not extended by new ones: without a licence there is no quorum.
+    let change = leases::Change::Claim {
+        device: claim.device.clone(),
+        node: wires.node,
+        channel: claim.role,
+        reason: claim.reason,
+    };
+    match wires.propose(Change::Leases(change), patience).await {
+        Ok(Done::Lease { epoch }) => Ok(Claimed::Granted { epoch }),
+        Ok(_) => Err(Denied::Unavailable),
+        Err(NotDone::Refused(refusal)) if refusal.code == "held" => {
+            // The detail is the owner's number alone.
+            Ok(Claimed::Held { owner: refusal.detail.parse().ok().map(domain::NodeId) })
+        }
+        Err(NotDone::Refused(refusal)) => Err(denied(refusal)),
+        Err(NotDone::Unavailable) => Err(Denied::Unavailable),
+    }
+}
+
+/// Counters and sequences decide about replays here, so the view must hold all that is committed.
+async fn admit(wires: &Wires, admit: &Admit, patience: Duration) -> Result<Admission, Denied> {
+    let view = wires.cluster.linearizable(patience).await.map_err(|_| Denied::Unavailable)?;
+    let device = assets::by_system_title(&view, &admit.system_title).map_err(|f| fault(wires, &f))?;
+    let Some(Device::Concentrator(concentrator)) = device else {
+        return Err(Denied::refused("unknown_concentrator"));
+    };
+    let device = Device::Concentrator(concentrator.clone());
+    if !assets::is_active(&view, &device).map_err(|f| fault(wires, &f))? {
+        return Err(Denied::refused("retired"));
+    }
+    let Some(keys) = device_keys(wires, &view, &device)? else {
+        return Err(Denied::refused("no_keys"));
+    };
+    let mark = readings::mark(&view, &concentrator).map_err(|f| fault(wires, &f))?;
+    Ok(Admission {
+        concentrator,
+        guek: keys.guek,
+        gak: keys.gak,
+        client_title: wires.client_title,
+        last_counter: mark.as_ref().map_or(0, |mark| mark.counter),
+        last_sequence: mark.as_ref().map_or(0, |mark| mark.sequence),
+    })
+}
+
+async fn meter(
+    wires: &Wires,
+    query: &MeterQuery,
+    patience: Duration,
+) -> Result<MeterAccess, Denied> {
+    let local = wires.cluster.view();
+    match meter_in(wires, &local, query) {
+        // Registered a moment ago, perhaps, and not yet applied here.
+        Err(Denied::Refused { code, .. }) if code == "unknown_meter" || code == "no_keys" => {}
+        known => return known,
+    }
+    let view = wires.cluster.linearizable(patience).await.map_err(|_| Denied::Unavailable)?;
+    meter_in(wires, &view, query)
+}
+
+fn meter_in(wires: &Wires, view: &dyn View, query: &MeterQuery) -> Result<MeterAccess, Denied> {
+    let found = assets::meter(view, &query.serial).map_err(|f| fault(wires, &f))?;
+    let meter = found
+        .filter(|meter| meter.retired.is_none())
+        .ok_or_else(|| Denied::refused("unknown_meter"))?;
+    let device = Device::Meter(query.serial.clone());
+    let keys = device_keys(wires, view, &device)?;
+    let secret = unwrapped(wires, view, &device, KeyKind::LlsSecret)?;
+    let series = readings::series(view, meter.ordinal).map_err(|f| fault(wires, &f))?;
+    let watermark_s = crate::areas::readings::choose(&series, Obis::ACTIVE_IMPORT, None)
+        .filter(|(minutes, _)| *minutes > 0)
+        .map(|(_, series)| series.last_s);
+    let (address, client_sap, server_sap, authentication, server_title) = match meter.attach {
+        Attach::Behind { concentrator } if query.concentrator.as_ref() == Some(&concentrator) => {
+            let authentication =
+                if keys.is_some() { Authentication::Hls5 } else { Authentication::None };
+            (None, BEHIND_SAPS.0, BEHIND_SAPS.1, authentication, None)
+        }
+        Attach::Direct { address, client_sap, server_sap, authentication, system_title }
+            if query.concentrator.is_none() =>
+        {
+            (Some(address), client_sap, server_sap, authentication, system_title)
+        }
+        _ => return Err(Denied::refused("not_behind")),
+    };
+    if authentication == Authentication::Hls5 && keys.is_none() {
+        return Err(Denied::refused("no_keys"));
+    }
+    Ok(MeterAccess {
+        ordinal: meter.ordinal,
+        address,
+        client_sap,
+        server_sap,
+        authentication,
+        secret,
+        keys,
+        server_title,
+        client_title: wires.client_title,
+        registers: Vec::new(),
+        profile: None,
+        watermark_s,
+    })
+}
+
+fn roster(wires: &Wires, query: &RosterQuery) -> Result<HashMap<String, u32>, Denied> {
+    const CHUNK: usize = 1024;
+    let view = wires.cluster.view();
+    let mut ordinals = HashMap::new();
+    let mut behind: Option<String> = None;
+    loop {
+        let chunk = assets::meters_of(&view, &query.concentrator, behind.as_deref(), CHUNK)
+            .map_err(|f| fault(wires, &f))?;
+        behind = chunk.last().map(|meter| meter.serial.clone());
+        let full = chunk.len() == CHUNK;
+        ordinals.extend(chunk.into_iter().map(|meter| (meter.serial, meter.ordinal)));
+        if !full {
+            return Ok(ordinals);
+        }
+    }
+}
+
+fn device_keys(
+    wires: &Wires,
+    view: &dyn View,
+    device: &Device,
+) -> Result<Option<MeterKeys>, Denied> {
+    let guek = fixed(unwrapped(wires, view, device, KeyKind::Guek)?)?;
+    let gak = fixed(unwrapped(wires, view, device, KeyKind::Gak)?)?;
+    Ok(guek.zip(gak).map(|(guek, gak)| MeterKeys { guek, gak }))
+}
+
+fn unwrapped(
+    wires: &Wires,
+    view: &dyn View,
+    device: &Device,
+    kind: KeyKind,
+) -> Result<Option<Zeroizing<Vec<u8>>>, Denied> {
+    let key = keys::key(view, device, kind).map_err(|f| fault(wires, &f))?;
+    let Some(key) = key else { return Ok(None) };
+    match wires.app.master().unwrap(&key.wrapped) {
+        Ok(plain) => Ok(Some(plain)),
+        Err(error) => {
+            tracing::error!(%device, %error, "is the master key that of the other nodes?");
+            Err(Denied::refused("key_does_not_unwrap"))
+        }
+    }
+}
+
+fn fixed(key: Option<Zeroizing<Vec<u8>>>) -> Result<Option<Zeroizing<[u8; 16]>>, Denied> {
+    let Some(key) = key else { return Ok(None) };
+    let octets = key.as_slice().try_into().map_err(|_| Denied::refused("bad_key_length"))?;
+    Ok(Some(Zeroizing::new(octets)))
+}
+
+fn fault(wires: &Wires, fault: &domain::Fault) -> Denied {
+    wires.fault("upcall", fault);
+    Denied::Unavailable
+}
+
+fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}

@@ -1,0 +1,227 @@
+//! The API of one running node: login, problems, registering, headers, limits.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::{get, one_node, post, request, run};
+
+const KEY: &str = "000102030405060708090a0b0c0d0e0f";
+
+#[test]
+fn one_node_answers_as_documented() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, token, port) = one_node(dir.path());
+    let mut node = run(&config, port);
+    without_a_token(port);
+    login(port, &token);
+    health(port, &token);
+    registering(port, &token);
+    bad_input(port, &token);
+    commands(port, &token);
+    pages(port, &token);
+    assert_eq!(node.stop(Duration::from_secs(40)), Some(0), "SIGTERM is a clean end");
+}
+
+fn without_a_token(port: u16) {
+    for path in
+        ["/api/v1/cluster", "/api/v1/meters", "/api/v1/meters/X", "/api/openapi.json", "/"]
+    {
+        let answer = request(port, "GET", path, &[], "").unwrap();
+        assert_eq!((answer.status, answer.code().as_str()), (401, "unauthorized"), "{path}");
+        assert_eq!(answer.header("content-type").unwrap(), "application/problem+json");
+        let wrong = get(port, "hfa_00", path);
+        assert_eq!(wrong.status, 401, "{path}");
+    }
+    let page = request(port, "GET", "/", &[("accept", "text/html")], "").unwrap();
+    assert_eq!((page.status, page.header("location").as_deref()), (303, Some("/login")));
+    for path in ["/livez", "/healthz", "/readyz", "/leaderz", "/metrics", "/login"] {
+        assert_eq!(request(port, "GET", path, &[], "").unwrap().status, 200, "{path}");
+    }
+}
+
+fn login(port: u16, token: &str) {
+    let kind = [("content-type", "application/json")];
+    let body = json!({"user": "admin", "password": "wrong"}).to_string();
+    let wrong = request(port, "POST", "/api/v1/session", &kind, &body).unwrap();
+    assert_eq!((wrong.status, wrong.code().as_str()), (401, "wrong_login"));
+    let body = json!({"user": "admin", "password": token}).to_string();
+    let good = request(port, "POST", "/api/v1/session", &kind, &body).unwrap();
+    assert_eq!(good.status, 200, "{good:?}");
+    let cookie = good.header("set-cookie").unwrap();
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
+    let session = good.json()["token"].as_str().unwrap().to_string();
+    assert_ne!(session, token);
+    assert_eq!(get(port, &session, "/api/v1/cluster").status, 200);
+    let cookie = cookie.split(';').next().unwrap().to_string();
+    let by_cookie = request(port, "GET", "/api/v1/cluster", &[("cookie", &cookie)], "").unwrap();
+    assert_eq!(by_cookie.status, 200);
+    let crossed = [
+        ("cookie", cookie.as_str()),
+        ("sec-fetch-site", "cross-site"),
+        ("content-type", "application/json"),
+    ];
+    let crossed = request(port, "POST", "/api/v1/commands", &crossed, "{}").unwrap();
+    assert_eq!((crossed.status, crossed.code().as_str()), (403, "cross_site"));
+}
+
+fn health(port: u16, token: &str) {
+    let verbose = request(port, "GET", "/readyz?verbose", &[], "").unwrap();
+    assert!(verbose.body.contains("[+]leader ok\n"), "{}", verbose.body);
+    let metrics = request(port, "GET", "/metrics", &[], "").unwrap();
+    assert_eq!(
+        metrics.header("content-type").unwrap(),
+        "text/plain; version=0.0.4; charset=utf-8"
+    );
+    for name in [
+        "holdfast_build_info{",
+        "process_resident_memory_bytes",
+        "holdfast_http_requests_total{",
+        "holdfast_collection_values_expected{",
+        "holdfast_cluster_term",
+        "holdfast_storage_wal_flush_seconds",
+        "holdfast_gateway_",
+        "route=\"/readyz\"",
+    ] {
+        assert!(metrics.body.contains(name), "{name}");
+    }
+    let cluster = get(port, token, "/api/v1/cluster").json();
+    assert_eq!(cluster["leader"], "n1");
+    assert_eq!(cluster["nodes"][0]["role"], "leader");
+    let index = cluster["applied_index"].as_u64().unwrap();
+    let at = get(port, token, &format!("/api/v1/cluster?index={index}")).json();
+    assert_eq!(at["at"]["index"], index);
+    assert_eq!(at["at"]["state_hash"].as_str().map(str::len), Some(64), "{at}");
+    let openapi = get(port, token, "/api/openapi.json").json();
+    assert_eq!(openapi["openapi"], "3.1.0");
+    for path in ["/api/v1/cluster", "/api/v1/session", "/api/v1/meters/{serial}/readings"] {
+        assert!(openapi["paths"][path].is_object(), "{path}");
+    }
+    let answer = get(port, token, "/api/v1/cluster");
+    let policy = answer.header("content-security-policy").unwrap();
+    assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+    assert_eq!(answer.header("x-content-type-options").unwrap(), "nosniff");
+    assert_eq!(answer.header("cache-control").unwrap(), "no-store");
+}
+
+fn registering(port: u16, token: &str) {
+    let concentrator = json!({"id": "HFDTEST000000001", "system_title": "4846440000000001",
+        "name": "test", "guek": KEY, "gak": KEY});
+    for _ in 0..2 {
+        let made = post(port, token, "/api/v1/concentrators", &concentrator);
+        assert_eq!(made.status, 201, "the very same again is no change: {made:?}");
+        assert!(!made.body.contains(KEY), "no answer holds a key");
+        assert!(made.json()["channel"].is_null());
+    }
+    let mut other = concentrator.clone();
+    other["name"] = json!("another");
+    let refused = post(port, token, "/api/v1/concentrators", &other);
+    assert_eq!((refused.status, refused.code().as_str()), (409, "concentrator_exists"));
+    let items: Vec<_> = (0..30)
+        .map(|n| json!({"serial": format!("T{n:03}"), "concentrator": "HFDTEST000000001",
+            "guek": KEY, "gak": KEY, "model": "m"}))
+        .chain([json!({"serial": "T999", "concentrator": "NOBODY"})])
+        .collect();
+    let made = post(port, token, "/api/v1/meters/import", &json!({"items": items})).json();
+    assert_eq!(made["added"], 30, "{made}");
+    assert_eq!(made["refused"][0]["code"], "unknown_concentrator");
+    let page = get(port, token, "/api/v1/meters?limit=7&query=t0").json();
+    assert_eq!(page["items"].as_array().unwrap().len(), 7);
+    let next = page["next"].as_str().unwrap();
+    let page = get(port, token, &format!("/api/v1/meters?limit=100&cursor={next}")).json();
+    assert_eq!(page["items"].as_array().unwrap().len(), 23);
+    assert!(page["next"].is_null());
+    let direct = json!({"serial": "D1", "address": "127.0.0.1:9", "auth": "hls5",
+        "guek": KEY, "gak": KEY, "system_title": "4846440000000002"});
+    let made = post(port, token, "/api/v1/meters", &direct);
+    assert_eq!((made.status, made.json()["client_sap"].clone()), (201, json!(16)), "{made:?}");
+    let shown = get(port, token, "/api/v1/meters/D1").json();
+    assert_eq!((&shown["auth"], &shown["series"]), (&json!("hls5"), &json!([])), "{shown}");
+    let empty = get(port, token, "/api/v1/meters/T000/readings?obis=1-0:1.8.0").json();
+    assert_eq!(empty["values"], json!([]));
+}
+
+fn bad_input(port: u16, token: &str) {
+    for (body, status, code) in [
+        (json!({"serial": "X"}), 400, "bad_attach"),
+        (json!({"serial": "X", "address": "h:1", "auth": "hls5"}), 400, "bad_auth"),
+        (json!({"serial": "X", "address": "h:1", "guek": "zz"}), 400, "bad_key"),
+        (json!({"serial": "X", "address": "h:1", "guek": "00"}), 400, "bad_key"),
+        (json!({"serial": "X", "address": "h:1", "colour": 1}), 422, "bad_body"),
+        (json!({"serial": "bad serial", "address": "h:1"}), 422, "bad_serial"),
+    ] {
+        let answer = post(port, token, "/api/v1/meters", &body);
+        assert_eq!((answer.status, answer.code().as_str()), (status, code), "{body}: {answer:?}");
+    }
+    for (path, status, code) in [
+        ("/api/v1/meters/NONE", 404, "unknown_meter"),
+        ("/api/v1/concentrators/NONE", 404, "unknown_concentrator"),
+        ("/api/v1/commands/zz", 404, "unknown_command"),
+        ("/api/v1/commands/00000000000000000000000000000000", 404, "unknown_command"),
+        ("/api/v1/nothing", 404, "unknown_route"),
+        ("/api/v1/meters?limit=many", 400, "bad_query"),
+        ("/api/v1/meters/T000/readings?obis=1.8", 400, "bad_obis"),
+        ("/api/v1/meters/T000/readings?from=soon", 400, "bad_time"),
+        ("/api/v1/meters/T000/readings?from=5&to=4", 400, "bad_range"),
+    ] {
+        let answer = get(port, token, path);
+        assert_eq!((answer.status, answer.code().as_str()), (status, code), "{path}: {answer:?}");
+    }
+    let bearer = format!("Bearer {token}");
+    let long = "x".repeat(9 << 20);
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+    let answer = request(port, "POST", "/api/v1/meters", &headers, &long);
+    // The refusal may be cut by the reset of a connection whose body nobody reads.
+    if let Ok(answer) = answer {
+        assert!(answer.status == 413 || answer.status == 0, "{}", answer.status);
+    }
+    assert_eq!(get(port, token, "/livez").status, 200, "and the node lives on");
+}
+
+fn commands(port: u16, token: &str) {
+    let bearer = format!("Bearer {token}");
+    let headers = [
+        ("authorization", bearer.as_str()),
+        ("content-type", "application/json"),
+        ("idempotency-key", "abc"),
+    ];
+    let order = json!({"target": "T000", "expires_in_s": 1,
+        "order": {"kind": "read", "attributes": [{"obis": "1-0:1.8.0"}]}});
+    let queue = |body: &serde_json::Value| {
+        request(port, "POST", "/api/v1/commands", &headers, &body.to_string()).unwrap()
+    };
+    let first = queue(&order);
+    assert_eq!(first.status, 202, "{first:?}");
+    let id = first.json()["id"].as_str().unwrap().to_string();
+    assert_eq!(queue(&order).json()["id"], id.as_str(), "a repeat is the same command");
+    let mut other = order.clone();
+    other["target"] = json!("T001");
+    assert_eq!(queue(&other).code(), "idempotency_key_reused");
+    let ended = get(port, token, &format!("/api/v1/commands/{id}?wait=10")).json();
+    assert_eq!(ended["state"], "expired", "nobody has its channel: {ended}");
+    let list = get(port, token, "/api/v1/commands?limit=5").json();
+    assert_eq!(list["items"][0]["id"], id.as_str());
+    other["target"] = json!("NOBODY");
+    let refused = post(port, token, "/api/v1/commands", &other);
+    assert_eq!((refused.status, refused.code().as_str()), (404, "unknown_target"));
+}
+
+fn pages(port: u16, token: &str) {
+    for (path, text) in [
+        ("/", "HFDTEST000000001"),
+        ("/meters", "T000"),
+        ("/meters/T000", "Meter T000"),
+        ("/api/docs/", "swagger"),
+    ] {
+        let page = get(port, token, path);
+        assert_eq!(page.status, 200, "{path}");
+        assert!(page.body.contains(text), "{path} lacks {text}");
+        if !path.starts_with("/api") {
+            assert!(!page.body.contains("<script"), "{path}: no script at all");
+            assert!(!page.body.contains("style=\""), "{path}: no inline style");
+        }
+    }
+    assert_eq!(get(port, token, "/meters/NONE").status, 404);
+    let css = request(port, "GET", "/assets/page.css", &[], "").unwrap();
+    assert!(css.header("content-type").unwrap().starts_with("text/css"));
+}

@@ -1,0 +1,14 @@
+//! What the program does, seen from outside: the built binary, real sockets, real files.
+
+#[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod config;
+#[cfg(test)]
+mod demo;
+#[cfg(test)]
+mod http;
+#[cfg(test)]
+mod init;
+#[cfg(test)]
+mod support;
