@@ -154,11 +154,6 @@ impl Conversation {
         self.last_used
     }
 
-    /// The access that the cluster gave.
-    pub fn access(&self) -> Option<&MeterAccess> {
-        self.access.as_ref()
-    }
-
     /// What is to be kept for the next conversation with the same meter.
     pub fn into_known(self) -> Known {
         self.known

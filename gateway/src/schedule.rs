@@ -110,12 +110,6 @@ impl Schedule {
         }
     }
 
-    /// Whether the meter is in the schedule.
-    #[must_use]
-    pub fn contains(&self, serial: &str) -> bool {
-        self.meters.contains_key(serial)
-    }
-
     /// Hands out the meter that waits longest among those due, with its due jobs, and marks it
     /// running. None when nobody is due.
     pub fn due(&mut self, now: Instant) -> Option<(String, Vec<Job>)> {

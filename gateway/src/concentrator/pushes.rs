@@ -153,11 +153,6 @@ impl Pushes {
     pub fn confirm(&mut self) {
         self.confirmed = self.sent.take().or(self.confirmed);
     }
-
-    /// The last acknowledgement that the concentrator has taken.
-    pub fn confirmed(&self) -> Option<u32> {
-        self.confirmed
-    }
 }
 
 /// What became of a part.
@@ -197,7 +192,6 @@ mod tests {
         pushes.confirm();
         pushes.settle(10, Part::Refused);
         assert_eq!(acknowledged(&mut pushes), Some(10), "a refused push does not block the rest");
-        assert_eq!(pushes.confirmed(), Some(8));
         pushes.confirm();
         assert_eq!(acknowledged(&mut pushes), None);
     }

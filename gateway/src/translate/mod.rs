@@ -9,8 +9,7 @@ mod profile;
 mod push;
 mod rows;
 
-use cosem::{AttributeRef, Data, DataAccessError, DateTime, LogicalName};
-use domain::Obis;
+use cosem::{AttributeRef, Data, DataAccessError, DateTime};
 use domain::commands::{Attribute, Failure, Read, Value};
 
 pub(crate) use profile::{Column, Shape, StatusBits, part_of, profile_read, reads_of, shape_of};
@@ -20,11 +19,6 @@ pub(crate) use rows::{Dropped, divide, registers_batch};
 /// The wire's name of an attribute.
 pub(crate) fn attribute_ref(attribute: &Attribute) -> AttributeRef {
     AttributeRef::new(attribute.class, attribute.obis.0, attribute.attribute)
-}
-
-/// The domain's name of a logical name.
-pub(crate) fn obis(name: LogicalName) -> Obis {
-    Obis(name.0)
 }
 
 /// What a device said instead of a value.

@@ -18,8 +18,6 @@ use crate::concentrator::notification::{PushColumn, PushHead};
 pub(crate) struct Pushed {
     /// Aligned and irregular batches.
     pub batches: Vec<Batch>,
-    /// Rows in the batches.
-    pub rows: u64,
     /// What was left out.
     pub dropped: Dropped,
 }
@@ -59,7 +57,7 @@ pub(crate) fn push(
         rows.meter(&mut reader, ordinal.copied())?;
     }
     reader.finish()?;
-    Ok(Pushed { batches: rows.collector.finish(), rows: rows.taken, dropped: rows.dropped })
+    Ok(Pushed { batches: rows.collector.finish(), dropped: rows.dropped })
 }
 
 struct Rows {
@@ -67,7 +65,6 @@ struct Rows {
     period_s: i64,
     collector: Collector,
     dropped: Dropped,
-    taken: u64,
     values: Vec<Option<i64>>,
 }
 
@@ -85,7 +82,6 @@ impl Rows {
             roles,
             period_s: i64::from(head.period_s),
             dropped: Dropped::default(),
-            taken: 0,
             values: Vec::new(),
         }
     }
@@ -109,7 +105,6 @@ impl Rows {
                 (_, None) => self.dropped.no_time += 1,
                 (Some(ordinal), Some(end_s)) => {
                     self.collector.push(ordinal, end_s, flag, &self.values);
-                    self.taken += 1;
                 }
             }
         }
@@ -293,7 +288,7 @@ mod tests {
             row(at(NOON + 1_837, 0, 0x02), 0, Data::U16(8), Data::U8(9)),
         ];
         let pushed = translate(vec![("M1", rows)]);
-        assert_eq!((pushed.rows, pushed.dropped), (3, Dropped::default()));
+        assert_eq!(pushed.dropped, Dropped::default());
         let seen: Vec<(u16, u32, i64, u8, Vec<Option<i64>>)> = pushed
             .batches
             .iter()
@@ -329,7 +324,8 @@ mod tests {
             ),
         ]);
         let expect = Dropped { unknown_meter: 2, no_time: 1, value_range: 2, shape: 1 };
-        assert_eq!((pushed.rows, pushed.dropped), (2, expect));
+        let rows: usize = pushed.batches.iter().map(|batch| batch.len()).sum();
+        assert_eq!((rows, pushed.dropped), (2, expect));
     }
 
     #[test]

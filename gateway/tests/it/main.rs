@@ -1,0 +1,7 @@
+//! The gateway over real sockets: a scripted concentrator and scripted meters on one side, the
+//! domain's own rules in memory on the other. One binary for all of it.
+
+mod concentrator;
+mod direct;
+mod faults;
+mod support;
