@@ -23,6 +23,7 @@ pub mod error;
 pub mod gateway_header;
 pub mod hdlc;
 pub mod hls;
+pub mod iec62056_21;
 pub mod profile;
 pub mod scaler;
 pub mod security;

@@ -6,6 +6,10 @@ mod clock;
 #[cfg(test)]
 mod differential;
 #[cfg(test)]
+mod hdlc;
+#[cfg(test)]
+mod iec62056_21;
+#[cfg(test)]
 mod machines;
 #[cfg(test)]
 mod octets;
