@@ -130,7 +130,10 @@ impl Conversation {
         self.last_used = now;
         self.challenge = challenge;
         match self.state {
-            State::Open => self.step_first(now),
+            State::Open => {
+                self.step_first(now);
+                self.collect(now);
+            }
             State::Closed => {
                 (self.raised, self.reconnected) = (false, false);
                 self.ask(State::Asking, Question::Access);
@@ -283,7 +286,7 @@ impl Conversation {
         let block = first..first.saturating_add(self.limits.counters);
         match (self.state, &mut self.client) {
             (State::Reserving, _) => self.associate(now, block),
-            (State::Open, Some(client)) if self.refilling => {
+            (State::Open | State::Associating, Some(client)) if self.refilling => {
                 self.refilling = false;
                 client.set_counters(now, block);
                 self.collect(now);
@@ -384,7 +387,9 @@ impl Conversation {
                 }
             }
             (State::Open, Indication::Failed { failure, .. }) => self.fail(lost(failure)),
-            (State::Open, Indication::NeedCounters { .. }) if !self.refilling => {
+            (State::Open | State::Associating, Indication::NeedCounters { .. })
+                if !self.refilling =>
+            {
                 self.refilling = true;
                 self.questions.push_back(Question::Reserve);
             }

@@ -98,8 +98,17 @@ impl Session {
     }
 
     pub(super) fn refilled(&mut self, now: Instant, answer: Result<u32, Denied>) {
+        // An activation has brought a block of its own meanwhile: the older one is not used.
+        if !self.refilling {
+            return;
+        }
         self.refilling = false;
+        let used_up_to = self.client.as_ref().map_or(0, |client| client.counters().start);
         match answer {
+            Ok(first) if first < used_up_to => {
+                self.refilling = true;
+                self.requests.push_back(Request::Refill);
+            }
             Ok(first) => {
                 let block = first..first.saturating_add(self.config.counter_block);
                 if let Some(client) = &mut self.client {

@@ -175,4 +175,9 @@ async fn the_schedule_reads_a_new_meter_at_once() {
         house.metric("holdfast_gateway_dials_total", "ok") >= 1.0
     })
     .await;
+    let rows = house.cluster.lock().unwrap().rows.clone();
+    let of_profile = rows.iter().filter(|row| row.2 == 15).count();
+    assert_eq!(of_profile, usize::try_from(ROWS).unwrap(), "every row the meter holds");
+    let register = rows.iter().find(|row| row.2 == 0).map(|row| row.3.clone());
+    assert_eq!(register, Some(vec![Some(4_711)]));
 }

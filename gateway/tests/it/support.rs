@@ -202,7 +202,8 @@ impl House {
             label.is_empty() || metric.get_label().iter().any(|pair| pair.value() == label)
         };
         let metric = family.and_then(|family| family.get_metric().iter().find(of_label).cloned());
-        metric.map_or(0.0, |metric| metric.get_counter().get_value() + metric.get_gauge().get_value())
+        metric
+            .map_or(0.0, |metric| metric.get_counter().get_value() + metric.get_gauge().get_value())
     }
 }
 
