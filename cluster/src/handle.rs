@@ -104,13 +104,13 @@ impl Cluster {
                 return Err(error);
             }
         };
-        let progress = group.follow();
+        let (progress, leadership) = group.follow();
         let links = endpoint.links();
         let proposer = Proposer::new(
             &config,
             group.clone(),
             links.clone(),
-            progress.clone(),
+            (progress.clone(), leadership),
             applied.clone(),
             &metrics,
         );

@@ -27,7 +27,7 @@ use crate::{
     config::Config,
     error::Unavailable,
     metrics::Metrics,
-    raft::{Applied, Group, NotServed, Progress},
+    raft::{Applied, Group, Leadership, NotServed, Progress},
     transport::{Kind, Links},
 };
 
@@ -59,6 +59,7 @@ pub(crate) struct Proposer {
     group: Group,
     links: Links,
     progress: watch::Receiver<Progress>,
+    leadership: watch::Receiver<Leadership>,
     applied: Arc<Applied>,
     own: Semaphore,
     forwarded: Semaphore,
@@ -73,7 +74,7 @@ impl Proposer {
         config: &Config,
         group: Group,
         links: Links,
-        progress: watch::Receiver<Progress>,
+        (progress, leadership): (watch::Receiver<Progress>, watch::Receiver<Leadership>),
         applied: Arc<Applied>,
         metrics: &Metrics,
     ) -> Self {
@@ -82,6 +83,7 @@ impl Proposer {
             group,
             links,
             progress,
+            leadership,
             applied,
             own: Semaphore::new(config.max_in_flight),
             forwarded: Semaphore::new(config.max_in_flight),
@@ -151,25 +153,22 @@ impl Proposer {
         proposal: &Proposal,
         deadline: Moment,
     ) -> Result<(u64, Outcome), Unavailable> {
-        let mut progress = self.progress.clone();
+        let mut leadership = self.leadership.clone();
         let mut sent = false;
         while Moment::now() < deadline {
             if let Some(fault) = self.applied.fault() {
                 return Err(Unavailable::Halted(fault));
             }
-            let (leader, term) = {
-                let now = progress.borrow_and_update();
-                (now.leader, now.term)
-            };
+            let (leader, term) = *leadership.borrow_and_update();
             let Some(leader) = leader else {
-                let change = progress.changed();
+                let change = leadership.changed();
                 match timeout_at(deadline, change).await {
                     Ok(Ok(())) => continue,
                     Ok(Err(_)) => return Err(Unavailable::Stopping),
                     Err(_) => break,
                 }
             };
-            let mut news = self.progress.clone();
+            let mut news = self.leadership.clone();
             sent |= leader == self.node || self.links.get(&leader).is_some_and(|link| link.is_up());
             tokio::select! {
                 answer = timeout_at(deadline, self.attempt(leader, proposal, deadline)) => {
@@ -182,10 +181,10 @@ impl Proposer {
                         Err(_) => break,
                     }
                 }
-                _ = news.wait_for(|now| now.leader != Some(leader) || now.term != term) => {}
+                _ = news.wait_for(|now| *now != (Some(leader), term)) => {}
             }
             // Either news of a leader or a short pause, whichever comes first.
-            let _either = timeout(PAUSE, progress.changed()).await;
+            let _either = timeout(PAUSE, leadership.changed()).await;
         }
         Err(if sent { Unavailable::Deadline } else { Unavailable::NoLeader })
     }

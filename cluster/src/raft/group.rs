@@ -51,6 +51,9 @@ pub struct Progress {
     pub matched: BTreeMap<u64, u64>,
 }
 
+/// The leader, while one is known, and the term.
+pub type Leadership = (Option<u64>, u64);
+
 /// Why this node could not serve what only a leader can.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotServed {
@@ -166,16 +169,24 @@ impl Group {
     }
 
     /// Follows the progress; the channel closes when consensus stops.
-    pub fn follow(&self) -> watch::Receiver<Progress> {
-        let (publish, receiver) = watch::channel(self.progress());
+    ///
+    /// The second channel tells the leader and term alone, and only when they change: many wait
+    /// on it, and progress moves with every entry.
+    pub fn follow(&self) -> (watch::Receiver<Progress>, watch::Receiver<Leadership>) {
+        let now = self.progress();
+        let (tell, leadership) = watch::channel((now.leader, now.term));
+        let (publish, progress) = watch::channel(now);
         let group = self.clone();
         let mut metrics = self.raft.metrics();
         tokio::spawn(async move {
             while metrics.changed().await.is_ok() {
-                publish.send_replace(group.progress());
+                let now = group.progress();
+                let leadership = (now.leader, now.term);
+                tell.send_if_modified(|told| std::mem::replace(told, leadership) != leadership);
+                publish.send_replace(now);
             }
         });
-        receiver
+        (progress, leadership)
     }
 
     /// Whether this node has ever been part of a cluster.

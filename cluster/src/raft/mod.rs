@@ -19,6 +19,6 @@ mod types;
 mod wire;
 
 pub(crate) use applied::Applied;
-pub(crate) use group::{Group, NotServed, Progress};
+pub(crate) use group::{Group, Leadership, NotServed, Progress};
 pub(crate) use server::Server;
 pub(crate) use types::Member;
