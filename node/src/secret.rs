@@ -124,7 +124,8 @@ pub fn token_hash(token: &str) -> String {
 
 /// Whether a token has this hash; takes the same time for every wrong one.
 pub fn token_matches(token: &str, hash_hex: &str) -> bool {
-    let Some(expected) = unhex(hash_hex).and_then(|octets| <[u8; 32]>::try_from(octets).ok()) else {
+    let Some(expected) = unhex(hash_hex).and_then(|octets| <[u8; 32]>::try_from(octets).ok())
+    else {
         return false;
     };
     bool::from(blake3::hash(token.as_bytes()).as_bytes().ct_eq(&expected))

@@ -85,10 +85,9 @@ pub async fn show(
 ) -> Result<Json<ClusterBody>, Problem> {
     let cluster = &app.live()?.cluster;
     let mut body = body(&cluster.status());
-    body.at = params.index.map(|index| HashAt {
-        index,
-        state_hash: cluster.hash_at(index).map(|hash| hex(&hash)),
-    });
+    body.at = params
+        .index
+        .map(|index| HashAt { index, state_hash: cluster.hash_at(index).map(|hash| hex(&hash)) });
     Ok(Json(body))
 }
 

@@ -181,9 +181,9 @@ pub async fn queue(
     Body(new): Body<NewCommand>,
 ) -> Result<(StatusCode, Json<CommandBody>), Problem> {
     let order = order(&new.order)?;
-    let key = headers.get("idempotency-key").map(|value| {
-        value.to_str().map_err(|_| Problem::bad("bad_idempotency_key", "not ASCII"))
-    });
+    let key = headers
+        .get("idempotency-key")
+        .map(|value| value.to_str().map_err(|_| Problem::bad("bad_idempotency_key", "not ASCII")));
     let id = keys::request_id("command", key.transpose()?)?;
     let wait_ms = new.expires_in_s.unwrap_or(DEFAULT_EXPIRY_S).saturating_mul(1000);
     let expires = app.live()?.cluster.stamp_now().plus_ms(wait_ms);
@@ -199,11 +199,7 @@ pub async fn queue(
     let command = commands::command(&view, &id)?.ok_or_else(Problem::fault)?;
     if command.target != new.target || command.order != order {
         let text = "this Idempotency-Key belongs to another command";
-        return Err(Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "idempotency_key_reused",
-            text,
-        ));
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", text));
     }
     Ok((StatusCode::ACCEPTED, Json(body(&app, &command))))
 }
@@ -219,8 +215,7 @@ pub async fn show(
     Path(id): Path<String>,
     Params(params): Params<CommandParams>,
 ) -> Result<Json<CommandBody>, Problem> {
-    let id: CommandId =
-        id.parse().map_err(|_| Problem::missing("unknown_command", id.clone()))?;
+    let id: CommandId = id.parse().map_err(|_| Problem::missing("unknown_command", id.clone()))?;
     let wait = Duration::from_secs(params.wait.unwrap_or(0).min(MAX_WAIT_S));
     let command = wait_for_end(&app, id, wait).await?;
     Ok(Json(body(&app, &command)))
@@ -243,8 +238,9 @@ async fn wait_for_end(app: &App, id: CommandId, wait: Duration) -> Result<Comman
         let woken = async {
             loop {
                 match effects.next().await {
-                    Some(Woken::Effect { effect: Effect::CommandSettled { id: settled }, .. })
-                        if settled == id => break,
+                    Some(Woken::Effect {
+                        effect: Effect::CommandSettled { id: settled }, ..
+                    }) if settled == id => break,
                     Some(Woken::Effect { .. }) => {}
                     Some(Woken::Lagged(_)) => break,
                     None => std::future::pending().await,

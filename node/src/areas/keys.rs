@@ -33,8 +33,7 @@ pub fn wrap(
     if kind != KeyKind::LlsSecret && plain.len() != KEY_OCTETS {
         return Err(bad(name, "must have 16 octets, 32 hex digits"));
     }
-    let octets =
-        app.master().wrap(&plain).ok_or_else(|| bad(name, "must have 1 to 64 octets"))?;
+    let octets = app.master().wrap(&plain).ok_or_else(|| bad(name, "must have 1 to 64 octets"))?;
     Ok(Some(Wrapped { kind, octets }))
 }
 
@@ -68,7 +67,8 @@ pub fn request_id(scope: &str, key: Option<&str>) -> Result<ProposalId, Problem>
         let text = "Idempotency-Key must have 1 to 255 characters";
         return Err(Problem::bad("bad_idempotency_key", text));
     }
-    let hash = blake3::derive_key("holdfast 2026 idempotency", format!("{scope}\0{key}").as_bytes());
+    let hash =
+        blake3::derive_key("holdfast 2026 idempotency", format!("{scope}\0{key}").as_bytes());
     let mut id = [0; 16];
     id.copy_from_slice(&hash[..16]);
     Ok(ProposalId(id))

@@ -248,9 +248,7 @@ fn attach(new: &NewMeter) -> Result<Attach, Problem> {
             let text = "client_sap, server_sap and auth are for meters with an address";
             Err(Problem::bad("bad_attach", text))
         }
-        (Some(concentrator), None) => {
-            Ok(Attach::Behind { concentrator: concentrator.clone() })
-        }
+        (Some(concentrator), None) => Ok(Attach::Behind { concentrator: concentrator.clone() }),
         (None, Some(address)) => Ok(Attach::Direct {
             address: address.clone(),
             client_sap: new.client_sap.unwrap_or(16),

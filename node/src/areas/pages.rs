@@ -262,9 +262,8 @@ async fn chart(
     let curves = curve::Curves {
         step_s,
         import: curve::powers(&import_points, import.scaler, step_s),
-        export: export.map_or_else(Vec::new, |series| {
-            curve::powers(&export_points, series.scaler, step_s)
-        }),
+        export: export
+            .map_or_else(Vec::new, |series| curve::powers(&export_points, series.scaler, step_s)),
     };
     let mut columns = vec![format!("{} {}", import.obis, number::unit(import.unit))];
     columns.extend(export.map(|s| format!("{} {}", s.obis, number::unit(s.unit))));

@@ -94,8 +94,7 @@ pub async fn query(
     };
     let limit = params.limit.unwrap_or(MAX_VALUES).clamp(1, MAX_VALUES);
     let to_s = to_s.min(window_end(from_s.max(series.first_s - 1), interval_minutes, limit, to_s));
-    let points =
-        points(&app, interval_minutes, meter.ordinal, vec![obis], (from_s, to_s)).await?;
+    let points = points(&app, interval_minutes, meter.ordinal, vec![obis], (from_s, to_s)).await?;
     let points = points.into_iter().next().unwrap_or_default();
     let next = (points.len() > limit)
         .then(|| points.get(limit - 1).map(|point| time::rfc3339(point.end_s)))
@@ -169,9 +168,8 @@ fn span(params: &ReadingParams) -> Result<(i64, i64), Problem> {
 
 /// Reads an OBIS code.
 pub fn obis(text: &str) -> Result<Obis, Problem> {
-    text.parse().map_err(|error: domain::Malformed| {
-        Problem::bad("bad_obis", format!("{text:?}: {error}"))
-    })
+    text.parse()
+        .map_err(|error: domain::Malformed| Problem::bad("bad_obis", format!("{text:?}: {error}")))
 }
 
 fn reading(series: &Series, point: &Point) -> Result<Reading, Problem> {

@@ -13,8 +13,7 @@ pub fn rfc3339(seconds: i64) -> String {
 /// A stamp as RFC 3339 in UTC, with its microseconds.
 pub fn stamp(stamp: Stamp) -> String {
     let micros = i64::try_from(stamp.0).unwrap_or(i64::MAX);
-    Timestamp::from_microsecond(micros)
-        .map_or_else(|_| "invalid".to_string(), |at| at.to_string())
+    Timestamp::from_microsecond(micros).map_or_else(|_| "invalid".to_string(), |at| at.to_string())
 }
 
 /// Reads RFC 3339 or whole Unix seconds; `what` names the parameter in the problem.

@@ -13,17 +13,25 @@ use crate::exit::Failure;
 pub const CONCENTRATOR: &[&str] = &["id", "system_title", "name", "guek", "gak"];
 /// Columns of a file of meters.
 pub const METER: &[&str] = &[
-    "serial", "concentrator", "address", "client_sap", "server_sap", "auth", "secret", "guek",
-    "gak", "system_title", "model",
+    "serial",
+    "concentrator",
+    "address",
+    "client_sap",
+    "server_sap",
+    "auth",
+    "secret",
+    "guek",
+    "gak",
+    "system_title",
+    "model",
 ];
 
 /// Reads a file into one object a line; `columns[0]` must be filled.
 pub fn read(path: &Path, columns: &[&str]) -> Result<Vec<Value>, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::file("cannot read", path, &error))?;
-    parse(&text, columns).map_err(|fault| {
-        Failure::failed("bad_csv", format!("{}: {fault}", path.display()))
-    })
+    parse(&text, columns)
+        .map_err(|fault| Failure::failed("bad_csv", format!("{}: {fault}", path.display())))
 }
 
 fn parse(text: &str, columns: &[&str]) -> Result<Vec<Value>, String> {
@@ -55,7 +63,11 @@ fn parse(text: &str, columns: &[&str]) -> Result<Vec<Value>, String> {
     Ok(items)
 }
 
-fn object(head: &[String], cells: Vec<String>, number: usize) -> Result<Map<String, Value>, String> {
+fn object(
+    head: &[String],
+    cells: Vec<String>,
+    number: usize,
+) -> Result<Map<String, Value>, String> {
     let mut item = Map::new();
     for (name, cell) in head.iter().zip(cells) {
         if cell.is_empty() {

@@ -62,9 +62,9 @@ pub async fn concentrator(verb: ConcentratorCommand) -> Result<(), Failure> {
             let head = ["ID", "NAME", "CHANNEL", "NODE", "EPOCH", "SINCE", "STANDBY"];
             print_list(&items, cluster.json, &head, |item| {
                 let channel = |name: &str| field(item, &["channel", name]);
-                let standbys = item["standbys"].as_array().map(|all| {
-                    all.iter().map(text).collect::<Vec<_>>().join(" ")
-                });
+                let standbys = item["standbys"]
+                    .as_array()
+                    .map(|all| all.iter().map(text).collect::<Vec<_>>().join(" "));
                 vec![
                     field(item, &["id"]),
                     field(item, &["name"]),
@@ -302,7 +302,8 @@ async fn fetch(path: &str, list: &ListArgs, args: &ClusterArgs) -> Result<Vec<Va
     let mut cursor = String::new();
     while items.len() < list.limit {
         let limit = (list.limit - items.len()).min(1000);
-        let query = list.query.as_deref().map_or(String::new(), |q| format!("&query={}", encode(q)));
+        let query =
+            list.query.as_deref().map_or(String::new(), |q| format!("&query={}", encode(q)));
         let mut page = api.get(&format!("{path}limit={limit}{query}{cursor}")).await?;
         if let Value::Array(more) = page["items"].take() {
             items.extend(more);

@@ -24,7 +24,11 @@ pub struct Fault {
 
 impl Fault {
     /// A fault of one key.
-    pub fn new(key: impl Into<String>, value: impl fmt::Display, reason: impl Into<String>) -> Fault {
+    pub fn new(
+        key: impl Into<String>,
+        value: impl fmt::Display,
+        reason: impl Into<String>,
+    ) -> Fault {
         Fault { key: key.into(), value: value.to_string(), reason: reason.into() }
     }
 }

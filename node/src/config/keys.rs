@@ -70,88 +70,303 @@ pub const SECTIONS: &[(&str, &str)] = &[
 
 /// Every key.
 pub const KEYS: &[Key] = &[
-    key("node", "id", Kind::Integer(1, 1 << 16), None, "The node's number, 1 and up, different on \
-         every node and never changed: the log names nodes by it."),
-    key("node", "name", Kind::Text, None, "The node's name, as in its certificate. Shown \
-         everywhere an operator looks."),
-    key("node", "data_dir", Kind::Path, None, "The folder of everything that must survive. Two \
-         processes on one folder are refused. Moving a node means moving this folder."),
+    key(
+        "node",
+        "id",
+        Kind::Integer(1, 1 << 16),
+        None,
+        "The node's number, 1 and up, different on \
+         every node and never changed: the log names nodes by it.",
+    ),
+    key(
+        "node",
+        "name",
+        Kind::Text,
+        None,
+        "The node's name, as in its certificate. Shown \
+         everywhere an operator looks.",
+    ),
+    key(
+        "node",
+        "data_dir",
+        Kind::Path,
+        None,
+        "The folder of everything that must survive. Two \
+         processes on one folder are refused. Moving a node means moving this folder.",
+    ),
     key("cluster", "listen", Kind::Listen, None, "UDP address for the other nodes."),
-    key("cluster", "heartbeat_ms", Kind::Integer(10, 10_000), Some("50"), "Milliseconds between \
+    key(
+        "cluster",
+        "heartbeat_ms",
+        Kind::Integer(10, 10_000),
+        Some("50"),
+        "Milliseconds between \
          two heartbeats of the leader. Must be well below `election_min_ms`, or followers \
-         revolt against a healthy leader."),
-    key("cluster", "election_min_ms", Kind::Integer(30, 60_000), Some("150"), "A follower that \
+         revolt against a healthy leader.",
+    ),
+    key(
+        "cluster",
+        "election_min_ms",
+        Kind::Integer(30, 60_000),
+        Some("150"),
+        "A follower that \
          heard nothing so long may stand for election. Too small: elections on every pause; \
-         too large: slow failover."),
-    key("cluster", "election_max_ms", Kind::Integer(31, 120_000), Some("300"), "Upper end of the \
-         random election time; must be above `election_min_ms`, or two candidates keep meeting."),
-    key("cluster", "propose_timeout_ms", Kind::Integer(100, 120_000), Some("5000"), "How long a \
-         write may look for a leader before the caller is told to try again."),
+         too large: slow failover.",
+    ),
+    key(
+        "cluster",
+        "election_max_ms",
+        Kind::Integer(31, 120_000),
+        Some("300"),
+        "Upper end of the \
+         random election time; must be above `election_min_ms`, or two candidates keep meeting.",
+    ),
+    key(
+        "cluster",
+        "propose_timeout_ms",
+        Kind::Integer(100, 120_000),
+        Some("5000"),
+        "How long a \
+         write may look for a leader before the caller is told to try again.",
+    ),
     key("cluster.peers", "id", Kind::Integer(1, 1 << 16), None, "The peer's `node.id`."),
-    key("cluster.peers", "name", Kind::Text, None, "The peer's `node.name`: its certificate must \
-         carry it."),
-    key("cluster.peers", "address", Kind::HostPort, None, "Host and UDP port of the peer's \
-         `cluster.listen` as seen from here."),
-    key("cluster.peers", "http", Kind::Text, None, "The peer's HTTP address as operators reach \
-         it, `http://host:port`; shown in lists, not dialled by nodes."),
-    key("tls", "ca_file", Kind::Path, None, "The authority that all nodes trust (PEM). A node \
-         with a certificate of another authority is refused."),
+    key(
+        "cluster.peers",
+        "name",
+        Kind::Text,
+        None,
+        "The peer's `node.name`: its certificate must \
+         carry it.",
+    ),
+    key(
+        "cluster.peers",
+        "address",
+        Kind::HostPort,
+        None,
+        "Host and UDP port of the peer's \
+         `cluster.listen` as seen from here.",
+    ),
+    key(
+        "cluster.peers",
+        "http",
+        Kind::Text,
+        None,
+        "The peer's HTTP address as operators reach \
+         it, `http://host:port`; shown in lists, not dialled by nodes.",
+    ),
+    key(
+        "tls",
+        "ca_file",
+        Kind::Path,
+        None,
+        "The authority that all nodes trust (PEM). A node \
+         with a certificate of another authority is refused.",
+    ),
     key("tls", "certificate_file", Kind::Path, None, "This node's certificate (PEM)."),
     key("tls", "key_file", Kind::Path, None, "This node's private key (PEM), mode 0600."),
-    key("keys", "master_key_file", Kind::Path, None, "32 octets in hex, mode 0600: wraps every \
+    key(
+        "keys",
+        "master_key_file",
+        Kind::Path,
+        None,
+        "32 octets in hex, mode 0600: wraps every \
          meter key in the log (AES key wrap, RFC 5649). The same on every node. Lost: no meter \
-         key can be read again."),
-    key("keys", "system_title", Kind::Hex(8), None, "This node's DLMS client system title. Must \
-         differ from node to node, or two nodes could use one nonce twice."),
+         key can be read again.",
+    ),
+    key(
+        "keys",
+        "system_title",
+        Kind::Hex(8),
+        None,
+        "This node's DLMS client system title. Must \
+         differ from node to node, or two nodes could use one nonce twice.",
+    ),
     key("http", "listen", Kind::Listen, None, "TCP address of API, page, health and metrics."),
-    key("http", "admin_token_hash", Kind::Hex(32), None, "BLAKE3 of the admin token. The token \
-         itself stands nowhere on the node."),
-    key("http", "max_connections", Kind::Integer(8, 1_000_000), Some("1024"), "Connections at a \
-         time; more wait in the kernel's queue."),
-    key("http", "request_timeout_ms", Kind::Integer(100, 600_000), Some("30000"), "The longest a \
-         request may take, `?wait=` included."),
-    key("http", "max_body_bytes", Kind::Integer(1024, 1 << 30), Some("8388608"), "The longest \
-         request body. Bulk imports need about 300 octets a meter."),
-    key("http", "session_hours", Kind::Integer(1, 24 * 30), Some("12"), "How long a login \
-         lasts."),
-    key("http", "secure_cookie", Kind::Flag, Some("false"), "Set it when a TLS proxy stands in \
-         front: the cookie is then sent over HTTPS only, under a `__Host-` name."),
-    key("cluster", "snapshot_entries", Kind::Integer(100, 100_000_000), Some("20000"), "Log \
-         entries between two snapshots. Many: long replay at start; few: work for nothing."),
-    key("cluster", "keep_entries", Kind::Integer(0, 100_000_000), Some("5000"), "Log entries kept \
-         behind the last snapshot, so that a short absence is healed by the log alone."),
-    key("gateway", "listen", Kind::Listen, None, "TCP address that concentrators dial \
-         (registered port 4059)."),
-    key("gateway", "max_connections", Kind::Integer(8, 1_000_000), Some("8192"), "Connections of \
-         concentrators at a time; more are closed at once and counted."),
-    key("gateway", "max_connections_per_address", Kind::Integer(1, 1_000_000), Some("2048"), "The \
-         same for one remote address. Too low: concentrators behind one NAT stay out."),
-    key("gateway", "answer_timeout_ms", Kind::Integer(50, 120_000), Some("20000"), "A request to a \
+    key(
+        "http",
+        "admin_token_hash",
+        Kind::Hex(32),
+        None,
+        "BLAKE3 of the admin token. The token \
+         itself stands nowhere on the node.",
+    ),
+    key(
+        "http",
+        "max_connections",
+        Kind::Integer(8, 1_000_000),
+        Some("1024"),
+        "Connections at a \
+         time; more wait in the kernel's queue.",
+    ),
+    key(
+        "http",
+        "request_timeout_ms",
+        Kind::Integer(100, 600_000),
+        Some("30000"),
+        "The longest a \
+         request may take, `?wait=` included.",
+    ),
+    key(
+        "http",
+        "max_body_bytes",
+        Kind::Integer(1024, 1 << 30),
+        Some("8388608"),
+        "The longest \
+         request body. Bulk imports need about 300 octets a meter.",
+    ),
+    key(
+        "http",
+        "session_hours",
+        Kind::Integer(1, 24 * 30),
+        Some("12"),
+        "How long a login \
+         lasts.",
+    ),
+    key(
+        "http",
+        "secure_cookie",
+        Kind::Flag,
+        Some("false"),
+        "Set it when a TLS proxy stands in \
+         front: the cookie is then sent over HTTPS only, under a `__Host-` name.",
+    ),
+    key(
+        "cluster",
+        "snapshot_entries",
+        Kind::Integer(100, 100_000_000),
+        Some("20000"),
+        "Log \
+         entries between two snapshots. Many: long replay at start; few: work for nothing.",
+    ),
+    key(
+        "cluster",
+        "keep_entries",
+        Kind::Integer(0, 100_000_000),
+        Some("5000"),
+        "Log entries kept \
+         behind the last snapshot, so that a short absence is healed by the log alone.",
+    ),
+    key(
+        "gateway",
+        "listen",
+        Kind::Listen,
+        None,
+        "TCP address that concentrators dial \
+         (registered port 4059).",
+    ),
+    key(
+        "gateway",
+        "max_connections",
+        Kind::Integer(8, 1_000_000),
+        Some("8192"),
+        "Connections of \
+         concentrators at a time; more are closed at once and counted.",
+    ),
+    key(
+        "gateway",
+        "max_connections_per_address",
+        Kind::Integer(1, 1_000_000),
+        Some("2048"),
+        "The \
+         same for one remote address. Too low: concentrators behind one NAT stay out.",
+    ),
+    key(
+        "gateway",
+        "answer_timeout_ms",
+        Kind::Integer(50, 120_000),
+        Some("20000"),
+        "A request to a \
          concentrator that is not answered so long means a lost channel. Fast links 700, GPRS \
-         20000. Too low: a slow link is called lost while it works."),
-    key("gateway", "meter_timeout_ms", Kind::Integer(50, 600_000), Some("20000"), "The same for a \
-         meter behind a concentrator; power-line links are slow."),
-    key("gateway", "heartbeat_interval_ms", Kind::Integer(50, 3_600_000), Some("60000"), "The \
-         concentrators' heartbeat interval. Fast links 500, GPRS 60000."),
-    key("gateway", "heartbeat_misses", Kind::Integer(1, 100), Some("3"), "Heartbeats that may be \
-         missed before a channel is lost."),
-    key("gateway", "registers_every_s", Kind::Integer(1, 2_592_000), Some("900"), "Seconds \
-         between two register readings of a meter with an address of its own."),
-    key("gateway", "profile_every_s", Kind::Integer(1, 2_592_000), Some("900"), "Seconds between \
-         two readings of its load profile."),
-    key("gateway", "clock_every_s", Kind::Integer(1, 2_592_000), Some("86400"), "Seconds between \
-         two readings of its clock."),
-    key("gateway", "profile_reach_s", Kind::Integer(900, 315_360_000), Some("2678400"), "How far \
-         back its first load profile reading reaches, seconds."),
-    key("storage", "wal_segment_bytes", Kind::Integer(1 << 16, 1 << 32), Some("67108864"), "Size \
+         20000. Too low: a slow link is called lost while it works.",
+    ),
+    key(
+        "gateway",
+        "meter_timeout_ms",
+        Kind::Integer(50, 600_000),
+        Some("20000"),
+        "The same for a \
+         meter behind a concentrator; power-line links are slow.",
+    ),
+    key(
+        "gateway",
+        "heartbeat_interval_ms",
+        Kind::Integer(50, 3_600_000),
+        Some("60000"),
+        "The \
+         concentrators' heartbeat interval. Fast links 500, GPRS 60000.",
+    ),
+    key(
+        "gateway",
+        "heartbeat_misses",
+        Kind::Integer(1, 100),
+        Some("3"),
+        "Heartbeats that may be \
+         missed before a channel is lost.",
+    ),
+    key(
+        "gateway",
+        "registers_every_s",
+        Kind::Integer(1, 2_592_000),
+        Some("900"),
+        "Seconds \
+         between two register readings of a meter with an address of its own.",
+    ),
+    key(
+        "gateway",
+        "profile_every_s",
+        Kind::Integer(1, 2_592_000),
+        Some("900"),
+        "Seconds between \
+         two readings of its load profile.",
+    ),
+    key(
+        "gateway",
+        "clock_every_s",
+        Kind::Integer(1, 2_592_000),
+        Some("86400"),
+        "Seconds between \
+         two readings of its clock.",
+    ),
+    key(
+        "gateway",
+        "profile_reach_s",
+        Kind::Integer(900, 315_360_000),
+        Some("2678400"),
+        "How far \
+         back its first load profile reading reaches, seconds.",
+    ),
+    key(
+        "storage",
+        "wal_segment_bytes",
+        Kind::Integer(1 << 16, 1 << 32),
+        Some("67108864"),
+        "Size \
          of one preallocated file of the log. Small: a file change every few moments; large: disk \
-         held long after a purge."),
-    key("storage", "tables_cache_bytes", Kind::Integer(1 << 20, 1 << 40), Some("67108864"),
-        "Memory for pages of the tables."),
-    key("log", "level", Kind::Choice(LEVELS), Some("\"info\""), "The least severe level that is \
-         written."),
-    key("log", "format", Kind::Choice(FORMATS), Some("\"json\""), "`json`: one object a line; \
-         `human`: for a terminal."),
+         held long after a purge.",
+    ),
+    key(
+        "storage",
+        "tables_cache_bytes",
+        Kind::Integer(1 << 20, 1 << 40),
+        Some("67108864"),
+        "Memory for pages of the tables.",
+    ),
+    key(
+        "log",
+        "level",
+        Kind::Choice(LEVELS),
+        Some("\"info\""),
+        "The least severe level that is \
+         written.",
+    ),
+    key(
+        "log",
+        "format",
+        Kind::Choice(FORMATS),
+        Some("\"json\""),
+        "`json`: one object a line; \
+         `human`: for a terminal.",
+    ),
 ];
 
 /// Finds a key by section and name.

@@ -10,16 +10,18 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+use super::Options;
 use super::children::Child;
 use super::layout::{self, Layout};
-use super::Options;
 use crate::cli::Api;
 use crate::exit::{Exit, Failure};
 
 /// The simulator's name in messages.
 pub const NAME: &str = "simulator";
 /// How long the simulator may take to write its registry.
-const REGISTRY_LIMIT: Duration = Duration::from_secs(30);
+const DESCRIBE_LIMIT: Duration = Duration::from_secs(30);
+/// Port 9 is discard: nobody listens there.
+const NOBODY: &str = "127.0.0.1:9";
 /// How long registering may take while the cluster is not there.
 const REGISTER_LIMIT: Duration = Duration::from_secs(60);
 /// Devices of one request.
@@ -30,16 +32,11 @@ pub fn simulator(program: &Path, options: &Options, layout: &Layout) -> Child {
     let folder = options.dir.join("simulator");
     let head_ends: Vec<String> = layout.nodes.iter().take(2).map(layout::Node::gateway).collect();
     let path = |name: &str| folder.join(name).display().to_string();
-    let mut arguments = Vec::new();
+    let mut arguments = field_arguments(options, layout);
     for (name, value) in [
         ("--head-end", head_ends.join(",")),
-        ("--concentrators", options.concentrators.to_string()),
-        ("--meters", options.meters.to_string()),
-        ("--interval", options.interval.clone()),
-        ("--seed", layout.seed.to_string()),
         ("--history", options.history.clone()),
         ("--speed", options.speed.to_string()),
-        ("--field-out", path("field.json")),
         ("--journal", path("journal.jsonl")),
         ("--state", path("state")),
     ] {
@@ -50,21 +47,42 @@ pub fn simulator(program: &Path, options: &Options, layout: &Layout) -> Child {
     Child { name: NAME.to_string(), program: program.to_path_buf(), arguments }
 }
 
-/// Makes the simulator's folder before it is started.
-pub fn prepare(dir: &Path) -> Result<(), Failure> {
-    layout::make_private_dir(&dir.join("simulator"))?;
-    // A registry of an earlier start may be of another field.
-    match std::fs::remove_file(dir.join("simulator/field.json")) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Failure::file("cannot remove", &dir.join("simulator/field.json"), &error))
-        }
-        _ => Ok(()),
+/// What decides who there is in the field.
+fn field_arguments(options: &Options, layout: &Layout) -> Vec<String> {
+    let pairs = [
+        ("--concentrators", options.concentrators.to_string()),
+        ("--meters", options.meters.to_string()),
+        ("--interval", options.interval.clone()),
+        ("--seed", layout.seed.to_string()),
+    ];
+    pairs.into_iter().flat_map(|(name, value)| [name.to_string(), value]).collect()
+}
+
+/// Has the simulator write down who there is: a run of no length that dials nobody's port.
+pub async fn describe(program: &Path, options: &Options, layout: &Layout) -> Result<(), Failure> {
+    let folder = options.dir.join("simulator");
+    layout::make_private_dir(&folder)?;
+    let mut command = tokio::process::Command::new(program);
+    command
+        .args(field_arguments(options, layout))
+        .args(["--head-end", NOBODY, "--run-for", "1ms", "--field-out"])
+        .arg(folder.join("field.json"))
+        .stdin(std::process::Stdio::null())
+        .kill_on_drop(true);
+    let failed = |why: String| Failure::failed("no_registry", format!("the simulator: {why}"));
+    let output = tokio::time::timeout(DESCRIBE_LIMIT, command.output()).await;
+    let output = output
+        .map_err(|_| failed("did not describe its field in time".to_string()))?
+        .map_err(|error| Failure::file("cannot start", program, &error))?;
+    if output.status.success() {
+        return Ok(());
     }
+    Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_string()))
 }
 
 /// Registers what the simulator says it has.
 pub async fn register(api: &Api, dir: &Path) -> Result<(), Failure> {
-    let registry = registry(&dir.join("simulator/field.json")).await?;
+    let registry = registry(&dir.join("simulator/field.json"))?;
     let concentrators = items(&registry["concentrators"], |item| {
         pick(item, &["id", "system_title", "name", "guek", "gak"])
     });
@@ -75,21 +93,12 @@ pub async fn register(api: &Api, dir: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn registry(path: &Path) -> Result<Value, Failure> {
-    let until = Instant::now() + REGISTRY_LIMIT;
-    loop {
-        if let Ok(text) = std::fs::read_to_string(path) {
-            let text = Zeroizing::new(text);
-            if let Ok(registry) = serde_json::from_str(&text) {
-                return Ok(registry);
-            }
-        }
-        if Instant::now() >= until {
-            let text = format!("the simulator wrote no {}; see logs/{NAME}.log", path.display());
-            return Err(Failure::failed("no_registry", text));
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+fn registry(path: &Path) -> Result<Value, Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::file("cannot read the registry", path, &error))?;
+    let text = Zeroizing::new(text);
+    serde_json::from_str(&text)
+        .map_err(|error| Failure::failed("no_registry", format!("{}: {error}", path.display())))
 }
 
 fn items(list: &Value, item: impl Fn(&Value) -> Value) -> Vec<Value> {

@@ -198,4 +198,3 @@ pub fn replace(path: &Path, octets: &[u8]) -> Result<(), Failure> {
     };
     write().map_err(|error| Failure::file("cannot write", path, &error))
 }
-

@@ -87,11 +87,11 @@ pub async fn demo(options: Options) -> Result<(), Failure> {
     let api = Api::new(urls, Some(token.clone()))?;
     let setup = async {
         ready(&api, &mut children).await?;
-        field::prepare(&options.dir)?;
-        let simulator = field::simulator(&simulator_program, &options, &layout);
-        children.start(simulator)?;
-        write_description(&options.dir, &layout, &children, &token)?;
-        field::register(&api, &options.dir).await
+        // First who there is, then the field itself: a push of an unknown meter would be lost.
+        field::describe(&simulator_program, &options, &layout).await?;
+        field::register(&api, &options.dir).await?;
+        children.start(field::simulator(&simulator_program, &options, &layout))?;
+        write_description(&options.dir, &layout, &children, &token)
     };
     let set_up = tokio::select! {
         set_up = setup => set_up,
@@ -197,16 +197,27 @@ async fn at(end: Option<Instant>) {
 }
 
 fn greet(options: &Options, layout: &Layout, children: &Children, token: &Zeroizing<String>) {
-    println!("\nHoldfast runs: {} nodes, {} concentrators with {} meters each", layout.nodes.len(),
-        options.concentrators, options.meters);
+    println!(
+        "\nHoldfast runs: {} nodes, {} concentrators with {} meters each",
+        layout.nodes.len(),
+        options.concentrators,
+        options.meters
+    );
     for node in &layout.nodes {
         let pid = children.pid(&node.name).unwrap_or(0);
-        println!("  {}  {}  concentrators dial {}  pid {pid}", node.name, node.url(), node.gateway());
+        println!(
+            "  {}  {}  concentrators dial {}  pid {pid}",
+            node.name,
+            node.url(),
+            node.gateway()
+        );
     }
     println!("  simulator  pid {}", children.pid(field::NAME).unwrap_or(0));
     println!("  log in as admin with password {}", token.as_str());
-    println!("  also in {} (and HOLDFAST_TOKEN of your shell, if you like)",
-        options.dir.join("demo.json").display());
+    println!(
+        "  also in {} (and HOLDFAST_TOKEN of your shell, if you like)",
+        options.dir.join("demo.json").display()
+    );
     match options.seconds {
         Some(seconds) => println!("  stops after {seconds} s or at Ctrl-C\n"),
         None => println!("  Ctrl-C stops it\n"),

@@ -49,8 +49,7 @@ impl Server {
         let max_connections = u32::try_from(max_connections).unwrap_or(u32::MAX >> 3);
         let permits = Arc::new(Semaphore::new(max_connections as usize));
         let (stop, stopped) = watch::channel(false);
-        let loop_task =
-            tokio::spawn(accept_loop(listener, permits.clone(), stopped, router));
+        let loop_task = tokio::spawn(accept_loop(listener, permits.clone(), stopped, router));
         Ok(Server { stop, loop_task, permits, max_connections, address })
     }
 

@@ -48,9 +48,10 @@ where
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
-/// Libraries speak of things that an operator cannot act on; their warnings are enough.
+/// Libraries speak of things that an operator cannot act on. What consensus has to say is said by
+/// the cluster, in words of this program: at a stop openraft calls its own end an error.
 fn filter(level: &str) -> EnvFilter {
-    let directives = format!("{level},openraft=error,quinn=warn,rustls=warn,hyper=warn,sled=warn");
+    let directives = format!("{level},openraft=off,quinn=warn,rustls=warn,hyper=warn,sled=warn");
     EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(directives))
 }
 

@@ -171,12 +171,7 @@ async fn execute(wires: &Wires, command: &Command, epoch: u64) {
 
 /// Tells the log; an answer that cannot be told is asked for again under the next epoch, or
 /// stays unknown.
-async fn settle(
-    wires: &Wires,
-    id: CommandId,
-    epoch: u64,
-    mut result: Result<Vec<Read>, Failure>,
-) {
+async fn settle(wires: &Wires, id: CommandId, epoch: u64, mut result: Result<Vec<Read>, Failure>) {
     for _ in 0..6 {
         let change = Change::Settle { id, epoch, result: result.clone() };
         match wires.propose(domain::Change::Commands(change), PATIENCE).await {
@@ -200,13 +195,8 @@ fn profile_reads(profile: ProfileRead) -> Result<Vec<Read>, Failure> {
         let text = format!("{} rows; at most {MAX_ROWS} in one answer", profile.rows.len());
         return Err(Failure::Unsupported(text));
     }
-    let row = |attribute, value| Read {
-        obis: profile.obis,
-        attribute,
-        value,
-        scaler: None,
-        unit: None,
-    };
+    let row =
+        |attribute, value| Read { obis: profile.obis, attribute, value, scaler: None, unit: None };
     let mut columns = vec![Value::Text("time".into()), Value::Text("flag".into())];
     columns.extend(profile.registers.iter().map(|register| {
         let unit = crate::areas::number::unit(register.unit);

@@ -12,8 +12,8 @@ use domain::assets::{self, Attach, Authentication};
 use domain::keys::KeyKind;
 use domain::{Change, Device, Done, Obis, View, keys, leases, readings};
 use gateway::{
-    Admission, Admit, Ask, Claim, Claimed, Denied, MeterAccess, MeterKeys, MeterQuery,
-    RosterQuery, Upcall,
+    Admission, Admit, Ask, Claim, Claimed, Denied, MeterAccess, MeterKeys, MeterQuery, RosterQuery,
+    Upcall,
 };
 use tokio::sync::{Semaphore, mpsc};
 use zeroize::Zeroizing;
@@ -68,8 +68,10 @@ async fn answer(wires: &Wires, question: Upcall) {
             ask.answer(answer);
         }
         Upcall::Reserve(ask) => {
-            let change =
-                keys::Change::Reserve { device: ask.request.device.clone(), count: ask.request.count };
+            let change = keys::Change::Reserve {
+                device: ask.request.device.clone(),
+                count: ask.request.count,
+            };
             let answer = log(wires, Change::Keys(change), ask.deadline, |done| match done {
                 Done::Counters { first, .. } => Some(first),
                 _ => None,
@@ -96,8 +98,7 @@ async fn answer(wires: &Wires, question: Upcall) {
         }
         Upcall::Standby(ask) => {
             let device = ask.request.device.clone();
-            let change =
-                leases::Change::Standby { device, node: wires.node, up: ask.request.up };
+            let change = leases::Change::Standby { device, node: wires.node, up: ask.request.up };
             noted(wires, ask, Change::Leases(change)).await;
         }
         // Parts are gathered before this point.
@@ -147,7 +148,8 @@ async fn claim(wires: &Wires, claim: &Claim, patience: Duration) -> Result<Claim
 /// Counters and sequences decide about replays here, so the view must hold all that is committed.
 async fn admit(wires: &Wires, admit: &Admit, patience: Duration) -> Result<Admission, Denied> {
     let view = wires.cluster.linearizable(patience).await.map_err(|_| Denied::Unavailable)?;
-    let device = assets::by_system_title(&view, &admit.system_title).map_err(|f| fault(wires, &f))?;
+    let device =
+        assets::by_system_title(&view, &admit.system_title).map_err(|f| fault(wires, &f))?;
     let Some(Device::Concentrator(concentrator)) = device else {
         return Err(Denied::refused("unknown_concentrator"));
     };

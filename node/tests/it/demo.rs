@@ -10,8 +10,7 @@ use serde_json::Value;
 use crate::support::{Guard, command, free_ports, get};
 
 fn start(dir: &Path, port: u16) -> Guard {
-    let simulator =
-        Path::new(env!("CARGO_BIN_EXE_holdfast")).with_file_name("holdfast-simulator");
+    let simulator = Path::new(env!("CARGO_BIN_EXE_holdfast")).with_file_name("holdfast-simulator");
     assert!(
         simulator.is_file(),
         "{} is missing: cargo build -p simulator first",

@@ -24,8 +24,7 @@ fn one_node_answers_as_documented() {
 }
 
 fn without_a_token(port: u16) {
-    for path in
-        ["/api/v1/cluster", "/api/v1/meters", "/api/v1/meters/X", "/api/openapi.json", "/"]
+    for path in ["/api/v1/cluster", "/api/v1/meters", "/api/v1/meters/X", "/api/openapi.json", "/"]
     {
         let answer = request(port, "GET", path, &[], "").unwrap();
         assert_eq!((answer.status, answer.code().as_str()), (401, "unauthorized"), "{path}");
@@ -69,10 +68,7 @@ fn health(port: u16, token: &str) {
     let verbose = request(port, "GET", "/readyz?verbose", &[], "").unwrap();
     assert!(verbose.body.contains("[+]leader ok\n"), "{}", verbose.body);
     let metrics = request(port, "GET", "/metrics", &[], "").unwrap();
-    assert_eq!(
-        metrics.header("content-type").unwrap(),
-        "text/plain; version=0.0.4; charset=utf-8"
-    );
+    assert_eq!(metrics.header("content-type").unwrap(), "text/plain; version=0.0.4; charset=utf-8");
     for name in [
         "holdfast_build_info{",
         "process_resident_memory_bytes",
@@ -118,8 +114,10 @@ fn registering(port: u16, token: &str) {
     let refused = post(port, token, "/api/v1/concentrators", &other);
     assert_eq!((refused.status, refused.code().as_str()), (409, "concentrator_exists"));
     let items: Vec<_> = (0..30)
-        .map(|n| json!({"serial": format!("T{n:03}"), "concentrator": "HFDTEST000000001",
-            "guek": KEY, "gak": KEY, "model": "m"}))
+        .map(|n| {
+            json!({"serial": format!("T{n:03}"), "concentrator": "HFDTEST000000001",
+            "guek": KEY, "gak": KEY, "model": "m"})
+        })
         .chain([json!({"serial": "T999", "concentrator": "NOBODY"})])
         .collect();
     let made = post(port, token, "/api/v1/meters/import", &json!({"items": items})).json();

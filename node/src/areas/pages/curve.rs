@@ -135,8 +135,11 @@ impl Scale {
         for part in 0..=4 {
             let watts = self.top * f64::from(part) / 4.0;
             let y = self.y(watts);
-            let label =
-                if self.top >= 4000.0 { format!("{} kW", watts / 1000.0) } else { format!("{watts} W") };
+            let label = if self.top >= 4000.0 {
+                format!("{} kW", watts / 1000.0)
+            } else {
+                format!("{watts} W")
+            };
             out.push_str(&format!(
                 "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
                  <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>",
