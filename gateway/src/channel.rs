@@ -111,6 +111,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Channel<S> {
     async fn select(&mut self) -> Event {
         let wants_input = self.session.wants_input();
         let timeout = self.session.poll_timeout();
+        let at = timeout.map_or_else(Instant::now, Instant::from_std);
         self.buffer.reserve(READ_OCTETS);
         let mut limited = (&mut self.stream).take(READ_OCTETS as u64);
         tokio::select! {
@@ -118,9 +119,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Channel<S> {
             Some(answer) = self.asks.next() => Event::Answer(answer),
             Some(command) = self.commands.recv() => Event::Command(command),
             read = limited.read_buf(&mut self.buffer), if wants_input => Event::Read(read),
-            () = sleep_until(timeout.map_or_else(Instant::now, Into::into)), if timeout.is_some() => {
-                Event::Timeout
-            }
+            () = sleep_until(at), if timeout.is_some() => Event::Timeout,
         }
     }
 

@@ -1,8 +1,8 @@
 //! What an operator can set about channels, dialling and limits. Not here: certificates (the caller
 //! reads them and hands over a ready TLS configuration) and anything about the cluster.
 //!
-//! Invariant: a configuration that `validate` accepts makes every queue bounded and gives every wait
-//! a deadline.
+//! Invariant: a configuration that `validate` accepts makes every queue bounded and gives every
+//! wait a deadline.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub struct Config {
     /// Time for an answer of a concentrator to one request, milliseconds. Fast links 700, GPRS
     /// 20,000. Too low: a slow link is called lost while it works.
     pub answer_timeout_ms: u64,
-    /// Time for an answer of a meter behind a concentrator, milliseconds. Power-line links are slow.
+    /// Time for an answer of a meter behind a concentrator, milliseconds. Power lines are slow.
     pub meter_timeout_ms: u64,
     /// Time a write to a socket may block before the channel is closed, milliseconds.
     pub write_timeout_ms: u64,

@@ -381,10 +381,10 @@ impl Conversation {
             (State::Counter, Indication::Rejected(_) | Indication::Failed { .. }) => {
                 self.counter_known(None);
             }
-            (State::Open, Indication::Got { invoke, result }) => {
-                if self.task.as_ref().and_then(|task| task.invoke) == Some(invoke) {
-                    self.step(now, result);
-                }
+            (State::Open, Indication::Got { invoke, result })
+                if self.task.as_ref().and_then(|task| task.invoke) == Some(invoke) =>
+            {
+                self.step(now, result);
             }
             (State::Open, Indication::Failed { failure, .. }) => self.fail(lost(failure)),
             (State::Open | State::Associating, Indication::NeedCounters { .. })

@@ -78,7 +78,7 @@ pub struct Order {
     pub meter: Option<String>,
     /// What to read.
     pub work: Work,
-    /// Lease epoch under which the order was made; another one on the channel answers `ChannelLost`.
+    /// Lease epoch under which the order was made; with another one it ends as `ChannelLost`.
     pub epoch: Option<u64>,
     /// No answer is of use after it.
     pub deadline: Instant,

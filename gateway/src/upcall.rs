@@ -1,8 +1,9 @@
 //! What the gateway asks the cluster. One bounded channel carries every question with its deadline
 //! and the way back; the node's wiring answers. Nothing here knows how the cluster works.
 //!
-//! Invariants: 1. `Ingest` is answered Ok only after the commit; 2. an unanswered question counts as
-//! `Unavailable` and is asked again with the same content, so every answerer is idempotent; 3. keys
+//! Invariants: 1. `Ingest` is answered Ok only after the commit; 2. an unanswered question counts
+//! as `Unavailable` and is asked again with the same content, so every answerer is idempotent;
+//! 3. keys
 //! are `Zeroizing` and no `Debug` prints them.
 
 use std::collections::HashMap;

@@ -1,7 +1,7 @@
-//! The session of one concentrator on one channel (docs/reference/concentrator.md). Sans-IO: octets,
-//! times, answers of the cluster and notices go in; frames, requests to the cluster and events come
-//! out. After every call that goes in the driver asks all of `poll_transmit`, `poll_request`,
-//! `poll`, `poll_timeout` and `wants_input`.
+//! The session of one concentrator on one channel (docs/reference/concentrator.md). Sans-IO:
+//! octets, times, answers of the cluster and notices go in; frames, requests to the cluster and
+//! events come out. After every call that goes in the driver asks all of `poll_transmit`,
+//! `poll_request`, `poll`, `poll_timeout` and `wants_input`.
 //!
 //! | state | awaits | goes to |
 //! |---|---|---|

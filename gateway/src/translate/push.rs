@@ -289,7 +289,7 @@ mod tests {
         ];
         let pushed = translate(vec![("M1", rows)]);
         assert_eq!(pushed.dropped, Dropped::default());
-        let seen: Vec<(u16, u32, i64, u8, Vec<Option<i64>>)> = pushed
+        let seen: Vec<_> = pushed
             .batches
             .iter()
             .flat_map(|batch| {

@@ -81,7 +81,7 @@ impl Collector {
 
 /// Whole minutes of a capture period; 0 when it has none or they do not fit.
 pub(super) fn minutes(period_s: u32) -> u16 {
-    if period_s % 60 == 0 { u16::try_from(period_s / 60).unwrap_or(0) } else { 0 }
+    if period_s.is_multiple_of(60) { u16::try_from(period_s / 60).unwrap_or(0) } else { 0 }
 }
 
 /// Divides a refused part by meter, so that one bad meter does not hold back the others. The mark
