@@ -2,9 +2,10 @@
 //! come in as arguments, octets and wishes for timers go out. It knows no sockets, no tasks and
 //! nothing of what a head-end does with a reading.
 //!
-//! Map, from the octets upwards: `wrapper`, `gateway_header` (framing) - `axdr`, `ber`
+//! Map, from the octets upwards: `wrapper`, `hdlc`, `gateway_header` (framing) - `axdr`, `ber`
 //! (primitives) - `data`, `compact`, `datetime`, `scaler` (values) - `apdu`, `acse` (services) -
-//! `security` - `association` (the machines) - `class`, `profile` (objects).
+//! `security` - `association` (the machines) - `class`, `profile` (objects). Beside them stands
+//! `iec62056_21`, the ASCII protocol of serial and optical ports.
 //!
 //! Invariants: no input can panic or allocate more than a constant times its own length; no
 //! clock, randomness, thread or IO (enforced by this crate's `clippy.toml`); keys are wiped on

@@ -11,7 +11,7 @@ use bytes::{Buf, BytesMut};
 use super::FLAG;
 use super::frame::{Frame, announced, plausible};
 
-/// What a line was like, for metrics; the counts wrap around never, they stop at the top.
+/// What a line was like, for metrics; counts stop at the top.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Quality {
     /// Frames taken.

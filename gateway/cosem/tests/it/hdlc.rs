@@ -5,11 +5,12 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cosem::Apdu;
+use cosem::association::{self, AcceptedCounters, Authentication, ServerIndication};
 use cosem::hdlc::{
     Address, Client, ClientConfig, Control, Deframer, Frame, Indication, Kind, Parameters, Reason,
     Server, ServerConfig, fcs,
 };
+use cosem::{Apdu, AttributeRef, Data, Keys, wrapper};
 use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, proptest};
 use proptest::test_runner::TestCaseError;
 use serde_json::{Map, Value, json};
@@ -554,4 +555,93 @@ fn a_pushed_ui_frame_arrives_without_a_link() {
     client.handle_bytes(start(), &octets);
     let apdu = Bytes::from_static(b"\x0fpush");
     assert_eq!(client.poll(), Some(Indication::Push { source: meter, apdu }));
+}
+
+/// Moves what the association of one side wants sent onto its link, and back.
+fn association_exchange(
+    pair: &mut Pair,
+    client: &mut association::Client,
+    server: &mut association::Server,
+) {
+    let header = wrapper::Header { source: 1, destination: 1 };
+    while let Some(frame) = client.poll_transmit() {
+        let (_, apdu) = wrapper::decode(&frame).unwrap();
+        pair.client.send(pair.now, apdu).unwrap();
+    }
+    while let Some(octets) = pair.up.due(pair.now) {
+        pair.server.handle_bytes(pair.now, &octets);
+        while let Some(indication) = pair.server.poll() {
+            if let Indication::Apdu(apdu) = indication {
+                server.handle_frame(pair.now, header, &apdu).unwrap();
+            }
+        }
+        while let Some(indication) = server.poll() {
+            if let ServerIndication::Request(_) = indication {
+                server.respond(association::Answer::Got(Ok(long_value()))).unwrap();
+            }
+        }
+        while let Some(frame) = server.poll_transmit() {
+            pair.server.send(wrapper::decode(&frame).unwrap().1).unwrap();
+        }
+    }
+    while let Some(octets) = pair.down.due(pair.now) {
+        pair.client.handle_bytes(pair.now, &octets);
+        while let Some(indication) = pair.client.poll() {
+            if let Indication::Apdu(apdu) = indication {
+                client.handle_frame(pair.now, header, &apdu).unwrap();
+            }
+        }
+    }
+    while let Some(octets) = pair.client.poll_transmit() {
+        pair.up.put(pair.now, &octets, pair.faults, &mut pair.chance);
+    }
+    while let Some(octets) = pair.server.poll_transmit() {
+        pair.down.put(pair.now, &octets, pair.faults, &mut pair.chance);
+    }
+}
+
+fn long_value() -> Data {
+    Data::Array((0..2000).map(Data::U32).collect())
+}
+
+#[test]
+fn an_association_sits_above_the_link_as_above_the_wrapper() {
+    let limits = parameters(128, 3);
+    let mut pair = Pair::new(5, 42, limits, limits);
+    pair.run_until(|pair| pair.client.is_connected());
+    let keys = || Keys::new(&[1; 16], &[2; 16]);
+    let mut config = association::ClientConfig::new(1, 1, *b"HFDNODE1");
+    config.authentication = Authentication::Hls5(keys());
+    config.ciphered = Some(keys());
+    let mut served = association::ServerConfig::new(1, *b"MMM\0\0\0\0\x01");
+    served.authentication = Authentication::Hls5(keys());
+    served.ciphered = Some(keys());
+    let mut client = association::Client::new(config, &[0x5a; 16]);
+    let mut server = association::Server::new(served, [7; 32], AcceptedCounters::default());
+    client.set_counters(pair.now, 100..10_000);
+    server.set_counters(500..100_000);
+    client.connect(pair.now).unwrap();
+    let mut got = Vec::new();
+    for _ in 0..20_000 {
+        association_exchange(&mut pair, &mut client, &mut server);
+        while let Some(indication) = client.poll() {
+            if matches!(indication, association::Indication::Associated { .. }) {
+                let attribute = AttributeRef::new(7, [1, 0, 99, 1, 0, 255], 2);
+                client.get(pair.now, attribute, None).unwrap();
+            }
+            got.push(indication);
+        }
+        if got.len() == 2 {
+            break;
+        }
+        let arrivals = [&pair.up, &pair.down].map(|wire| wire.pieces.front().map(|(at, _)| *at));
+        let next = arrivals.into_iter().chain([pair.client.poll_timeout()]).flatten().min();
+        pair.now = pair.now.max(next.unwrap_or(pair.now));
+        pair.client.handle_timeout(pair.now);
+    }
+    let value = long_value();
+    assert!(
+        matches!(&got[1], association::Indication::Got { result: Ok(data), .. } if *data == value),
+        "{got:?}"
+    );
 }

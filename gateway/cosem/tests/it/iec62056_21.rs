@@ -130,6 +130,8 @@ struct Pair {
     up: Wire,
     down: Wire,
     faults: usize,
+    /// The reader's port hears what it sends.
+    echo: bool,
     chance: Chance,
     got: Vec<Indication>,
     written: Vec<Vec<u8>>,
@@ -146,6 +148,7 @@ impl Pair {
             up: wire(),
             down: wire(),
             faults,
+            echo: false,
             chance: Chance(seed),
             got: Vec::new(),
             written: Vec::new(),
@@ -193,6 +196,9 @@ impl Pair {
             self.down.put(self.now, output, self.faults, &mut self.chance);
         }
         while let Some(output) = self.client.poll_transmit() {
+            if let (Output::Transmit(octets), true) = (&output, self.echo) {
+                self.client.handle_bytes(self.now, octets);
+            }
             self.up.put(self.now, output, self.faults, &mut self.chance);
         }
         self.got.extend(std::iter::from_fn(|| self.client.poll()));
@@ -260,6 +266,27 @@ fn every_mode_reads_out_on_a_clean_line() {
             }
         }
     }
+}
+
+#[test]
+fn an_echo_changes_nothing() {
+    let identification = "/ABC5Meter";
+    let mut pair = Pair::new(ClientConfig::new("", Wish::Readout), meter(identification), 0, 1);
+    pair.echo = true;
+    pair.run_until(|got| got.iter().any(is_end));
+    assert_eq!(pair.got.last(), Some(&readout()));
+
+    let secret = Secret::new(b"12345678");
+    let server = ServerConfig { password: Some(secret.clone()), ..meter(identification) };
+    let mut pair = Pair::new(programming(Password::Plain(secret)), server, 0, 1);
+    pair.echo = true;
+    pair.run_until(|got| got.iter().any(is_ready));
+    assert_eq!(pair.got.last(), Some(&Indication::Ready));
+    let profile = Answer::Data(data::parse(PROFILE.repeat(20).as_bytes()).unwrap());
+    assert_eq!(pair.command(Command::new('R', '3', b"P.01()").unwrap()), Some(profile));
+    let long = format!("C.7({})", "x".repeat(1000)).into_bytes();
+    assert_eq!(pair.command(Command::new('W', '3', &long).unwrap()), Some(Answer::Done));
+    assert_eq!(pair.written, [long]);
 }
 
 #[test]

@@ -70,7 +70,6 @@ enum State {
 }
 
 /// The machine.
-#[derive(Debug)]
 pub struct Client {
     config: ClientConfig,
     state: State,
@@ -94,6 +93,17 @@ pub struct Client {
     acknowledged: bool,
     /// This turn of the peer brought frames.
     brought: bool,
+}
+
+impl std::fmt::Debug for Client {
+    // APDUs may hold a password, so no octets are shown.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { config, state, .. } = self;
+        f.debug_struct("Client")
+            .field("config", config)
+            .field("state", state)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Client {
@@ -247,11 +257,8 @@ impl Client {
             && frame.source.same_station(self.config.server);
         match (self.state, frame.control.kind) {
             (_, Kind::Unnumbered) => self.take_push(frame),
-            (State::Disconnected, Kind::Information { .. }) => {
-                // Meters are known that push in numbered frames without a connection.
-                if frame.segmented || frame.information.starts_with(&LLC_RESPONSE) {
-                    self.take_push(frame);
-                }
+            (State::Disconnected, Kind::Information { .. }) if may_be_push(frame) => {
+                self.take_push(frame);
             }
             _ if !ours => {}
             (State::Connecting, Kind::Acknowledgement) => self.open(now, &frame.information),
@@ -406,4 +413,9 @@ impl Client {
         self.transfer.reset(Parameters::default());
         self.indications.push_back(Indication::Disconnected(reason));
     }
+}
+
+/// Meters are known that push in numbered frames without a connection.
+fn may_be_push(frame: &Frame) -> bool {
+    frame.segmented || frame.information.starts_with(&LLC_RESPONSE)
 }

@@ -13,7 +13,6 @@ use crate::hdlc::{Address, Control, Frame, Kind};
 /// Frames held for the driver before arriving ones are dropped.
 const MAX_FRAMES: usize = 32;
 
-#[derive(Debug)]
 pub(super) struct Port {
     pub(super) ours: Address,
     pub(super) theirs: Address,

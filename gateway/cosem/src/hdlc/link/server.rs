@@ -52,7 +52,6 @@ impl ServerConfig {
 }
 
 /// The machine.
-#[derive(Debug)]
 pub struct Server {
     config: ServerConfig,
     connected: bool,
@@ -64,6 +63,17 @@ pub struct Server {
     deadline: Option<Instant>,
     /// The client passed the turn and waits for the answer that the driver is making.
     turn: bool,
+}
+
+impl std::fmt::Debug for Server {
+    // APDUs may hold a password, so no octets are shown.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { config, connected, .. } = self;
+        f.debug_struct("Server")
+            .field("config", config)
+            .field("connected", connected)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Server {

@@ -32,7 +32,6 @@ struct Piece {
     information: Bytes,
 }
 
-#[derive(Debug)]
 pub(super) struct Transfer {
     llc: [u8; 3],
     max_apdu: usize,

@@ -9,7 +9,6 @@ use bytes::{Bytes, BytesMut};
 use super::without_llc;
 use crate::hdlc::{Address, Frame};
 
-#[derive(Debug)]
 pub(super) struct Unnumbered {
     max_apdu: usize,
     assembly: Option<(Address, BytesMut)>,

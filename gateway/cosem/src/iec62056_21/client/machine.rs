@@ -80,6 +80,8 @@ pub struct Client {
     command: Option<(Command, usize)>,
     /// Partial blocks of an answer.
     assembly: BytesMut,
+    /// What we sent last, and how much of it came back: optical heads and two-wire lines echo.
+    echo: (Bytes, usize),
 }
 
 impl std::fmt::Debug for Client {
@@ -109,6 +111,7 @@ impl Client {
             last: Bytes::new(),
             command: None,
             assembly: BytesMut::new(),
+            echo: (Bytes::new(), 0),
             config,
         }
     }
@@ -181,6 +184,7 @@ impl Client {
         if matches!(self.state, State::Idle | State::Pausing(_)) {
             return;
         }
+        let octets = self.take_echo(octets);
         self.intake.feed(octets);
         self.taken = self.taken.saturating_add(octets.len());
         if self.state == State::Listening {
@@ -359,7 +363,15 @@ impl Client {
     }
 
     fn release(&mut self, now: Instant, next: Next) {
-        self.outputs.extend(std::mem::take(&mut self.scheduled));
+        let outputs = std::mem::take(&mut self.scheduled);
+        // The confirmation of HDLC has the octets of its own request, so it cannot be told from
+        // an echo.
+        if let Some(Output::Transmit(octets)) = outputs.first()
+            && next != Next::Confirmation
+        {
+            self.echo = (octets.clone(), 0);
+        }
+        self.outputs.extend(outputs);
         self.wait(now, State::Waiting(next));
         if next == Next::End {
             // Nothing answers a break.
@@ -377,6 +389,23 @@ impl Client {
         self.deadline = Some(now + self.config.answer_timeout);
     }
 
+    /// Takes away what is our own message come back. A beginning that goes on otherwise was the
+    /// meter's.
+    fn take_echo<'a>(&mut self, octets: &'a [u8]) -> &'a [u8] {
+        let (sent, matched) = &mut self.echo;
+        let mut rest = octets;
+        while let (Some(expect), Some((octet, tail))) = (sent.get(*matched), rest.split_first()) {
+            if octet != expect {
+                self.intake.feed(sent.get(..*matched).unwrap_or_default());
+                self.echo = (Bytes::new(), 0);
+                return rest;
+            }
+            *matched += 1;
+            rest = tail;
+        }
+        rest
+    }
+
     fn transmit(&self, characters: &[u8]) -> Output {
         let parity = self.config.parity;
         Output::Transmit(characters.iter().map(|character| parity.add(*character)).collect())
@@ -384,6 +413,9 @@ impl Client {
 
     fn put(&mut self, characters: &[u8]) {
         let transmit = self.transmit(characters);
+        if let Output::Transmit(octets) = &transmit {
+            self.echo = (octets.clone(), 0);
+        }
         self.outputs.push_back(transmit);
     }
 
@@ -403,6 +435,7 @@ impl Client {
         self.deadline = None;
         self.command = None;
         self.last = Bytes::new();
+        self.echo = (Bytes::new(), 0);
         self.scheduled.clear();
         self.assembly.clear();
         self.intake.clear();

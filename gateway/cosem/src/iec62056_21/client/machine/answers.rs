@@ -30,7 +30,7 @@ impl Client {
                 let password = next == Next::Authentication;
                 self.fail(if password { Failure::Password } else { Failure::Broken });
             }
-            (Next::Readout, Message::Block { data, partial, .. }) => {
+            (Next::Readout, Message::Block { command: None, data, partial }) => {
                 if let Some(data) = self.assemble(now, next, &data, partial) {
                     match data::parse(&data) {
                         Ok(sets) => self.close(Indication::Readout(sets)),
@@ -44,7 +44,9 @@ impl Client {
                 self.take_operand(now, data);
             }
             (Next::Authentication, Message::Ack) => self.ready(now),
-            (Next::Authentication, Message::Block { .. }) => self.fail(Failure::Password),
+            (Next::Authentication, Message::Block { command: None, .. }) => {
+                self.fail(Failure::Password);
+            }
             (Next::Authentication | Next::Answer, Message::Nak) => self.repeat_refused(now, next),
             (Next::Answer, message) => self.take_answer(now, message),
             _ => {}
@@ -88,6 +90,7 @@ impl Client {
     fn ready(&mut self, now: Instant) {
         // The password may be in the message that a NAK would ask for again.
         self.last = Bytes::new();
+        self.echo = (Bytes::new(), 0);
         self.state = State::Ready;
         self.deadline = Some(now + self.config.session_timeout);
         self.indications.push_back(Indication::Ready);
@@ -98,7 +101,8 @@ impl Client {
         match message {
             Message::Ack if sent < command.data.len() => self.send_piece(now),
             Message::Ack if command.letter != b'R' => self.answered(now, Answer::Done),
-            Message::Block { data, partial, .. } => {
+            // A block with a command is our own come back.
+            Message::Block { command: None, data, partial } => {
                 if let Some(data) = self.assemble(now, Next::Answer, &data, partial) {
                     match data::parse(&data) {
                         Ok(sets) => self.answered(now, answer_of(sets)),
