@@ -15,7 +15,7 @@ use domain::readings::Collection;
 use domain::{Obis, assets};
 use serde::Deserialize;
 
-use crate::app::{App, now_s};
+use crate::app::App;
 use crate::areas::cluster::NodeBody;
 use crate::areas::commands::CommandBody;
 use crate::areas::concentrators::{ChannelBody, ConcentratorBody, body as concentrator_body};

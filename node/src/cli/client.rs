@@ -86,7 +86,11 @@ impl Api {
             let request = self.request(&method, &url, body, &key)?;
             let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.exchange(request)).await;
             match answer {
-                Ok(Ok((status, text))) => return judge(status, &text),
+                Ok(Ok((status, text))) => match judge(status, &text) {
+                    // Not this node, not now: another may. Repeats carry the same key.
+                    Err(failure) if failure.exit == Exit::TryAgain => last = failure,
+                    answer => return answer,
+                },
                 Ok(Err(reason)) => last = unreachable(&url, &reason),
                 Err(_) => last = unreachable(&url, "no answer in time"),
             }

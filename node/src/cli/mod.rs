@@ -41,6 +41,7 @@ enum Command {
     },
     /// The cluster: leader, nodes, indexes.
     Status {
+        /// How to reach the cluster.
         #[command(flatten)]
         cluster: ClusterArgs,
     },
@@ -134,6 +135,7 @@ pub enum ConcentratorCommand {
         /// File of the global authentication key.
         #[arg(long, value_name = "FILE")]
         gak_file: PathBuf,
+        /// How to reach the cluster.
         #[command(flatten)]
         cluster: ClusterArgs,
     },
@@ -141,13 +143,16 @@ pub enum ConcentratorCommand {
     Import {
         /// The file; its first line names the columns.
         file: PathBuf,
+        /// How to reach the cluster.
         #[command(flatten)]
         cluster: ClusterArgs,
     },
     /// List them with their channels.
     List {
+        /// How the list is cut.
         #[command(flatten)]
         list: ListArgs,
+        /// How to reach the cluster.
         #[command(flatten)]
         cluster: ClusterArgs,
     },
@@ -155,6 +160,7 @@ pub enum ConcentratorCommand {
     Show {
         /// Logical device name.
         id: String,
+        /// How to reach the cluster.
         #[command(flatten)]
         cluster: ClusterArgs,
     },
@@ -170,6 +176,7 @@ pub enum MeterCommand {
     Import {
         /// The file; its first line names the columns.
         file: PathBuf,
+        /// How to reach the cluster.
         #[command(flatten)]
         cluster: ClusterArgs,
     },
@@ -178,8 +185,10 @@ pub enum MeterCommand {
         /// Only meters behind this concentrator.
         #[arg(long)]
         concentrator: Option<String>,
+        /// How the list is cut.
         #[command(flatten)]
         list: ListArgs,
+        /// How to reach the cluster.
         #[command(flatten)]
         cluster: ClusterArgs,
     },
@@ -187,6 +196,7 @@ pub enum MeterCommand {
     Show {
         /// Its serial.
         serial: String,
+        /// How to reach the cluster.
         #[command(flatten)]
         cluster: ClusterArgs,
     },
@@ -208,6 +218,7 @@ pub enum MeterCommand {
         /// As CSV.
         #[arg(long, conflicts_with = "json")]
         csv: bool,
+        /// How to reach the cluster.
         #[command(flatten)]
         cluster: ClusterArgs,
     },
@@ -285,13 +296,16 @@ pub enum CommandCommand {
     Show {
         /// Its id.
         id: String,
+        /// How to reach the cluster.
         #[command(flatten)]
         cluster: ClusterArgs,
     },
     /// List the newest.
     List {
+        /// How the list is cut.
         #[command(flatten)]
         list: ListArgs,
+        /// How to reach the cluster.
         #[command(flatten)]
         cluster: ClusterArgs,
     },

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 use toml::{Table, Value};
 
-use super::keys::{self, KEYS, Key, Kind};
+use super::keys::{self, KEYS, Kind};
 
 /// One fault: which key, which value, why.
 #[derive(Clone, Debug, PartialEq, Eq)]
