@@ -148,7 +148,7 @@ impl OptionSelect {
 pub struct Command {
     /// P password, W write, R read, E execute, B break.
     pub letter: u8,
-    /// The variant: 1 ASCII, 2 formatted (E2: formatted execute), 3 and 4 the same with partial blocks, 5
+    /// The variant: 1 ASCII, 2 formatted (E2 executes), 3 and 4 the same with partial blocks, 5
     /// and 6 national.
     pub variant: u8,
     /// The data set, as `address(value*unit)`; it may be a secret.

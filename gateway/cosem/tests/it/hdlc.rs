@@ -645,3 +645,108 @@ fn an_association_sits_above_the_link_as_above_the_wrapper() {
         "{got:?}"
     );
 }
+
+/// A frame from the meter without information.
+fn supervisory(kind: Kind) -> Vec<u8> {
+    let (sap, meter) = stations();
+    let control = Control { kind, poll_final: true };
+    let information = Bytes::new();
+    let frame = Frame { segmented: false, destination: sap, source: meter, control, information };
+    frame.encode().unwrap()
+}
+
+/// What the client sent since the last call.
+fn sent(client: &mut Client) -> Vec<Kind> {
+    let octets = std::iter::from_fn(|| client.poll_transmit());
+    octets.flat_map(|octets| cut(&octets)).map(|frame| frame.control.kind).collect()
+}
+
+fn connected(polls: u16) -> Client {
+    let (sap, meter) = stations();
+    let mut client = Client::new(ClientConfig { polls, ..ClientConfig::new(sap, meter) });
+    client.connect(start()).unwrap();
+    assert_eq!(sent(&mut client), [Kind::SetNormalResponseMode]);
+    client.handle_bytes(start(), &supervisory(Kind::Acknowledgement));
+    // A UA without parameters grants the default.
+    assert_eq!(client.poll(), Some(Indication::Connected(Parameters::default())));
+    client
+}
+
+#[test]
+fn a_busy_meter_is_polled_until_it_is_ready() {
+    let mut client = connected(10);
+    let mut now = start();
+    client.send(now, &[1; 200]).unwrap();
+    assert_eq!(sent(&mut client), [Kind::Information { send: 0, receive: 0 }]);
+    client.handle_bytes(now, &supervisory(Kind::ReceiveNotReady { receive: 1 }));
+    assert_eq!(sent(&mut client), []);
+    for _ in 0..3 {
+        now = client.poll_timeout().unwrap();
+        client.handle_timeout(now);
+        assert_eq!(sent(&mut client), [Kind::ReceiveReady { receive: 0 }]);
+        client.handle_bytes(now, &supervisory(Kind::ReceiveNotReady { receive: 1 }));
+    }
+    client.handle_bytes(now, &supervisory(Kind::ReceiveReady { receive: 1 }));
+    assert_eq!(sent(&mut client), [Kind::Information { send: 1, receive: 0 }]);
+    // Busy for ever is no progress; the three polls from before count.
+    let mut timeouts = 3;
+    client.handle_bytes(now, &supervisory(Kind::ReceiveNotReady { receive: 1 }));
+    while let Some(next) = client.poll_timeout() {
+        timeouts += 1;
+        client.handle_timeout(next);
+        client.handle_bytes(next, &supervisory(Kind::ReceiveNotReady { receive: 1 }));
+    }
+    assert_eq!(timeouts, 11);
+    assert_eq!(client.poll(), Some(Indication::Disconnected(Reason::NoProgress)));
+    assert_eq!(client.poll_timeout(), None);
+}
+
+#[test]
+fn an_apdu_without_answer_is_asked_for_only_so_often() {
+    let mut client = connected(5);
+    let mut now = start();
+    client.send(now, b"unconfirmed").unwrap();
+    let mut polls = 0;
+    let mut pending = sent(&mut client);
+    while !pending.is_empty() {
+        client.handle_bytes(now, &supervisory(Kind::ReceiveReady { receive: 1 }));
+        let Some(next) = client.poll_timeout() else { break };
+        now = next;
+        client.handle_timeout(now);
+        pending = sent(&mut client);
+        polls += pending.len();
+    }
+    assert_eq!(polls, 5);
+    assert_eq!(client.poll(), None);
+    // The link is still up and takes the next APDU with the next number.
+    client.send(now, b"next").unwrap();
+    assert_eq!(sent(&mut client), [Kind::Information { send: 1, receive: 0 }]);
+}
+
+#[test]
+fn what_the_meter_says_against_the_link_ends_it() {
+    let check = |kind, expect| {
+        let mut client = connected(5);
+        client.handle_bytes(start(), &supervisory(kind));
+        assert_eq!(client.poll(), Some(Indication::Disconnected(expect)));
+        assert!(client.send(start(), b"x").is_err());
+        assert!(client.enquire(start()).is_err());
+    };
+    check(Kind::DisconnectedMode, Reason::GivenUp);
+    check(Kind::FrameReject, Reason::Rejected);
+    // A second UA, and a poll of ours come back, say nothing.
+    let mut client = connected(5);
+    client.handle_bytes(start(), &supervisory(Kind::Acknowledgement));
+    client.handle_bytes(start(), &supervisory(Kind::SetNormalResponseMode));
+    assert!(client.is_connected());
+    assert_eq!(client.poll(), None);
+}
+
+#[test]
+fn debug_shows_no_octets() {
+    let mut pair = Pair::new(0, 0, parameters(128, 1), parameters(128, 1));
+    pair.run_until(|pair| pair.client.is_connected());
+    pair.client.send(pair.now, b"secret-in-aarq").unwrap();
+    let shown = format!("{:?} {:?}", pair.client, pair.server);
+    assert!(!shown.contains("secret") && shown.contains("Client"));
+}

