@@ -189,14 +189,19 @@ pub async fn queue(
     let expires = app.live()?.cluster.stamp_now().plus_ms(wait_ms);
     let target = new.target.clone();
     let change = Change::Queue { id, target, order: order.clone(), expires };
-    match app.propose(id, ADMIN, domain::Change::Commands(change)).await {
-        Ok(_) => {}
-        // The key was used long ago; whether for the same thing is seen below.
-        Err(problem) if problem.code == "command_exists" => {}
+    let change = domain::Change::Commands(change);
+    let repeated = match app.propose(id, ADMIN, change).await {
+        Ok(_) => None,
+        // The key was used before, and a repeat has another expiry; whether it is the same
+        // command is seen below.
+        Err(problem) if matches!(problem.code.as_ref(), "command_exists" | "id_reused") => {
+            Some(problem)
+        }
         Err(problem) => return Err(problem),
-    }
+    };
     let view = app.fresh_view().await?;
-    let command = commands::command(&view, &id)?.ok_or_else(Problem::fault)?;
+    let found = commands::command(&view, &id)?;
+    let command = found.ok_or_else(|| repeated.unwrap_or_else(Problem::fault))?;
     if command.target != new.target || command.order != order {
         let text = "this Idempotency-Key belongs to another command";
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", text));

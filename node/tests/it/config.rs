@@ -88,7 +88,8 @@ fn single_faults_name_key_value_and_reason() {
 
 #[test]
 fn the_environment_goes_over_the_file() {
-    let over = [("HOLDFAST_HTTP__LISTEN", "0.0.0.0:1"), ("HOLDFAST_GATEWAY__MAX_CONNECTIONS", "9")];
+    let over =
+        [("HOLDFAST_HTTP__LISTEN", "0.0.0.0:1"), ("HOLDFAST_GATEWAY__MAX_CONNECTIONS", "9000")];
     assert_eq!(faults(GOOD, &over), Vec::<String>::new());
     let wrong = [("HOLDFAST_HTTP__COLOUR", "red"), ("HOLDFAST_HTTP__SECURE_COOKIE", "perhaps")];
     let found = faults(GOOD, &wrong);
