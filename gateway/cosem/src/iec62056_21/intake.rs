@@ -33,11 +33,14 @@ pub(super) struct Intake {
     limit: usize,
     buffer: BytesMut,
     overflown: bool,
+    /// So many octets of a block are known not to hold its end, so that a long block that comes
+    /// octet by octet is searched once.
+    searched: usize,
 }
 
 impl Intake {
     pub(super) fn new(parity: Parity, limit: usize) -> Self {
-        Self { parity, limit, buffer: BytesMut::new(), overflown: false }
+        Self { parity, limit, buffer: BytesMut::new(), overflown: false, searched: 0 }
     }
 
     pub(super) fn feed(&mut self, octets: &[u8]) {
@@ -50,6 +53,7 @@ impl Intake {
     pub(super) fn clear(&mut self) {
         self.buffer.clear();
         self.overflown = false;
+        self.searched = 0;
     }
 
     /// The next line from its last `start` on, without CR and LF.
@@ -60,8 +64,10 @@ impl Intake {
                 let surplus = self.buffer.len().saturating_sub(MAX_LINE);
                 self.buffer.advance(surplus);
                 self.overflown = false;
+                self.searched = 0;
                 return None;
             };
+            self.searched = 0;
             let line = self.buffer.split_to(end + 1).freeze();
             let line = line.slice(..end);
             let line = line.strip_suffix(b"\r").map_or_else(|| line.clone(), |l| line.slice_ref(l));
@@ -76,6 +82,9 @@ impl Intake {
         let starts = [ACK, NAK, SOH, STX];
         let junk = self.buffer.iter().position(|c| starts.contains(c)).unwrap_or(self.buffer.len());
         self.buffer.advance(junk);
+        if junk > 0 {
+            self.searched = 0;
+        }
         match *self.buffer.first()? {
             ACK => {
                 self.buffer.advance(1);
@@ -90,7 +99,10 @@ impl Intake {
     }
 
     fn block(&mut self) -> Option<Message> {
-        let end = self.buffer.iter().position(|c| *c == ETX || *c == EOT);
+        let fresh = self.buffer.get(self.searched..).unwrap_or_default();
+        let end = fresh.iter().position(|c| *c == ETX || *c == EOT);
+        let end = end.map(|end| end + self.searched);
+        self.searched = end.unwrap_or(self.buffer.len());
         let Some(end) = end.filter(|end| end + 1 < self.buffer.len()) else {
             if self.overflown {
                 self.clear();
@@ -98,6 +110,7 @@ impl Intake {
             }
             return None;
         };
+        self.searched = 0;
         let block = self.buffer.split_to(end + 2).freeze();
         let body = block.slice(1..);
         if block_check(&body) != 0 {
@@ -219,6 +232,22 @@ mod tests {
         assert_eq!(intake.message(), None);
         intake.feed(b"1.8.0()\x03Z");
         assert_eq!(intake.message(), block(Some(*b"R1"), b"1.8.0()"));
+    }
+
+    #[test]
+    fn a_block_may_come_octet_by_octet() {
+        let mut intake = intake(b"\x06");
+        assert_eq!(intake.message(), Some(Message::Ack));
+        for _ in 0..2 {
+            let stream = b"..\x01R1\x021.8.0()\x03Z";
+            let (last, first) = stream.split_last().unwrap();
+            for octet in first {
+                intake.feed(&[*octet]);
+                assert_eq!(intake.message(), None);
+            }
+            intake.feed(&[*last]);
+            assert!(matches!(intake.message(), Some(Message::Block { .. })));
+        }
     }
 
     #[test]

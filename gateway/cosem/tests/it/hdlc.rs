@@ -459,7 +459,8 @@ proptest! {
         for (control, segmented, information) in frames {
             let Ok(control) = Control::from_octet(control) else { continue };
             let information = Bytes::from(information);
-            let mut frame = Frame { segmented, destination: sap, source: meter, control, information };
+            let (destination, source) = (sap, meter);
+            let mut frame = Frame { segmented, destination, source, control, information };
             pair.client.handle_bytes(pair.now, &frame.encode().unwrap());
             (frame.destination, frame.source) = (meter, sap);
             pair.server.handle_bytes(pair.now, &frame.encode().unwrap());
