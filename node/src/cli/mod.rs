@@ -52,8 +52,8 @@ enum Command {
     #[command(subcommand)]
     Meter(MeterCommand),
     /// Commands to devices.
-    #[command(subcommand)]
-    Command(CommandCommand),
+    #[command(subcommand, name = "command")]
+    Order(CommandCommand),
 }
 
 #[derive(Args)]
@@ -333,7 +333,7 @@ impl Command {
             Command::Status { cluster } => cluster.json,
             Command::Concentrator(verb) => verb.cluster().json,
             Command::Meter(verb) => verb.cluster().json,
-            Command::Command(verb) => verb.cluster().json,
+            Command::Order(verb) => verb.cluster().json,
         }
     }
 }
@@ -388,7 +388,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Status { cluster } => runtime()?.block_on(verbs::status(&cluster)),
         Command::Concentrator(verb) => runtime()?.block_on(verbs::concentrator(verb)),
         Command::Meter(verb) => runtime()?.block_on(verbs::meter(verb)),
-        Command::Command(verb) => runtime()?.block_on(verbs::command(verb)),
+        Command::Order(verb) => runtime()?.block_on(verbs::command(verb)),
     }
 }
 
