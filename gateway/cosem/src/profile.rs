@@ -5,7 +5,14 @@
 //! 12 or as date-time; null-data in a clock cell, which means the row before plus the capture
 //! period; rows in any order and any number of times. A row's cells are its fields in order.
 //!
-//! Invariant: nothing is allocated but one row's cells, at most one cell an octet of input.
+//! Most rows look like the row before, so its shape is kept (`pattern`) and tried first.
+//!
+//! Invariants: nothing is allocated but one row's cells and its shape, at most one of each an
+//! octet of input; a row reads the same whether its shape was known or not.
+
+mod pattern;
+
+use pattern::Pattern;
 
 use crate::axdr::Reader;
 use crate::compact::TypeDescription;
@@ -65,7 +72,13 @@ pub struct Rows<'a> {
     row: Row<'a>,
     /// The last date reckoned, since most rows are of the same day.
     last_date: Option<(Date, i64)>,
+    pattern: Pattern,
+    /// How many rows more may miss the pattern before it is given up; a hit pays for a miss.
+    patience: u32,
 }
+
+/// Misses of the pattern that are taken at first, and the most that hits can save up.
+const PATIENCE: u32 = 8;
 
 #[derive(Debug)]
 enum Shape {
@@ -104,7 +117,15 @@ impl<'a> Rows<'a> {
             },
             _ => return Err(reader.malformed("a buffer is an array or a compact array")),
         };
-        Ok(Self { reader, shape, layout, row: Row::default(), last_date: None })
+        Ok(Self {
+            reader,
+            shape,
+            layout,
+            row: Row::default(),
+            last_date: None,
+            pattern: Pattern::default(),
+            patience: PATIENCE,
+        })
     }
 
     /// The reader behind the buffer, once `next_row` has given None.
@@ -118,46 +139,75 @@ impl<'a> Rows<'a> {
     /// # Errors
     /// `Malformed` with the offset of what makes no sense; rows before it stay good.
     pub fn next_row(&mut self) -> Result<Option<&Row<'a>>, Error> {
-        self.row.cells.clear();
-        match &mut self.shape {
-            Shape::Tagged(0) => return Ok(None),
+        let more = match &mut self.shape {
+            Shape::Tagged(0) => false,
             Shape::Tagged(left) => {
                 *left -= 1;
-                if self.reader.u8()? != tag::STRUCTURE {
-                    return Err(self.reader.malformed("a row that is not a structure"));
+                match self.pattern.fill(self.reader.rest(), &mut self.row.cells) {
+                    Some(octets) => {
+                        self.reader.take(octets)?;
+                        self.patience = PATIENCE.min(self.patience + 1);
+                    }
+                    None => self.tagged_row()?,
                 }
-                let count = self.reader.count()?;
-                for column in 0..count {
-                    let type_tag = self.reader.u8()?;
-                    let clock = self.layout.clock == Some(column);
-                    let cell = match type_tag {
-                        tag::ARRAY | tag::STRUCTURE | tag::COMPACT_ARRAY => {
-                            nested(type_tag, &mut self.reader)?
-                        }
-                        _ => cell(type_tag, &mut self.reader, clock)?,
-                    };
-                    self.row.cells.push(cell);
-                }
+                true
             }
-            Shape::Described(columns, end) => {
-                let before = self.reader.position();
-                if before >= *end {
-                    return Ok(None);
-                }
-                for (column, of) in columns.iter().enumerate() {
-                    let TypeDescription::Simple(type_tag) = of else {
-                        return Err(self.reader.malformed("a compact row with nested columns"));
-                    };
-                    let clock = self.layout.clock == Some(column);
-                    self.row.cells.push(cell(*type_tag, &mut self.reader, clock)?);
-                }
-                if self.reader.position() > *end || self.reader.position() == before {
-                    return Err(self.reader.malformed("a row that does not fit the content"));
-                }
-            }
+            Shape::Described(_, _) => self.described_row()?,
+        };
+        if !more {
+            self.row.cells.clear();
+            return Ok(None);
         }
         self.stamp();
         Ok(Some(&self.row))
+    }
+
+    /// A row with tags of any shape.
+    fn tagged_row(&mut self) -> Result<(), Error> {
+        self.row.cells.clear();
+        let octets = self.reader.rest();
+        if self.reader.u8()? != tag::STRUCTURE {
+            return Err(self.reader.malformed("a row that is not a structure"));
+        }
+        let count = self.reader.count()?;
+        for column in 0..count {
+            let type_tag = self.reader.u8()?;
+            let clock = self.layout.clock == Some(column);
+            let cell = match type_tag {
+                tag::ARRAY | tag::STRUCTURE | tag::COMPACT_ARRAY => {
+                    nested(type_tag, &mut self.reader)?
+                }
+                _ => cell(type_tag, &mut self.reader, clock)?,
+            };
+            self.row.cells.push(cell);
+        }
+        if self.patience > 0 {
+            self.patience -= 1;
+            let length = octets.len() - self.reader.remaining();
+            self.pattern.learn(octets.get(..length).unwrap_or_default(), self.layout.clock);
+        }
+        Ok(())
+    }
+
+    /// A row without tags; false when the content is over.
+    fn described_row(&mut self) -> Result<bool, Error> {
+        self.row.cells.clear();
+        let Shape::Described(columns, end) = &self.shape else { return Ok(false) };
+        let before = self.reader.position();
+        if before >= *end {
+            return Ok(false);
+        }
+        for (column, of) in columns.iter().enumerate() {
+            let TypeDescription::Simple(type_tag) = of else {
+                return Err(self.reader.malformed("a compact row with nested columns"));
+            };
+            let clock = self.layout.clock == Some(column);
+            self.row.cells.push(cell(*type_tag, &mut self.reader, clock)?);
+        }
+        if self.reader.position() > *end || self.reader.position() == before {
+            return Err(self.reader.malformed("a row that does not fit the content"));
+        }
+        Ok(true)
     }
 
     /// Reckons the end of the interval from the clock cell.
@@ -237,7 +287,9 @@ fn nested<'a>(type_tag: u8, reader: &mut Reader<'a>) -> Result<Cell<'a>, Error> 
 
 #[cfg(test)]
 mod tests {
-    use super::{Cell, Layout, Rows};
+    use proptest::prelude::{any, prop, prop_assert_eq, prop_oneof, proptest};
+
+    use super::{Cell, Layout, PATIENCE, Rows};
     use crate::compact::{CompactArray, TypeDescription};
     use crate::data::Data;
     use crate::datetime::DateTime;
@@ -291,6 +343,93 @@ mod tests {
         for cut in 0..compact.len() {
             assert!(read(&compact[..cut]).is_err(), "cut at {cut}");
         }
+    }
+
+    /// Every row, then the error or the position after the last; `patience` 0 learns no shape.
+    fn walk(octets: &[u8], patience: u32) -> String {
+        let mut rows = match Rows::new(octets, LAYOUT) {
+            Ok(rows) => rows,
+            Err(error) => return format!("{error}"),
+        };
+        rows.patience = patience;
+        let mut out = String::new();
+        loop {
+            match rows.next_row() {
+                Ok(Some(row)) => out += &format!("{row:?}\n"),
+                Ok(None) => return format!("{out}{}", rows.into_reader().position()),
+                Err(error) => return format!("{out}{error} at {}", rows.into_reader().position()),
+            }
+        }
+    }
+
+    fn cell_of(kind: u8, value: u64) -> Data {
+        let low = u32::try_from(value & 0xffff_ffff).unwrap();
+        let octet = u8::try_from(value & 0xff).unwrap();
+        match kind {
+            0 => Data::clock(DateTime::from_unix_s(i64::from(low), -60, 0)),
+            1 => Data::Null,
+            2 => Data::U8(octet),
+            3 => Data::U32(low),
+            4 => Data::U64(value),
+            5 => Data::I64(value.cast_signed()),
+            6 => Data::octets(&vec![octet; usize::from(octet)]),
+            7 => Data::DateTime(DateTime::from_unix_s(i64::from(low), 0, octet)),
+            8 => Data::I16(i16::from(octet) - 200),
+            9 => Data::F32(2.5),
+            10 => Data::Structure(vec![Data::U8(octet)]),
+            11 => Data::Enum(octet),
+            _ => Data::text("abc"),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_known_shape_changes_no_row(
+            kinds in prop::collection::vec(0u8..13, 0..6),
+            values in prop::collection::vec(any::<u64>(), 0..12),
+            odd in prop::collection::vec((0usize..12, 0usize..6, 0u8..13), 0..3),
+            damage in prop::collection::vec((any::<usize>(), any::<u8>()), 0..4),
+        ) {
+            let rows = values.iter().enumerate().map(|(at, value)| {
+                let kind = |column: usize, kind: u8| {
+                    let changed = odd.iter().find(|(row, of, _)| (*row, *of) == (at, column));
+                    changed.map_or(kind, |(_, _, kind)| *kind)
+                };
+                let of = kinds.iter().enumerate();
+                let of = of.map(|(column, of)| cell_of(kind(column, *of), value.rotate_left(7)));
+                Data::Structure(of.collect())
+            });
+            let mut octets = Data::Array(rows.collect()).to_axdr();
+            prop_assert_eq!(walk(&octets, PATIENCE), walk(&octets, 0));
+            for (at, value) in damage {
+                let at = at % octets.len();
+                octets[at] = value;
+                prop_assert_eq!(walk(&octets, PATIENCE), walk(&octets, 0));
+                prop_assert_eq!(walk(&octets[..at], PATIENCE), walk(&octets[..at], 0));
+            }
+        }
+
+        #[test]
+        fn a_known_shape_changes_nothing_for_noise(
+            mut octets in prop::collection::vec(prop_oneof![0u8..0x24, any::<u8>()], 0..200),
+        ) {
+            octets.splice(..0, [1, 9, 2, 2]);
+            prop_assert_eq!(walk(&octets, PATIENCE), walk(&octets, 0));
+        }
+    }
+
+    #[test]
+    fn a_shape_is_learnt_and_given_up() {
+        let same: Vec<Data> = (0..50).map(|at| row(Data::Null, at)).collect();
+        let octets = Data::Array(same).to_axdr();
+        let mut rows = Rows::new(&octets, LAYOUT).unwrap();
+        while rows.next_row().unwrap().is_some() {}
+        assert_eq!(rows.patience, PATIENCE, "one miss, then hits");
+        let mixed = |at| row(if at % 2 == 0 { Data::Null } else { Data::U8(1) }, at);
+        let octets = Data::Array((0..50).map(mixed).collect()).to_axdr();
+        let mut rows = Rows::new(&octets, LAYOUT).unwrap();
+        while rows.next_row().unwrap().is_some() {}
+        assert_eq!(rows.patience, 0, "no row is like the one before");
     }
 
     #[test]
