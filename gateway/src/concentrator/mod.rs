@@ -21,6 +21,8 @@
 //! counters; 4. an answer to a request of an earlier state is ignored (its ticket is old).
 
 mod data;
+mod exchange;
+mod frames;
 mod login;
 pub(crate) mod meters;
 pub(crate) mod notification;
@@ -32,119 +34,23 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cosem::Keys;
-use cosem::association::{Client, Failure as Lost, Indication, InvokeId};
-use cosem::wrapper::{Deframer, Header};
+use cosem::association::{Client, InvokeId};
+use cosem::wrapper::Deframer;
 use domain::commands::Failure;
 use domain::leases::Reason;
-use domain::readings::Part;
 
+pub(crate) use self::exchange::{Answer, Event, Request};
 use self::meters::{Bounds, Meters};
 use self::pushes::Pushes;
 pub(crate) use self::pushes::Settled;
-use crate::error::{Cause, Denied};
-use crate::meter::{Limits, Question};
+use crate::error::Cause;
+use crate::meter::Limits;
 use crate::order::Order;
-use crate::roster::{ChannelRole, Login};
+use crate::roster::Login;
 use crate::script::{Known, Script};
-use crate::translate::{Dropped, StatusBits};
-use crate::upcall::{Admission, Claimed, MeterAccess};
+use crate::translate::StatusBits;
+use crate::upcall::Admission;
 use crate::{Config, Notice};
-
-/// A question to the cluster.
-#[derive(Debug)]
-pub(crate) enum Request {
-    /// Who has this title?
-    Admit { ticket: u64, system_title: [u8; 8] },
-    /// Counters for this channel.
-    Reserve { ticket: u64 },
-    /// The concentrator has seen higher counters.
-    Raise { ticket: u64, at_least: u32 },
-    /// The lease.
-    Claim { ticket: u64, reason: Reason },
-    /// More counters for the association as it stands.
-    Refill,
-    /// The meters behind it.
-    Roster,
-    /// A standby stands here or is gone.
-    Standby { up: bool },
-    /// The lease goes back.
-    Release { epoch: u64 },
-    /// Store this.
-    Ingest { epoch: u64, sequence: u32, part: Part },
-    /// Something for one of its meters.
-    Meter { serial: String, question: Question },
-}
-
-/// An answer of the cluster.
-#[derive(Debug)]
-pub(crate) enum Answer {
-    Admitted {
-        ticket: u64,
-        answer: Result<Admission, Denied>,
-    },
-    Reserved {
-        ticket: u64,
-        answer: Result<u32, Denied>,
-    },
-    Raised {
-        ticket: u64,
-        answer: Result<(), Denied>,
-    },
-    Claimed {
-        ticket: u64,
-        answer: Result<Claimed, Denied>,
-    },
-    Refilled(Result<u32, Denied>),
-    Roster(Result<HashMap<String, u32>, Denied>),
-    /// The part comes back with its answer, so that a refused one can be divided.
-    Stored {
-        epoch: u64,
-        sequence: u32,
-        part: Part,
-        answer: Result<u32, Denied>,
-    },
-    Access {
-        serial: String,
-        answer: Result<MeterAccess, Denied>,
-    },
-    MeterReserved {
-        serial: String,
-        answer: Result<u32, Denied>,
-    },
-    MeterRaised {
-        serial: String,
-        answer: Result<(), Denied>,
-    },
-}
-
-/// What happened, for the roster, the log and the metrics.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Event {
-    /// The identity is proven.
-    Proven(Login),
-    /// The role changed.
-    Role(ChannelRole, Option<u64>),
-    /// The channel became active for this reason.
-    Switched(Reason),
-    /// A heartbeat: meters online.
-    Heartbeat(u16),
-    /// A frame was not accepted.
-    FrameRefused(&'static str),
-    /// A push came again.
-    Duplicate,
-    /// A push is settled.
-    Settled(Settled),
-    /// Rows were stored.
-    Stored(u32),
-    /// Rows could not be carried over.
-    Dropped(Dropped),
-    /// A part was refused for good.
-    PartRefused { code: String, detail: String },
-    /// Pushes up to this sequence are acknowledged; from arrival to acknowledgement.
-    Acknowledged(u32, Vec<Duration>),
-    /// The channel is to be closed.
-    Closed(Cause),
-}
 
 #[derive(Debug)]
 enum State {
@@ -416,115 +322,6 @@ impl Session {
         let own = self.own.as_ref().map(|own| own.order.deadline);
         let all = [login, silent, own, self.client_timeout(), self.meters.poll_timeout()];
         all.into_iter().flatten().min()
-    }
-
-    /// Reads what is buffered, as far as the window allows, and collects what comes of it.
-    fn turn(&mut self, now: Instant) {
-        loop {
-            self.collect(now);
-            if !self.wants_input() {
-                self.paused = true;
-                return;
-            }
-            if std::mem::take(&mut self.paused) {
-                self.heard = now;
-                self.resumed = Some(now);
-            }
-            match self.deframer.next_frame() {
-                Ok(Some((header, apdu))) => self.frame(now, header, &apdu),
-                Ok(None) => return,
-                Err(cosem::Error::TooLong { .. }) => self.close(Cause::Oversized),
-                Err(_) => self.close(Cause::Malformed),
-            }
-        }
-    }
-
-    fn frame(&mut self, now: Instant, header: Header, apdu: &Bytes) {
-        if let State::Identity = self.state {
-            self.identity(apdu);
-            return;
-        }
-        let taken = match cosem::gateway_header::split(apdu) {
-            Ok((Some(prefix), _)) => self.meters.handle_frame(now, &prefix.address, header, apdu),
-            Ok((None, _)) => match &mut self.client {
-                Some(client) => client.handle_frame(now, header, apdu),
-                None => Err(cosem::Error::WrongState("no association")),
-            },
-            Err(error) => Err(error),
-        };
-        match taken {
-            Ok(()) => self.heard = now,
-            Err(error) => self.refuse(error),
-        }
-    }
-
-    /// A frame that was refused. What shows a broken or foreign peer closes; the rest is counted.
-    fn refuse(&mut self, error: cosem::Error) {
-        use cosem::Error as E;
-        let (label, cause) = match error {
-            E::Malformed { .. } => ("malformed", Some(Cause::Malformed)),
-            E::TooLong { .. } => ("oversized", Some(Cause::Oversized)),
-            E::BadTag | E::WrongTitle | E::Suite(_) | E::Protection(_) => {
-                ("undecipherable", Some(Cause::Undecipherable))
-            }
-            E::Replayed { .. } => ("replayed", None),
-            _ => ("unexpected", None),
-        };
-        self.events.push_back(Event::FrameRefused(label));
-        if let Some(cause) = cause {
-            self.close(cause);
-        }
-    }
-
-    /// Takes everything out of the association and the meters' conversations.
-    fn collect(&mut self, now: Instant) {
-        while let Some(client) = &mut self.client {
-            while let Some(frame) = client.poll_transmit() {
-                self.transmit.push_back(frame);
-            }
-            let Some(indication) = client.poll() else { break };
-            self.indicated(now, indication);
-        }
-        while let Some(frame) = self.meters.poll_transmit() {
-            self.transmit.push_back(frame);
-        }
-        while let Some((serial, question)) = self.meters.poll_question() {
-            self.requests.push_back(Request::Meter { serial, question });
-        }
-    }
-
-    fn indicated(&mut self, now: Instant, indication: Indication) {
-        match indication {
-            Indication::Associated { .. } => self.associated(),
-            Indication::Rejected(rejection) => self.rejected(rejection),
-            Indication::Notified(notification) => self.notified(now, notification),
-            Indication::Set { invoke, result } => self.set_done(now, invoke, result.is_ok()),
-            Indication::Got { invoke, result } => self.got(now, invoke, result),
-            Indication::Failed { invoke, failure } => self.failed(invoke, failure),
-            Indication::NeedCounters { .. } if !self.refilling => {
-                self.refilling = true;
-                self.requests.push_back(Request::Refill);
-            }
-            Indication::Released => self.close(Cause::ClosedByPeer),
-            _ => {}
-        }
-    }
-
-    /// A request without a usable answer: the concentrator is lost, except when it only refused a
-    /// read.
-    fn failed(&mut self, invoke: InvokeId, failure: Lost) {
-        let is_own = self.own.as_ref().is_some_and(|own| own.invoke == invoke);
-        if is_own && let Some(own) = self.own.take() {
-            own.order.answer(Err(match failure {
-                Lost::Timeout => Failure::NoAnswer,
-                other => Failure::Rejected(format!("{other:?}")),
-            }));
-        }
-        match failure {
-            Lost::Timeout => self.close(Cause::AnswerLate),
-            _ if is_own => {}
-            _ => self.close(Cause::ActivationRefused),
-        }
     }
 
     /// While the socket is not read, an answer may wait in it: the association's clock stands

@@ -1,0 +1,111 @@
+//! How an association with a meter is opened: with which level of security, and what is done when
+//! the meter does not take our invocation counter.
+//!
+//! Invariant: the counters are raised at most once for one piece of work; a meter that refuses then
+//! refuses for good.
+
+use std::time::Instant;
+
+use cosem::apdu::ServiceFault;
+use cosem::association::{Authentication, Client, ClientConfig, PUBLIC_CLIENT, Rejection};
+use cosem::{AttributeRef, Keys, Secret};
+use domain::assets::Authentication as Level;
+use domain::commands::Failure;
+
+use super::{Conversation, Question, State};
+use crate::upcall::MeterAccess;
+
+/// The meter's invocation counter for our keys, readable by the public client.
+pub(super) const COUNTER: AttributeRef = AttributeRef::new(1, [0, 0, 43, 1, 0, 255], 2);
+
+impl Conversation {
+    pub(super) fn associate(&mut self, now: Instant, counters: std::ops::Range<u32>) {
+        let Some(access) = &self.access else { return };
+        let mut config = self.config(access.client_sap, access);
+        let keys = access.keys.as_ref().map(|keys| Keys::new(&keys.guek, &keys.gak));
+        config.authentication = match (access.authentication, &keys, &access.secret) {
+            (Level::Hls5, Some(keys), _) => Authentication::Hls5(keys.clone()),
+            (Level::Lls, _, Some(secret)) => Authentication::Lls(Secret::new(secret)),
+            _ => Authentication::None,
+        };
+        config.ciphered = keys;
+        config.server_title = access.server_title;
+        let mut client = Client::new(config, &self.challenge);
+        client.set_counters(now, counters);
+        self.open(now, client, State::Associating);
+    }
+
+    /// Reads the meter's counter as the public client, who needs none.
+    pub(super) fn ask_counter(&mut self, now: Instant) {
+        let Some(access) = &self.access else { return };
+        let client = Client::new(self.config(PUBLIC_CLIENT, access), &[]);
+        self.open(now, client, State::Counter);
+    }
+
+    fn config(&self, client_sap: u16, access: &MeterAccess) -> ClientConfig {
+        let mut config = ClientConfig::new(client_sap, access.server_sap, access.client_title);
+        config.gateway.clone_from(&self.gateway);
+        config.response_timeout = self.limits.response;
+        config
+    }
+
+    fn open(&mut self, now: Instant, mut client: Client, state: State) {
+        self.refilling = false;
+        let connected = client.connect(now);
+        self.client = Some(client);
+        self.state = state;
+        match connected {
+            Ok(()) => self.collect(now),
+            Err(error) => self.fail(Failure::Security(error.to_string())),
+        }
+    }
+
+    /// A rejected association may be one whose counter was too low: the meter says so, or it is
+    /// asked. Anything else is the answer.
+    pub(super) fn rejected(&mut self, now: Instant, rejection: Rejection) {
+        let is_ciphered = self.access.as_ref().is_some_and(|access| access.keys.is_some());
+        if is_ciphered && !self.raised {
+            if let Rejection::Exception(exception) = rejection
+                && let ServiceFault::InvocationCounter { expected } = exception.fault
+            {
+                self.raised = true;
+                self.client = None;
+                self.ask(State::Raising, Question::Raise { at_least: expected });
+                return;
+            }
+            // On its own address a silent meter is there: it may drop what has a low counter.
+            if rejection != Rejection::Timeout || self.gateway.is_none() {
+                self.raised = true;
+                self.ask_counter(now);
+                return;
+            }
+        }
+        self.fail(rejected(rejection));
+    }
+
+    /// Releases the public association: many meters hold one at a time.
+    pub(super) fn part_from_public(&mut self, now: Instant) {
+        let Some(client) = &mut self.client else { return };
+        let _ = client.release(now);
+        while let Some(frame) = client.poll_transmit() {
+            self.transmit.push_back(frame);
+        }
+    }
+
+    pub(super) fn counter_known(&mut self, counter: Option<u32>) {
+        self.client = None;
+        match counter.and_then(|counter| counter.checked_add(1)) {
+            Some(at_least) => self.ask(State::Raising, Question::Raise { at_least }),
+            None => self.fail(Failure::Rejected("the association was refused".to_owned())),
+        }
+    }
+}
+
+fn rejected(rejection: Rejection) -> Failure {
+    match rejection {
+        Rejection::Timeout => Failure::NoAnswer,
+        Rejection::Server { diagnostic, .. } => Failure::Rejected(format!("{diagnostic:?}")),
+        Rejection::Exception(exception) => Failure::Rejected(format!("{:?}", exception.fault)),
+        Rejection::Refused(error) => Failure::Security(error.to_string()),
+    }
+}
