@@ -105,6 +105,14 @@ impl Demo {
         self.options.dir.join("simulator").join("journal.jsonl")
     }
 
+    /// Everything that the demo and its children have logged so far.
+    ///
+    /// # Errors
+    /// A log cannot be read.
+    pub fn logs(&self) -> anyhow::Result<String> {
+        logs(&self.options.dir)
+    }
+
     /// The process id of a node now (the demo restarts killed nodes under new ids).
     ///
     /// # Errors
@@ -262,6 +270,18 @@ pub fn signal(pid: i32, signal: Signal) -> anyhow::Result<()> {
         Signal::Continue => Kernel::CONT,
     };
     kill_process(pid, kernel).context("kill")
+}
+
+/// Everything that a demo in `dir` and its children have logged.
+///
+/// # Errors
+/// A log cannot be read.
+pub fn logs(dir: &Path) -> anyhow::Result<String> {
+    let mut all = std::fs::read_to_string(dir.with_extension("log"))?;
+    for entry in std::fs::read_dir(dir.join("logs"))? {
+        all.push_str(&String::from_utf8_lossy(&std::fs::read(entry?.path())?));
+    }
+    Ok(all)
 }
 
 fn read_json(path: &Path) -> Option<Value> {

@@ -77,7 +77,12 @@ impl Nodes {
     ///
     /// # Errors
     /// The program cannot be started.
-    pub fn start_on_small_disk(&mut self, node: usize, size: &str) -> anyhow::Result<()> {
+    pub fn start_on_small_disk(
+        &mut self,
+        node: usize,
+        size: &str,
+        environment: &[(&str, &str)],
+    ) -> anyhow::Result<()> {
         let disk = self.dir.join("small-disk");
         std::fs::create_dir_all(&disk)?;
         let script = format!(
@@ -87,7 +92,27 @@ impl Nodes {
         );
         let mut command = Command::new("unshare");
         command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script, "holdfast"]);
+        command.envs(environment.iter().copied());
         self.spawn(node, command.env("HOLDFAST_NODE__DATA_DIR", &disk))
+    }
+
+    /// Fills the rest of a small disk with a file, seen through the node's own mount namespace.
+    ///
+    /// # Errors
+    /// The node does not run, or the disk cannot be reached.
+    pub fn fill_small_disk(&self, node: usize) -> anyhow::Result<u64> {
+        let child = self.running[node].as_ref().context("the node does not run")?;
+        let inside = format!("/proc/{}/root{}", child.id(), self.dir.join("small-disk").display());
+        let mut filler = std::fs::File::create(Path::new(&inside).join("filler"))?;
+        let mut written = 0;
+        for size in [4096_usize, 1] {
+            let piece = vec![0xF1; size];
+            while std::io::Write::write_all(&mut filler, &piece).is_ok() {
+                written += size as u64;
+                anyhow::ensure!(written < 1 << 30, "this is no small disk");
+            }
+        }
+        Ok(written)
     }
 
     fn spawn(&mut self, node: usize, command: &mut Command) -> anyhow::Result<()> {
@@ -145,7 +170,8 @@ impl Nodes {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        bail!("{} is not ready within {patience:?}:\n{}", self.names[node], self.log(node))
+        let logs: String = (0..3).map(|node| self.log(node)).collect();
+        bail!("{} is not ready within {patience:?}; all logs:\n{logs}", self.names[node])
     }
 }
 

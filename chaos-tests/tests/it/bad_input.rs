@@ -3,7 +3,7 @@
 
 use crate::alone;
 use anyhow::Context;
-use chaos_tests::demo::{Demo, Options, Signal, programs, signal};
+use chaos_tests::demo::{Demo, Options, Signal, logs, programs, signal};
 use chaos_tests::drill;
 use chaos_tests::journal::Journal;
 use hyper::Method;
@@ -107,7 +107,7 @@ async fn register(demo: &Demo, registry: &Path) -> anyhow::Result<()> {
 fn gateways(demo: &Demo) -> anyhow::Result<Vec<String>> {
     let mut found = Vec::new();
     for (name, _) in &demo.nodes {
-        let path = demo.dir().join(name).join("node.toml");
+        let path = demo.dir().join("cluster").join(name).join("node.toml");
         let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         let config: toml::Table = text.parse()?;
         found.push(config["gateway"]["listen"].as_str().context("gateway.listen")?.to_owned());
@@ -208,7 +208,7 @@ async fn liars_are_refused_and_counted() -> anyhow::Result<()> {
         demo.nodes.iter().map(|(name, _)| demo.pid(name)).collect::<anyhow::Result<_>>()?;
     anyhow::ensure!(pids == after, "a node did not live through it: {pids:?} {after:?}");
     anyhow::ensure!(demo.stop().await? == 0, "the demo did not end cleanly");
-    let log = std::fs::read_to_string(dir.join("demo.log"))?;
+    let log = logs(&dir.join("demo"))?;
     anyhow::ensure!(!log.contains("panicked"), "{log}");
     Ok(())
 }

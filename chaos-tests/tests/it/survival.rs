@@ -2,7 +2,7 @@
 //! nothing is there twice.
 
 use crate::alone;
-use chaos_tests::demo::{Demo, Options};
+use chaos_tests::demo::{Demo, Options, logs};
 use chaos_tests::drill;
 use chaos_tests::journal::{Journal, Verdict};
 use std::path::Path;
@@ -61,7 +61,7 @@ async fn a_street_survives_its_cluster() -> anyhow::Result<()> {
     assert_nothing_lost(&demo, "collection goes on").await?;
     anyhow::ensure!(demo.stop().await? == 0, "the demo did not end cleanly");
 
-    let log = std::fs::read_to_string(scratch.path().join("demo.log"))?;
+    let log = logs(&scratch.path().join("demo"))?;
     anyhow::ensure!(!log.contains("panicked"), "something panicked:\n{log}");
     Ok(())
 }
