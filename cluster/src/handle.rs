@@ -47,6 +47,7 @@ struct Inner {
     publisher: Publisher,
     progress: watch::Receiver<Progress>,
     store: Arc<Store>,
+    leaving: watch::Sender<bool>,
 }
 
 impl fmt::Debug for Cluster {
@@ -135,6 +136,7 @@ impl Cluster {
             publisher,
             progress,
             store,
+            leaving: watch::Sender::new(false),
         };
         inner.start_tasks(&metrics);
         Ok(Self { inner: Arc::new(inner) })
@@ -239,9 +241,16 @@ impl Cluster {
         timeout(HAND_OVER, progress.wait_for(other)).await.is_ok()
     }
 
+    /// Says that this node is about to stop: from now on a lost quorum or a stall is no news,
+    /// because peers may be stopping at the same time. Proposals are still taken until `stop`.
+    pub fn begin_stop(&self) {
+        self.inner.leaving.send_replace(true);
+    }
+
     /// Ends consensus and links at once, without hand-over and without saving anything: what a
     /// crash leaves, as far as one process can show it. For failure drills and tests.
     pub async fn halt(&self) {
+        self.begin_stop();
         self.inner.proposer.close();
         self.inner.endpoint.stop(Duration::ZERO).await;
         self.inner.group.stop().await;
@@ -253,6 +262,7 @@ impl Cluster {
     /// Each step has a time limit. Calling it twice is harmless.
     pub async fn stop(&self) {
         let inner = &self.inner;
+        self.begin_stop();
         inner.proposer.close();
         if !self.transfer_leader().await {
             tracing::info!("no other node takes the leadership; the cluster elects without us");
@@ -283,14 +293,16 @@ impl Inner {
     /// Metrics, watchdog and bootstrap; each ends by itself when consensus stops.
     fn start_tasks(&self, metrics: &Metrics) {
         tokio::spawn(watching::keep_metrics(self.progress.clone(), metrics.clone()));
-        tokio::spawn(watching::guard(
-            self.group.clone(),
-            self.endpoint.links(),
-            self.proposer.clone(),
-            self.progress.clone(),
-            Duration::from_millis(self.config.stall_ms),
-            metrics.clone(),
-        ));
+        let guard = watching::Guard {
+            node: self.config.node.0,
+            group: self.group.clone(),
+            links: self.endpoint.links(),
+            proposer: self.proposer.clone(),
+            progress: self.progress.clone(),
+            limit: Duration::from_millis(self.config.stall_ms),
+            metrics: metrics.clone(),
+        };
+        tokio::spawn(guard.run(self.leaving.subscribe()));
         let (config, group) = (self.config.clone(), self.group.clone());
         let (links, mut progress) = (self.endpoint.links(), self.progress.clone());
         tokio::spawn(async move {

@@ -3,8 +3,8 @@
 //! Invariant: labels are peers' names and fixed words; never a device, a customer or a change.
 
 use prometheus::{
-    Error, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry,
+    Error, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry,
 };
 
 /// Handles of the crate's metrics; clones share their values.
@@ -42,8 +42,8 @@ pub struct Metrics {
     pub snapshot_octets: IntCounter,
     /// 1 while the warm connection to a peer stands.
     pub peer_up: IntGaugeVec,
-    /// Round trip to a peer, microseconds, by QUIC's own estimate.
-    pub peer_rtt: IntGaugeVec,
+    /// Round trip to a peer, seconds, by QUIC's own estimate.
+    pub peer_rtt: GaugeVec,
     /// Handshakes that this node refused, by reason.
     pub refused: IntCounterVec,
     /// Frames that broke the wire's rules, by reason.
@@ -78,7 +78,7 @@ impl Metrics {
             snapshots: by.counters("snapshots_total", "Snapshots by what was done", "event")?,
             snapshot_octets: by.counter("snapshot_sent_bytes_total", "Snapshot octets sent")?,
             peer_up: by.gauges("peer_up", "1 while the link to the peer stands", "peer")?,
-            peer_rtt: by.gauges("peer_rtt_microseconds", "Round trip to the peer", "peer")?,
+            peer_rtt: by.floats("peer_rtt_seconds", "Round trip to the peer", "peer")?,
             refused: by.counters("peers_refused_total", "Node handshakes refused", "reason")?,
             bad_frames: by.counters("bad_frames_total", "Frames against the rules", "reason")?,
             stalls: by.counter("stalls_total", "Watchdog alarms: waiting and no commit")?,
@@ -114,6 +114,12 @@ impl Builder<'_> {
         Ok(metric)
     }
 
+    fn floats(&self, name: &str, help: &str, label: &str) -> Result<GaugeVec, Error> {
+        let metric = GaugeVec::new(Self::opts(name, help), &[label])?;
+        self.registry.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
     fn counters(&self, name: &str, help: &str, label: &str) -> Result<IntCounterVec, Error> {
         let metric = IntCounterVec::new(Self::opts(name, help), &[label])?;
         self.registry.register(Box::new(metric.clone()))?;
@@ -135,7 +141,40 @@ const LATENCY_SECONDS: [f64; 14] =
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::Write,
+        process::{Command, Stdio},
+    };
+
+    use prometheus::TextEncoder;
+
     use super::*;
+
+    #[test]
+    fn prometheus_own_checker_has_no_objection() {
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry).unwrap();
+        for vector in [&metrics.proposals, &metrics.snapshots, &metrics.refused] {
+            vector.with_label_values(&["x"]).inc();
+        }
+        metrics.bad_frames.with_label_values(&["x"]).inc();
+        metrics.peer_up.with_label_values(&["n2"]).set(1);
+        metrics.peer_rtt.with_label_values(&["n2"]).set(0.000_25);
+        let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        assert!(text.contains("holdfast_cluster_peer_rtt_seconds{peer=\"n2\"} 0.00025"), "{text}");
+        let mut promtool = Command::new("promtool")
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("promtool is among the packages that the tests need");
+        promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        let told = promtool.wait_with_output().unwrap();
+        let said = [told.stdout, told.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(told.status.success() && said.trim().is_empty(), "{said}");
+    }
 
     #[test]
     fn a_registry_takes_the_metrics_once() {

@@ -112,6 +112,8 @@ async fn boot(
 async fn stop(app: &App, server: Server, node: Running) {
     let Running { cluster, gateway, mut wiring } = node;
     tracing::info!("stopping");
+    // The watchdog first: a quorum that goes while all nodes stop is no alarm.
+    cluster.begin_stop();
     // Readiness first: a balancer must send nothing new while the rest still works.
     app.drain();
     // HTTP next: whoever waits for an answer still gets it from a whole node.

@@ -72,8 +72,8 @@ impl Metrics {
             tables_octets: gauge(registry, "tables_bytes", "Bytes of the tables' folder.")?,
             open_days_octets: gauge(
                 registry,
-                "open_days_bytes",
-                "Bytes of memory of the open days.",
+                "open_values_bytes",
+                "Bytes of memory of the values that stand in no file yet.",
             )?,
             segments_files: gauge(registry, "segments_files", "Sealed segment files.")?,
             segments_octets: gauge(
@@ -120,7 +120,30 @@ fn keep<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> prome
 #[cfg(test)]
 mod tests {
     use super::Metrics;
-    use prometheus::Registry;
+    use prometheus::{Registry, TextEncoder};
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn prometheus_own_checker_has_no_objection() {
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry).unwrap();
+        metrics.rows.with_label_values(&["stored"]).inc();
+        let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        assert!(text.contains("holdfast_storage_open_values_bytes 0"), "{text}");
+        let mut promtool = Command::new("promtool")
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("promtool is among the packages that the tests need");
+        promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        let told = promtool.wait_with_output().unwrap();
+        let said = [told.stdout, told.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(told.status.success() && said.trim().is_empty(), "{said}");
+    }
 
     #[test]
     fn names_carry_the_prefix_and_none_stands_twice() {

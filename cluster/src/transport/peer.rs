@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use prometheus::IntGauge;
+use prometheus::{Gauge, IntGauge};
 use quinn::{ClientConfig, Connection, Endpoint as QuicEndpoint, VarInt};
 use tokio::{
     sync::{Notify, watch},
@@ -117,7 +117,7 @@ pub(super) struct Dialler {
     pub config: ClientConfig,
     pub dial_timeout: Duration,
     pub up: IntGauge,
-    pub rtt: IntGauge,
+    pub rtt: Gauge,
 }
 
 impl Dialler {
@@ -210,8 +210,7 @@ impl Dialler {
         self.up.set(1);
         tracing::info!(peer = self.name, "link to the peer stands");
         loop {
-            let rtt = connection.rtt().as_micros();
-            self.rtt.set(i64::try_from(rtt).unwrap_or(i64::MAX));
+            self.rtt.set(connection.rtt().as_secs_f64());
             tokio::select! {
                 cause = connection.closed() => {
                     tracing::info!(peer = self.name, %cause, "link to the peer is lost");
