@@ -20,6 +20,8 @@ pub struct Options {
     pub meters: u32,
     /// The demo's own end, in seconds.
     pub seconds: u32,
+    /// More options of the command line, as they stand there.
+    pub more: Vec<String>,
 }
 
 /// A demo process and what it wrote into `demo.json`.
@@ -67,6 +69,7 @@ impl Demo {
             .args(["--concentrators", &options.concentrators.to_string()])
             .args(["--meters", &options.meters.to_string()])
             .args(["--seconds", &options.seconds.to_string()])
+            .args(&options.more)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -37,7 +37,8 @@ async fn main() -> anyhow::Result<()> {
     let dir = arguments.dir.unwrap_or_else(|| scratch.path().join("demo"));
     let seconds = 120 + arguments.rounds * 70;
     let (concentrators, meters) = (arguments.concentrators, arguments.meters);
-    let options = Options { dir, port: arguments.port, concentrators, meters, seconds };
+    let (port, more) = (arguments.port, Vec::new());
+    let options = Options { dir, port, concentrators, meters, seconds, more };
     let demo = Demo::start(options).await?;
     let measured = drill::kill_leaders(&demo, arguments.rounds, |line| println!("{line}")).await?;
     println!("kill -> next accepted write: {}", measured.first_write);

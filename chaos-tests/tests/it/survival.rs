@@ -11,7 +11,14 @@ use std::time::{Duration, Instant};
 const ENOUGH_ROWS: usize = 2_000;
 
 fn options(dir: &Path) -> Options {
-    Options { dir: dir.join("demo"), port: 18_180, concentrators: 4, meters: 50, seconds: 600 }
+    Options {
+        dir: dir.join("demo"),
+        port: 18_180,
+        concentrators: 4,
+        meters: 50,
+        seconds: 600,
+        more: Vec::new(),
+    }
 }
 
 /// Waits until the field saw `rows` more rows acknowledged than `before`; returns all rows
