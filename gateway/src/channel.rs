@@ -82,7 +82,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let now = Instant::now().into_std();
-    let session = Session::new(&shared.config, remote, random::<16>, now);
+    let strangers = Arc::clone(&shared.strangers);
+    let session = Session::new(&shared.config, remote, strangers, random::<16>, now);
     let (way, commands) = mpsc::channel(shared.config.orders_per_channel + 16);
     shared.metrics.channels.with_label_values(&[ChannelRole::Login.label()]).inc();
     let mut channel = Channel {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::Config;
+use crate::concentrator::strangers::Strangers;
 use crate::listen::Connections;
 use crate::metrics::Metrics;
 use crate::roster::Roster;
@@ -21,6 +22,7 @@ pub(crate) struct Shared {
     pub connections: Arc<Mutex<Connections>>,
     pub tasks: Tasks,
     pub stop: watch::Sender<bool>,
+    pub strangers: Arc<Strangers>,
     roster: Mutex<Roster>,
     channels: AtomicU64,
 }
@@ -34,6 +36,7 @@ impl Shared {
             connections: Arc::default(),
             tasks: Tasks::default(),
             stop: watch::Sender::new(false),
+            strangers: Arc::default(),
             roster: Mutex::default(),
             channels: AtomicU64::new(1),
         }

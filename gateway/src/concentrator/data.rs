@@ -1,7 +1,7 @@
 //! What an active channel carries: pushes into the cluster and their acknowledgements, heartbeats,
 //! the roster of meters, and reads of the concentrator's own objects.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use cosem::association::{InvokeId, Notification as Wire};
@@ -23,7 +23,12 @@ use crate::translate::{self, Dropped};
 const LAST_SEQUENCE: AttributeRef = AttributeRef::new(1, [0, 0, 94, 86, 130, 255], 2);
 
 /// The roster is asked again for an unknown meter at most this often.
-const ROSTER_EVERY: Duration = Duration::from_secs(60);
+const ROSTER_EVERY: Duration = Duration::from_secs(1);
+
+/// A push with rows of an unknown meter is held back so long, for the registration may be on its
+/// way. A concentrator that misses an acknowledgement for its answer time calls the channel lost,
+/// so it is never more than half of that.
+const HOLD: Duration = Duration::from_secs(3);
 
 impl Session {
     pub(super) fn notified(&mut self, now: Instant, wire: Wire) {
@@ -75,7 +80,7 @@ impl Session {
             }
             Offer::New => {
                 let counter = notification.counter.unwrap_or(0);
-                let push = Parked { sequence, counter, notification };
+                let push = Parked { sequence, counter, notification, until: None };
                 if self.ordinals.is_none() {
                     self.parked.push_back(push);
                     self.ask_roster(now);
@@ -87,8 +92,8 @@ impl Session {
     }
 
     /// Translates a push and hands it to the cluster. With meters that are not in the roster it
-    /// waits for a fresh one first, if that was not asked a moment ago.
-    fn ingest(&mut self, now: Instant, push: Parked) {
+    /// waits for a fresh one, for a bounded time.
+    fn ingest(&mut self, now: Instant, mut push: Parked) {
         let State::Active { epoch } = self.state else { return };
         let Some(ordinals) = &self.ordinals else { return };
         let body = push.notification.body();
@@ -104,9 +109,14 @@ impl Session {
             self.settled(now, push.sequence, Fate::Refused);
             return;
         };
-        if pushed.dropped.unknown_meter > 0 && self.may_ask_roster(now) {
+        push.until = self.hold(now, &pushed.strangers);
+        let ask = push.until.is_some() && self.roster_due().is_some_and(|due| due <= now);
+        // The roster that is on its way is waited for in any case.
+        if push.until.is_some() || (self.roster_pending && !pushed.strangers.is_empty()) {
             self.parked.push_back(push);
-            self.ask_roster(now);
+            if ask {
+                self.ask_roster(now);
+            }
             return;
         }
         if pushed.dropped != Dropped::default() {
@@ -193,17 +203,56 @@ impl Session {
         self.acknowledge(now);
     }
 
-    fn may_ask_roster(&self, now: Instant) -> bool {
-        let recent = |asked: Instant| now.duration_since(asked) < ROSTER_EVERY;
-        self.roster_pending || !self.roster_asked.is_some_and(recent)
+    /// Until when a push with rows of these meters waits for their registration; None when there
+    /// are none or all have been waited for.
+    fn hold(&self, now: Instant, strangers: &BTreeSet<String>) -> Option<Instant> {
+        let hold = HOLD.min(Duration::from_millis(self.config.answer_timeout_ms) / 2);
+        let name = &self.login.concentrator;
+        let wait = |serial: &String| self.strangers.wait_until(name, serial, now, hold);
+        strangers.iter().filter_map(wait).max()
+    }
+
+    /// When the roster may be asked again; None while an answer is awaited.
+    fn roster_due(&self) -> Option<Instant> {
+        let asked = self.roster_asked?;
+        (!self.roster_pending).then_some(asked + ROSTER_EVERY)
+    }
+
+    /// When a push that is held back needs something: a fresh roster, or its end of waiting.
+    pub(super) fn parked_timeout(&self) -> Option<Instant> {
+        let end = self.parked.iter().filter_map(|push| push.until).min()?;
+        Some(self.roster_due().map_or(end, |due| due.min(end)))
+    }
+
+    /// Asks the roster again for the pushes that wait, and lets those go on that waited enough.
+    pub(super) fn parked_due(&mut self, now: Instant) {
+        let waits = self.parked.iter().any(|push| push.until.is_some());
+        if waits && self.roster_due().is_some_and(|due| due <= now) {
+            self.ask_roster(now);
+        }
+        if self.parked.iter().any(|push| push.until.is_some_and(|until| until <= now)) {
+            self.ingest_parked(now);
+        }
+    }
+
+    fn ingest_parked(&mut self, now: Instant) {
+        for push in std::mem::take(&mut self.parked) {
+            self.ingest(now, push);
+        }
     }
 
     pub(super) fn ask_roster(&mut self, now: Instant) {
-        if !self.roster_pending && matches!(self.state, State::Active { .. }) {
-            self.roster_pending = true;
-            self.roster_asked = Some(now);
-            self.requests.push_back(Request::Roster);
+        if !matches!(self.state, State::Active { .. }) {
+            return;
         }
+        if self.roster_pending {
+            // The answer under way may be older than what made this wish.
+            self.roster_again = true;
+            return;
+        }
+        self.roster_pending = true;
+        self.roster_asked = Some(now);
+        self.requests.push_back(Request::Roster);
     }
 
     /// The meters behind the concentrator; pushes that waited for them go on.
@@ -214,9 +263,10 @@ impl Session {
             Err(Denied::Refused { .. }) => return self.close(Cause::ClusterRefused),
             Err(Denied::Unavailable) => return self.close(Cause::ClusterUnavailable),
         }
-        for push in std::mem::take(&mut self.parked) {
-            self.ingest(now, push);
+        if std::mem::take(&mut self.roster_again) {
+            self.ask_roster(now);
         }
+        self.ingest_parked(now);
     }
 
     pub(super) fn order_own(&mut self, now: Instant, order: Order) {

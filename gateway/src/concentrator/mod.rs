@@ -27,9 +27,11 @@ mod login;
 pub(crate) mod meters;
 pub(crate) mod notification;
 mod pushes;
+pub(crate) mod strangers;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -43,6 +45,7 @@ pub(crate) use self::exchange::{Answer, Event, Request};
 use self::meters::{Bounds, Meters};
 use self::pushes::Pushes;
 pub(crate) use self::pushes::Settled;
+use self::strangers::Strangers;
 use crate::error::Cause;
 use crate::meter::Limits;
 use crate::order::Order;
@@ -79,6 +82,9 @@ struct Parked {
     sequence: u32,
     counter: u32,
     notification: cosem::association::Notification,
+    /// The end of waiting for meters that the roster lacks; None when the roster that is on its way
+    /// decides.
+    until: Option<Instant>,
 }
 
 /// The session.
@@ -104,6 +110,8 @@ pub(crate) struct Session {
     ordinals: Option<HashMap<String, u32>>,
     roster_asked: Option<Instant>,
     roster_pending: bool,
+    roster_again: bool,
+    strangers: Arc<Strangers>,
     pushes: Pushes,
     parked: VecDeque<Parked>,
     acknowledging: Option<InvokeId>,
@@ -116,10 +124,12 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// A session on a stream that has just been accepted. `random` gives fresh challenges.
+    /// A session on a stream that has just been accepted. `random` gives fresh challenges,
+    /// `strangers` is shared by all sessions of the node.
     pub fn new(
         config: &Config,
         remote: SocketAddr,
+        strangers: Arc<Strangers>,
         random: fn() -> [u8; 16],
         now: Instant,
     ) -> Self {
@@ -153,6 +163,8 @@ impl Session {
             ordinals: None,
             roster_asked: None,
             roster_pending: false,
+            roster_again: false,
+            strangers,
             pushes: Pushes::new(config.push_window),
             parked: VecDeque::new(),
             acknowledging: None,
@@ -218,6 +230,7 @@ impl Session {
             client.handle_timeout(now);
         }
         self.meters.handle_timeout(now);
+        self.parked_due(now);
         if self.own.as_ref().is_some_and(|own| own.order.deadline <= now)
             && let Some(own) = self.own.take()
         {
@@ -320,7 +333,8 @@ impl Session {
         let silent = self.is_proven() && self.wants_input();
         let silent = silent.then(|| self.heard + self.config.silence());
         let own = self.own.as_ref().map(|own| own.order.deadline);
-        let all = [login, silent, own, self.client_timeout(), self.meters.poll_timeout()];
+        let parked = self.parked_timeout();
+        let all = [login, silent, own, parked, self.client_timeout(), self.meters.poll_timeout()];
         all.into_iter().flatten().min()
     }
 

@@ -1,7 +1,7 @@
 //! A concentrator's profile push into batches. The rows are read from the octets without building
 //! values in between, because they are the bulk of all traffic.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use cosem::axdr::Reader;
 use cosem::data::tag;
@@ -20,6 +20,8 @@ pub(crate) struct Pushed {
     pub batches: Vec<Batch>,
     /// What was left out.
     pub dropped: Dropped,
+    /// Serials that have rows here and no ordinal, each once; only such as a meter can have.
+    pub strangers: BTreeSet<String>,
 }
 
 /// What a column of the push is.
@@ -49,15 +51,28 @@ pub(crate) fn push(
 ) -> Result<Pushed, Error> {
     let mut rows = Rows::new(head);
     let mut reader = Reader::new(meters);
+    let mut strangers = BTreeSet::new();
     let count = array(&mut reader)?;
     for _ in 0..count {
         structure(&mut reader, 2)?;
         let serial = octets(&mut reader)?;
-        let ordinal = std::str::from_utf8(serial).ok().and_then(|serial| ordinals.get(serial));
-        rows.meter(&mut reader, ordinal.copied())?;
+        let name = std::str::from_utf8(serial).ok();
+        let ordinal = name.and_then(|serial| ordinals.get(serial)).copied();
+        let unknown_before = rows.dropped.unknown_meter;
+        rows.meter(&mut reader, ordinal)?;
+        let has_rows = rows.dropped.unknown_meter > unknown_before;
+        if let Some(serial) = name.filter(|serial| has_rows && can_be_registered(serial)) {
+            strangers.insert(serial.to_owned());
+        }
     }
     reader.finish()?;
-    Ok(Pushed { batches: rows.collector.finish(), dropped: rows.dropped })
+    Ok(Pushed { batches: rows.collector.finish(), dropped: rows.dropped, strangers })
+}
+
+/// Whether the registry would take this serial: 1..=32 ASCII letters, digits and `-`.
+fn can_be_registered(serial: &str) -> bool {
+    let fits = |octet: u8| octet.is_ascii_alphanumeric() || octet == b'-';
+    (1..=32).contains(&serial.len()) && serial.bytes().all(fits)
 }
 
 struct Rows {
@@ -314,6 +329,8 @@ mod tests {
         let good = |time_s| row(at(time_s, 0, 0), 0, Data::U32(1), Data::U32(1));
         let pushed = translate(vec![
             ("stranger", vec![good(NOON), good(NOON + 900)]),
+            ("no serial!", vec![good(NOON)]),
+            ("rowless", vec![]),
             ("M1", vec![row(Data::Null, 0, Data::U32(1), Data::Null), good(NOON)]),
             (
                 "M2",
@@ -323,9 +340,11 @@ mod tests {
                 ],
             ),
         ]);
-        let expect = Dropped { unknown_meter: 2, no_time: 1, value_range: 2, shape: 1 };
+        let expect = Dropped { unknown_meter: 3, no_time: 1, value_range: 2, shape: 1 };
         let rows: usize = pushed.batches.iter().map(|batch| batch.len()).sum();
         assert_eq!((rows, pushed.dropped), (2, expect));
+        let strangers: Vec<_> = pushed.strangers.iter().map(String::as_str).collect();
+        assert_eq!(strangers, ["stranger"], "only who has rows and can be registered");
     }
 
     #[test]
