@@ -58,6 +58,7 @@ enum Event {
     Answer(Answer),
     Command(Command),
     Timeout,
+    Acting(bool),
     Stop,
 }
 
@@ -71,6 +72,7 @@ struct Channel<S> {
     way: mpsc::Sender<Command>,
     commands: mpsc::Receiver<Command>,
     stop: watch::Receiver<bool>,
+    acting: watch::Receiver<bool>,
     status: ChannelStatus,
     is_proven: bool,
     closed: Option<Cause>,
@@ -83,12 +85,17 @@ where
 {
     let now = Instant::now().into_std();
     let strangers = Arc::clone(&shared.strangers);
-    let session = Session::new(&shared.config, remote, strangers, random::<16>, now);
+    let mut session = Session::new(&shared.config, remote, strangers, random::<16>, now);
+    let mut acting = shared.acting.subscribe();
+    if !*acting.borrow_and_update() {
+        session.suspend(now);
+    }
     let (way, commands) = mpsc::channel(shared.config.orders_per_channel + 16);
     shared.metrics.channels.with_label_values(&[ChannelRole::Login.label()]).inc();
     let mut channel = Channel {
         number: shared.next_channel(),
         stop: shared.stop.subscribe(),
+        acting,
         stream,
         buffer: BytesMut::with_capacity(READ_OCTETS),
         session,
@@ -117,6 +124,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Channel<S> {
         let mut limited = (&mut self.stream).take(READ_OCTETS as u64);
         tokio::select! {
             _ = self.stop.wait_for(|stopped| *stopped) => Event::Stop,
+            Ok(()) = self.acting.changed() => Event::Acting(*self.acting.borrow_and_update()),
             Some(answer) = self.asks.next() => Event::Answer(answer),
             Some(command) = self.commands.recv() => Event::Command(command),
             read = limited.read_buf(&mut self.buffer), if wants_input => Event::Read(read),
@@ -140,6 +148,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Channel<S> {
             Event::Command(Command::Order(order)) => self.session.order(now, order),
             Event::Command(Command::Notice(notice)) => self.session.handle_notice(now, notice),
             Event::Command(Command::Superseded) => self.session.supersede(),
+            Event::Acting(true) => self.session.resume(now),
+            Event::Acting(false) => self.session.suspend(now),
             Event::Timeout => self.session.handle_timeout(now),
             Event::Stop => self.session.handle_end(Cause::Stopped),
         }

@@ -42,6 +42,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_rustls::TlsAcceptor;
 
 pub use config::Config;
+/// Any frame of the field as a tree, for people.
+pub use cosem::{Keys, tree};
 pub use error::{Cause, Denied, StartError, TlsError};
 pub use order::{Outcome, ProfileRead, ProfileRow, Work};
 pub use roster::{ChannelRole, ChannelStatus, Login};
@@ -128,6 +130,12 @@ impl Gateway {
     #[must_use]
     pub fn tls_address(&self) -> Option<SocketAddr> {
         self.tls_address
+    }
+
+    /// False between `suspend` and `resume`.
+    #[must_use]
+    pub fn is_acting(&self) -> bool {
+        self.shared.is_acting()
     }
 
     /// Every proven channel of this node, by name of the concentrator.
@@ -217,6 +225,25 @@ impl Gateway {
         }
     }
 
+    /// This node lost its own lease, or is about to: every active channel becomes a standby at once
+    /// (no requests, no acknowledgements, no activation; it stays associated), orders are answered
+    /// `ChannelLost`, new ones `NoChannel`, sessions with dialled meters are cut. What a socket has
+    /// taken already is not called back; the epoch makes it harmless. To be called before the
+    /// lease ends; calling again changes nothing.
+    pub fn suspend(&self) {
+        self.act(false);
+    }
+
+    /// This node has its lease again: channels that stepped back, or logged in meanwhile, ask for
+    /// their leases politely (another node's living lease stays), dialling goes on.
+    pub fn resume(&self) {
+        self.act(true);
+    }
+
+    fn act(&self, acting: bool) {
+        self.shared.acting.send_if_modified(|now| std::mem::replace(now, acting) != acting);
+    }
+
     /// Dials this meter on schedule from now on, under the lease epoch that this node was granted.
     /// Everything else comes from the `Meter` upcall, at each session anew. Calling again renews
     /// the epoch.
@@ -238,6 +265,9 @@ impl Gateway {
     }
 
     fn hand_over(&self, device: &Device, order: Order) -> Result<(), Failure> {
+        if !self.shared.is_acting() {
+            return Err(Failure::NoChannel);
+        }
         let busy = || Failure::Unsupported("too many orders wait for this device".to_owned());
         match device {
             Device::Concentrator(name) => {

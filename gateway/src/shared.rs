@@ -22,6 +22,8 @@ pub(crate) struct Shared {
     pub connections: Arc<Mutex<Connections>>,
     pub tasks: Tasks,
     pub stop: watch::Sender<bool>,
+    /// False while this node may not act.
+    pub acting: watch::Sender<bool>,
     pub strangers: Arc<Strangers>,
     roster: Mutex<Roster>,
     channels: AtomicU64,
@@ -36,6 +38,7 @@ impl Shared {
             connections: Arc::default(),
             tasks: Tasks::default(),
             stop: watch::Sender::new(false),
+            acting: watch::Sender::new(true),
             strangers: Arc::default(),
             roster: Mutex::default(),
             channels: AtomicU64::new(1),
@@ -45,6 +48,11 @@ impl Shared {
     /// The roster, for a short look. Never held over an await.
     pub fn roster(&self) -> MutexGuard<'_, Roster> {
         self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this node may act now.
+    pub fn is_acting(&self) -> bool {
+        *self.acting.borrow()
     }
 
     /// The number of a new channel.

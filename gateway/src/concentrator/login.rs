@@ -187,7 +187,21 @@ impl Session {
         }
     }
 
-    fn claim(&mut self, reason: Reason) {
+    /// Asks for the lease, or remembers to ask when the node may act again. What is remembered is
+    /// asked politely: by then another node may own the channel and serve it well, and a
+    /// concentrator without a head-end says *promote* again by itself.
+    pub(super) fn claim(&mut self, reason: Reason) {
+        if self.suspended {
+            match reason {
+                Reason::Login => self.deferred = Some(Reason::Login),
+                Reason::Promoted | Reason::OwnerLost => self.deferred = Some(Reason::OwnerLost),
+                Reason::Ordered => {}
+            }
+            if !matches!(self.state, State::Standby) {
+                self.stand_by();
+            }
+            return;
+        }
         let ticket = self.next_ticket();
         self.requests.push_back(Request::Claim { ticket, reason });
         self.state = State::Claiming { reason, next: None };
@@ -197,6 +211,10 @@ impl Session {
     pub(super) fn claimed(&mut self, answer: Result<Claimed, Denied>) {
         let State::Claiming { reason, next } = self.state else { return };
         match answer {
+            Ok(Claimed::Granted { epoch }) if self.suspended => {
+                self.requests.push_back(Request::Release { epoch });
+                self.claim(reason);
+            }
             Ok(Claimed::Granted { epoch }) => {
                 self.state = State::Renewing { epoch, reason };
                 let ticket = self.next_ticket();
@@ -273,6 +291,16 @@ impl Session {
                 self.step_back();
             }
             _ => {}
+        }
+    }
+
+    /// The node may not act: what is owned is given up without a word to the cluster, which would
+    /// not hear it; the lease ends with the node's.
+    pub(super) fn hold_still(&mut self) {
+        if let State::Active { .. } | State::Activating { .. } | State::Renewing { .. } = self.state
+        {
+            self.deferred = Some(Reason::OwnerLost);
+            self.step_back();
         }
     }
 

@@ -14,11 +14,13 @@
 //! | Renewing | Reserve: a fresh block for the new epoch | Activating |
 //! | Activating | SET active channel | Active |
 //! | Active | pushes; a moved lease | Standby |
+//! | any that owns | `suspend` | Standby, and Claiming at `resume` |
 //! | Closed | nothing | |
 //!
 //! Invariants: 1. nothing but the identity is read before the association has proven it; 2. data
 //! are taken only while Active, and acknowledged only after `Stored`; 3. every epoch has its own
-//! counters; 4. an answer to a request of an earlier state is ignored (its ticket is old).
+//! counters; 4. an answer to a request of an earlier state is ignored (its ticket is old); 5. a
+//! suspended session owns nothing and claims nothing.
 
 mod data;
 mod exchange;
@@ -104,6 +106,10 @@ pub(crate) struct Session {
     keys: Option<Keys>,
     identity_counter: u32,
     raised: bool,
+    /// The node may not act.
+    suspended: bool,
+    /// Why the lease is asked for once the node may act again.
+    deferred: Option<Reason>,
     login: Login,
     client: Option<Client>,
     refilling: bool,
@@ -157,6 +163,8 @@ impl Session {
             keys: None,
             identity_counter: 0,
             raised: false,
+            suspended: false,
+            deferred: None,
             login: Login::default(),
             client: None,
             refilling: false,
@@ -282,6 +290,23 @@ impl Session {
             Notice::Switch => self.wish(Reason::Ordered),
             Notice::LeaseMoved { epoch } => self.lease_moved(epoch),
             Notice::MetersChanged => self.ask_roster(now),
+        }
+        self.turn(now);
+    }
+
+    /// This node may not act any more: an active channel becomes a standby, and until `resume`
+    /// nothing is claimed or activated.
+    pub fn suspend(&mut self, now: Instant) {
+        self.suspended = true;
+        self.hold_still();
+        self.turn(now);
+    }
+
+    /// This node may act again.
+    pub fn resume(&mut self, now: Instant) {
+        self.suspended = false;
+        if let (State::Standby, Some(reason)) = (&self.state, self.deferred.take()) {
+            self.claim(reason);
         }
         self.turn(now);
     }

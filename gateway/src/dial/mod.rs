@@ -2,7 +2,8 @@
 //! own session. It decides who is dialled when (by `schedule`); `session` talks.
 //!
 //! Invariants: 1. one session a meter, a bounded number in all; 2. an order never waits for the
-//! schedule: an idle meter is dialled at once; 3. a meter that is not dialled here is `NoChannel`.
+//! schedule: an idle meter is dialled at once; 3. a meter that is not dialled here is `NoChannel`;
+//! 4. while the node may not act no session runs.
 
 mod session;
 
@@ -85,11 +86,13 @@ pub(crate) fn start(shared: &Arc<Shared>) -> mpsc::Sender<Command> {
 
 impl Dialler {
     async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut stop: watch::Receiver<bool>) {
+        let mut acting = self.shared.acting.subscribe();
         loop {
             self.begin();
-            let free = self.sessions.len() < self.shared.config.dial_sessions;
-            let next = self.schedule.next().filter(|_| free);
+            let next = self.schedule.next().filter(|_| self.may_open());
             tokio::select! {
+                // Either way: what may not run ends, what waited begins.
+                Ok(()) = acting.changed() => if !*acting.borrow_and_update() { self.cut() },
                 _ = stop.wait_for(|stopped| *stopped) => break,
                 Some(command) = commands.recv() => self.apply(command),
                 Some(ended) = self.sessions.join_next_with_id() => match ended {
@@ -143,16 +146,27 @@ impl Dialler {
             return order.answer(Err(Failure::Unsupported(busy)));
         }
         meter.orders.push_back(order);
-        let free = self.sessions.len() < self.shared.config.dial_sessions;
-        if free && self.schedule.take(serial) {
+        if self.may_open() && self.schedule.take(serial) {
             self.open(serial, Vec::new());
+        }
+    }
+
+    fn may_open(&self) -> bool {
+        self.shared.is_acting() && self.sessions.len() < self.shared.config.dial_sessions
+    }
+
+    /// This node may not act: every session ends, and whoever waits is told.
+    fn cut(&mut self) {
+        self.sessions.abort_all();
+        for order in self.meters.values_mut().flat_map(|meter| meter.orders.drain(..)) {
+            order.answer(Err(Failure::ChannelLost));
         }
     }
 
     /// Opens sessions for whoever is due, as many as may run.
     fn begin(&mut self) {
         let now = tokio::time::Instant::now().into_std();
-        while self.sessions.len() < self.shared.config.dial_sessions {
+        while self.may_open() {
             let Some((serial, jobs)) = self.schedule.due(now) else { return };
             self.open(&serial, jobs);
         }
@@ -197,7 +211,7 @@ impl Dialler {
             }
         }
         let waits = self.meters.get(&serial).is_some_and(|meter| !meter.orders.is_empty());
-        if waits && self.schedule.take(&serial) {
+        if waits && self.may_open() && self.schedule.take(&serial) {
             self.open(&serial, Vec::new());
         }
     }
