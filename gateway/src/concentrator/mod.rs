@@ -30,6 +30,8 @@ pub(crate) mod meters;
 pub(crate) mod notification;
 mod pushes;
 pub(crate) mod strangers;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
