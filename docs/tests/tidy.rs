@@ -308,6 +308,8 @@ fn is_metric(literal: &docs::text::Literal) -> bool {
         "gauges(",
         "counter(",
         "counters(",
+        "float(",
+        "floats(",
         "histogram(",
         "histograms(",
         "opts(",

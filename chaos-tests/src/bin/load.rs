@@ -3,7 +3,7 @@
 //!
 //! `cargo run --release -p chaos-tests --bin load`
 //!
-//! The simulator runs on the same machine, so its work (sealing every push, the meters' curves) is in
+//! The simulator runs on the same machine: its work (sealing pushes, the meters' curves) is in
 //! the figure. A value counts when the commit that holds it has been acknowledged.
 
 use anyhow::{Context, bail};
