@@ -4,8 +4,8 @@
 //! `not_ready` then; once set it stays; `draining` is never taken back.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cluster::{Cluster, LocalView};
 use domain::{Author, Change, Done, ProposalId};
@@ -29,8 +29,18 @@ struct Inner {
     metrics: Metrics,
     live: OnceLock<Live>,
     draining: AtomicBool,
-    collected: Mutex<Collected>,
+    collected: Mutex<Tally>,
 }
+
+/// The collection, and when older values were last seen to arrive.
+#[derive(Default)]
+struct Tally {
+    collected: Collected,
+    caught_up: Option<Instant>,
+}
+
+/// Pushes come in bursts: so long after the last one values still count as arriving.
+const ARRIVING_FOR: Duration = Duration::from_secs(30);
 
 /// The parts that come up after HTTP.
 #[derive(Clone)]
@@ -84,12 +94,27 @@ impl App {
 
     /// The collection as it was reckoned last.
     pub fn collected(&self) -> Collected {
-        *self.inner.collected.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tally().collected
+    }
+
+    /// Whether more values arrive than become due: meters hand in what they held back.
+    pub fn catching_up(&self) -> bool {
+        self.tally().caught_up.is_some_and(|at| at.elapsed() < ARRIVING_FOR)
+    }
+
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.inner.collected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps a newly reckoned collection.
     pub fn set_collected(&self, collected: Collected) {
-        *self.inner.collected.lock().unwrap_or_else(PoisonError::into_inner) = collected;
+        let mut tally = self.tally();
+        let before = tally.collected.kept;
+        tally.collected = collected;
+        let missing = collected.kept.expected.saturating_sub(collected.kept.stored);
+        if missing < before.expected.saturating_sub(before.stored) {
+            tally.caught_up = (missing > 0).then(Instant::now);
+        }
     }
 
     /// The parts, or the problem that they are not up yet.

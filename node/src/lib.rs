@@ -25,8 +25,8 @@ pub mod run;
 pub mod secret;
 pub mod wiring;
 
-/// The source revision that was built, when the build told it (`HOLDFAST_REVISION`).
-pub const REVISION: &str = match option_env!("HOLDFAST_REVISION") {
-    Some(revision) => revision,
-    None => "unknown",
-};
+/// The source revision that was built: what the build was told (`HOLDFAST_REVISION`) or found by
+/// git; `debug` in debug builds, `unknown` from sources without history.
+pub const REVISION: &str = env!("HOLDFAST_REVISION");
+/// Date of that revision, year-month-day; `unknown` likewise.
+pub const DATE: &str = env!("HOLDFAST_DATE");

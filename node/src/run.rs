@@ -14,6 +14,9 @@ use std::time::Duration;
 use cluster::{Cluster, Identity, OpenError, Peer};
 use domain::NodeId;
 use gateway::{Gateway, StartError};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use sd_notify::NotifyState;
 use storage::Store;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -26,6 +29,7 @@ use crate::observe::Metrics;
 use crate::secret::{MasterKey, unhex};
 use crate::wiring::Wiring;
 
+const CERTIFICATE_WARNING_DAYS: i64 = 30;
 /// Time for requests under way when the node stops.
 const HTTP_LIMIT: Duration = Duration::from_secs(5);
 const JOBS_LIMIT: Duration = Duration::from_secs(3);
@@ -38,10 +42,12 @@ const CLUSTER_LIMIT: Duration = Duration::from_secs(35);
 pub async fn run(config: Config) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let master = Arc::new(MasterKey::load(&config.keys.master_key_file)?);
-    let identity = identity(&config)?;
+    let (identity, certificate_end_s) = identity(&config)?;
     let client_title = client_title(&config)?;
     let metrics = Metrics::new()
         .map_err(|error| Failure::failed("metrics_failed", format!("metrics: {error}")))?;
+    metrics.certificate_end.set(certificate_end_s);
+    warn_of_the_end(certificate_end_s);
     // The folder is looked at before anything listens: its faults are the likeliest.
     writable(&config.node.data_dir)?;
     let app = App::new(config.clone(), master, metrics);
@@ -62,6 +68,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         }
     };
     tracing::info!(name = %config.node.name, version = env!("CARGO_PKG_VERSION"), "node is up");
+    tell_manager(NotifyState::Ready);
     let outcome = tokio::select! {
         () = signals.next() => Ok(()),
         fault = halted(&node.cluster) => {
@@ -112,6 +119,7 @@ async fn boot(
 async fn stop(app: &App, server: Server, node: Running) {
     let Running { cluster, gateway, mut wiring } = node;
     tracing::info!("stopping");
+    tell_manager(NotifyState::Stopping);
     // The watchdog first: a quorum that goes while all nodes stop is no alarm.
     cluster.begin_stop();
     // Readiness first: a balancer must send nothing new while the rest still works.
@@ -131,6 +139,13 @@ async fn stop(app: &App, server: Server, node: Running) {
     // The cluster stops consensus, links and stores, in this order.
     let closed = tokio::time::timeout(CLUSTER_LIMIT, cluster.stop()).await;
     said("cluster and stores closed", closed.is_ok());
+}
+
+/// Tells systemd where the node stands (sd_notify(3)); without systemd this does nothing.
+fn tell_manager(state: NotifyState<'static>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "the service manager was not told");
+    }
 }
 
 fn said(what: &'static str, done: bool) {
@@ -225,15 +240,37 @@ pub fn room_faults(config: &Config) -> Vec<String> {
     faults
 }
 
-fn identity(config: &Config) -> Result<Identity, Failure> {
+/// Who this node is, and when its certificate ends.
+fn identity(config: &Config) -> Result<(Identity, i64), Failure> {
     let read = |path: &Path| {
         std::fs::read(path).map_err(|error| Failure::file("cannot read", path, &error))
     };
     let authority = read(&config.tls.ca_file)?;
     let chain = read(&config.tls.certificate_file)?;
     let key = zeroize::Zeroizing::new(read(&config.tls.key_file)?);
-    Identity::from_pem(&authority, &chain, &key)
-        .map_err(|error| Failure::failed("bad_certificate", format!("{error} (tls.*_file)")))
+    let bad = |why: &dyn std::fmt::Display| {
+        Failure::failed("bad_certificate", format!("{why} (tls.*_file)"))
+    };
+    let identity = Identity::from_pem(&authority, &chain, &key).map_err(|error| bad(&error))?;
+    let end_s = certificate_end(&chain).ok_or_else(|| bad(&"the certificate has no end"))?;
+    Ok((identity, end_s))
+}
+
+/// End of the first certificate of a PEM chain, Unix time: notAfter (RFC 5280, 4.1.2.5) as UTCTime
+/// or GeneralizedTime. The first is the node's own, those behind it are its issuers.
+fn certificate_end(chain: &[u8]) -> Option<i64> {
+    let own = CertificateDer::pem_slice_iter(chain).next()?.ok()?;
+    let (_, certificate) = x509_parser::parse_x509_certificate(&own).ok()?;
+    Some(certificate.validity().not_after.timestamp())
+}
+
+/// Links to other nodes fail when it ends, and a new certificate takes time to get.
+fn warn_of_the_end(end_s: i64) {
+    let now_s = i64::try_from(crate::app::now_s()).unwrap_or(i64::MAX);
+    let days = end_s.saturating_sub(now_s).div_euclid(86_400);
+    if days < CERTIFICATE_WARNING_DAYS {
+        tracing::warn!(days, "the certificate of this node ends soon or has ended");
+    }
 }
 
 fn client_title(config: &Config) -> Result<[u8; 8], Failure> {
@@ -318,5 +355,34 @@ impl Signals {
             _ = self.term.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Made by OpenSSL 3.0, which writes UTCTime until 2049 and GeneralizedTime behind it.
+    const NEAR: &str = include_str!("../tests/data/ends-2027-12-27.pem");
+    const FAR: &str = include_str!("../tests/data/ends-2081-08-25.pem");
+
+    fn at(text: &str) -> Option<i64> {
+        Some(text.parse::<jiff::Timestamp>().expect("a time").as_second())
+    }
+
+    #[test]
+    fn the_end_of_the_first_certificate_counts() {
+        assert_eq!(certificate_end(NEAR.as_bytes()), at("2027-12-27T18:21:05Z"));
+        assert_eq!(certificate_end(FAR.as_bytes()), at("2081-08-25T18:21:05Z"));
+        let chain = format!("{FAR}{NEAR}");
+        assert_eq!(certificate_end(chain.as_bytes()), certificate_end(FAR.as_bytes()));
+    }
+
+    #[test]
+    fn what_is_no_certificate_has_no_end() {
+        assert_eq!(certificate_end(b""), None);
+        assert_eq!(certificate_end(b"-----BEGIN CERTIFICATE-----\nAAAA\n"), None);
+        let cut = NEAR.replace("AwIwDzENMAsGA1UEAwwEbmVhcjAe", "");
+        assert_eq!(certificate_end(cut.as_bytes()), None);
     }
 }

@@ -82,6 +82,7 @@ struct HomePage {
     expected_day: String,
     silent: u64,
     meters_due: u64,
+    catching_up: bool,
     on_main: usize,
     on_standby: usize,
     concentrator_count: u64,
@@ -101,6 +102,7 @@ struct Chart {
 struct MetersPage {
     query: String,
     concentrator: String,
+    behind: Option<ConcentratorBody>,
     meters: Vec<MeterBody>,
     next: Option<String>,
 }
@@ -171,6 +173,7 @@ async fn home_page(app: &App) -> Result<HomePage, Problem> {
         expected_day: grouped(collected.day.expected),
         silent: collected.kept.silent,
         meters_due: collected.kept.meters,
+        catching_up: app.catching_up(),
         on_main: on("main"),
         on_standby: on("standby"),
         concentrator_count: collected.concentrators.max(concentrators.len() as u64),
@@ -193,13 +196,21 @@ async fn example(app: &App, view: &::cluster::LocalView) -> Result<Option<Chart>
 }
 
 async fn meter_list(State(app): State<App>, Params(params): Params<MeterParams>) -> Response {
-    let page = app.view().and_then(|view| Ok(meters::find(&view, &params)?));
-    let page = match page {
-        Ok(page) => page,
-        Err(problem) => return problem_page(problem),
-    };
+    meters_page(&app, params).map_or_else(problem_page, |page| render(&page))
+}
+
+fn meters_page(app: &App, params: MeterParams) -> Result<MetersPage, Problem> {
+    let live = app.live()?;
+    let view = live.cluster.view();
+    let page = meters::find(&view, &params)?;
     let query = params.query.unwrap_or_default();
     let concentrator = params.concentrator.filter(|text| !text.is_empty());
+    let behind = match &concentrator {
+        Some(name) => assets::concentrator(&view, name)?,
+        None => None,
+    };
+    let stamp = live.cluster.stamp_now();
+    let behind = behind.map(|record| concentrator_body(app, &view, record, stamp)).transpose()?;
     let next = page.next.map(|next| {
         let mut url = format!("/meters?cursor={}&query={}", encode(&next), encode(&query));
         if let Some(concentrator) = &concentrator {
@@ -208,7 +219,7 @@ async fn meter_list(State(app): State<App>, Params(params): Params<MeterParams>)
         url
     });
     let concentrator = concentrator.unwrap_or_default();
-    render(&MetersPage { query, concentrator, meters: page.items, next })
+    Ok(MetersPage { query, concentrator, behind, meters: page.items, next })
 }
 
 /// What a meter's page takes.

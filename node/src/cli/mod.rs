@@ -436,10 +436,14 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 const fn version() -> &'static str {
-    match option_env!("HOLDFAST_REVISION") {
-        Some(_) => concat!(env!("CARGO_PKG_VERSION"), " (revision of HOLDFAST_REVISION)"),
-        None => env!("CARGO_PKG_VERSION"),
-    }
+    concat!(
+        env!("CARGO_PKG_VERSION"),
+        " (revision ",
+        env!("HOLDFAST_REVISION"),
+        ", ",
+        env!("HOLDFAST_DATE"),
+        "; API v1)"
+    )
 }
 
 /// A failure of the cluster's answer as an exit code.

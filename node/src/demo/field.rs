@@ -24,6 +24,8 @@ const DESCRIBE_LIMIT: Duration = Duration::from_secs(30);
 const NOBODY: &str = "127.0.0.1:9";
 /// How long registering may take while the cluster is not there.
 const REGISTER_LIMIT: Duration = Duration::from_secs(60);
+/// Meters with an address share so many ports; the server SAP tells those of one port apart.
+const DIRECT_PORTS: u32 = 8;
 /// Devices of one request.
 const AT_ONCE: usize = 1_000;
 
@@ -49,12 +51,19 @@ pub fn simulator(program: &Path, options: &Options, layout: &Layout) -> Child {
 
 /// What decides who there is in the field.
 fn field_arguments(options: &Options, layout: &Layout) -> Vec<String> {
-    let pairs = [
+    let mut pairs = vec![
         ("--concentrators", options.concentrators.to_string()),
         ("--meters", options.meters.to_string()),
         ("--interval", options.interval.clone()),
         ("--seed", layout.seed.to_string()),
     ];
+    if options.direct > 0 {
+        pairs.extend([
+            ("--direct", options.direct.to_string()),
+            ("--direct-listen", layout.direct()),
+            ("--direct-ports", options.direct.min(DIRECT_PORTS).to_string()),
+        ]);
+    }
     pairs.into_iter().flat_map(|(name, value)| [name.to_string(), value]).collect()
 }
 

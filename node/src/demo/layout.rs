@@ -25,6 +25,9 @@ pub struct Layout {
     pub nodes: Vec<Node>,
     /// Seed of the simulated field: it must stay, or keys and serials change.
     pub seed: u64,
+    /// First port of the meters with an address: it is registered with them and stays as well.
+    #[serde(default)]
+    pub direct_port: u16,
 }
 
 /// One node.
@@ -66,6 +69,12 @@ impl Node {
 }
 
 impl Layout {
+    /// Where the first meter with an address listens.
+    pub fn direct(&self) -> String {
+        let host = self.nodes.first().map_or("127.0.0.1", |node| node.host.as_str());
+        host_port(host, self.direct_port)
+    }
+
     /// Ports counted from the HTTP address.
     pub fn new(options: &Options) -> Result<Layout, Failure> {
         let base = options.http.port();
@@ -86,7 +95,7 @@ impl Layout {
                 cluster_port: port(200, position)?,
             });
         }
-        Ok(Layout { nodes, seed: 1 })
+        Ok(Layout { nodes, seed: 1, direct_port: port(300, 0)? })
     }
 
     /// The layout of an earlier start.
@@ -119,6 +128,10 @@ impl Layout {
             return Err(Failure::usage(text));
         }
         let wanted = Layout::new(options)?;
+        if self.direct_port == 0 {
+            self.direct_port = wanted.direct_port;
+            self.save(dir)?;
+        }
         if wanted.nodes == self.nodes {
             return Ok(self);
         }

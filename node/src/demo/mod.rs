@@ -4,7 +4,8 @@
 //! and seed, written once), `cluster/` as `init` makes it, one folder a node, `logs/` and
 //! `simulator/` (registry, memory, journal). Ports count up from the HTTP port H: node k (0, 1, 2)
 //! has HTTP H+k, concentrators H+100+k (TCP), nodes H+200+k (UDP); the first node is the field's
-//! main head-end, the second its standby.
+//! main head-end, the second its standby. Meters with an address of their own listen on H+300 to
+//! H+307 (TCP), counted from the H of the first start.
 //!
 //! Invariants: children end with the demo, however it ends; a second start on the same folder goes
 //! on with its data, keys and ports; a child that dies is started again unless that was forbidden.
@@ -52,6 +53,9 @@ pub struct Options {
     /// Meters behind each concentrator.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub meters: u32,
+    /// Meters with an address of their own: no, low and high security in turn.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    pub direct: u32,
     /// HTTP address of the first node; all other ports are counted from it.
     #[arg(long, default_value = "127.0.0.1:8080")]
     pub http: SocketAddr,
@@ -198,10 +202,11 @@ async fn at(end: Option<Instant>) {
 
 fn greet(options: &Options, layout: &Layout, children: &Children, token: &Zeroizing<String>) {
     println!(
-        "\nHoldfast runs: {} nodes, {} concentrators with {} meters each",
+        "\nHoldfast runs: {} nodes, {} concentrators with {} meters each, {} meters on their own",
         layout.nodes.len(),
         options.concentrators,
-        options.meters
+        options.meters,
+        options.direct
     );
     for node in &layout.nodes {
         let pid = children.pid(&node.name).unwrap_or(0);
@@ -213,6 +218,10 @@ fn greet(options: &Options, layout: &Layout, children: &Children, token: &Zeroiz
         );
     }
     println!("  simulator  pid {}", children.pid(field::NAME).unwrap_or(0));
+    println!(
+        "  the last {} are played {} times faster than the clock; until then much is missing",
+        options.history, options.speed
+    );
     println!("  log in as admin with password {}", token.as_str());
     println!(
         "  also in {} (and HOLDFAST_TOKEN of your shell, if you like)",

@@ -2,14 +2,15 @@
 //!
 //! Invariants: the licence to act ends before the lease does: it is reckoned from before the
 //! proposal was made, and the leader's stamp cannot be older than that; without a quorum no
-//! renewal commits, so a node that is cut off stops acting by itself.
+//! renewal commits, so a node that is cut off stops acting by itself: its channels step back when
+//! the licence ends, and not when a renewal fails, which may take longer than the rest of it.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use domain::leases::{self, Change};
 use domain::{Device, Fault};
 use futures::StreamExt;
+use tokio::sync::watch;
 
 use super::{NotDone, Wires};
 
@@ -25,7 +26,7 @@ const MARGIN: Duration = Duration::from_millis(300);
 /// Until when this node may act.
 #[derive(Debug, Default)]
 pub struct Licence {
-    until: Mutex<Option<Instant>>,
+    until: watch::Sender<Option<Instant>>,
 }
 
 impl Licence {
@@ -37,12 +38,40 @@ impl Licence {
     /// Moves the end to what a renewal asked for at `asked` gives.
     fn extend(&self, asked: Instant) {
         let until = asked + TTL - MARGIN;
-        let mut place = self.until.lock().unwrap_or_else(PoisonError::into_inner);
-        *place = Some(place.map_or(until, |before| before.max(until)));
+        self.until.send_modify(|place| {
+            *place = Some(place.map_or(until, |before| before.max(until)));
+        });
     }
 
     fn until(&self) -> Option<Instant> {
-        *self.until.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.until.borrow()
+    }
+
+    /// Calls `turn` with whether the node may act, at once and at every change, for ever. It may
+    /// be called with the same twice.
+    async fn follow(&self, mut turn: impl FnMut(bool)) {
+        let mut until = self.until.subscribe();
+        loop {
+            let end = *until.borrow_and_update();
+            let Some(end) = end.filter(|end| Instant::now() < *end) else {
+                turn(false);
+                // It fails only when this licence is gone, which is borrowed here.
+                let _ = until.changed().await;
+                continue;
+            };
+            turn(true);
+            // Either the end, or a later one.
+            let _ = tokio::time::timeout_at(end.into(), until.changed()).await;
+        }
+    }
+}
+
+/// Lets channels act only under a licence, until the stop; then they are about to close anyhow.
+pub async fn guard(wires: Wires) {
+    let turn = |acting| if acting { wires.gateway.resume() } else { wires.gateway.suspend() };
+    tokio::select! {
+        () = wires.stopped() => {}
+        () = wires.licence.follow(turn) => {}
     }
 }
 
@@ -129,6 +158,32 @@ mod tests {
             licence.extend(earlier);
         }
         assert_eq!(licence.until(), Some(now + TTL - MARGIN));
+    }
+
+    #[tokio::test]
+    async fn channels_step_back_when_the_licence_ends() {
+        let licence = Licence::default();
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let left = Duration::from_millis(400);
+        let Some(asked) = (Instant::now() + left).checked_sub(TTL - MARGIN) else { return };
+        let steps = async {
+            assert_eq!(told.recv().await, Some(false), "none before the first renewal");
+            licence.extend(asked);
+            assert_eq!(told.recv().await, Some(true));
+            // A renewal in time moves the end; nobody steps back in between.
+            tokio::time::sleep(left / 2).await;
+            licence.extend(asked + left);
+            assert_eq!(told.recv().await, Some(true));
+            assert_eq!(told.recv().await, Some(false), "the end needs no failed renewal");
+            let end = asked + left + TTL - MARGIN;
+            assert!(Instant::now() >= end && Instant::now() < end + MARGIN);
+            licence.extend(Instant::now());
+            assert_eq!(told.recv().await, Some(true), "the next renewal lets it act again");
+        };
+        tokio::select! {
+            () = steps => {}
+            () = licence.follow(|acting| { let _ = tell.send(acting); }) => {}
+        }
     }
 
     #[test]

@@ -121,8 +121,11 @@ impl Wiring {
         let node = NodeId(app.config().node.id);
         let licence = Arc::new(Licence::default());
         let wires = Wires { app, cluster, gateway, node, client_title, licence, stop: stopped };
+        // Concentrators may have dialled already: they stay standbys until the first renewal.
+        wires.gateway.suspend();
         let mut tasks = JoinSet::new();
         tasks.spawn(lease::run(wires.clone()));
+        tasks.spawn(lease::guard(wires.clone()));
         tasks.spawn(failover::run(wires.clone()));
         tasks.spawn(direct::run(wires.clone()));
         tasks.spawn(outbox::run(wires.clone()));

@@ -1,5 +1,6 @@
 //! A whole demo for some seconds: collection, one state on all nodes, a second start.
 
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
@@ -17,7 +18,9 @@ fn start(dir: &Path, port: u16) -> Guard {
         simulator.display()
     );
     let log = std::fs::File::create(dir.join("demo.out")).unwrap();
-    let child = command(&["demo", "--nodes", "3", "--concentrators", "2", "--meters", "5"])
+    let field = ["--concentrators", "2", "--meters", "5", "--direct", "3"];
+    let child = command(&["demo", "--nodes", "3"])
+        .args(field)
         .args(["--history", "6h", "--dir", &dir.join("d").display().to_string()])
         .args(["--http", &format!("127.0.0.1:{port}"), "--seconds", "120"])
         .stdout(log.try_clone().unwrap())
@@ -68,6 +71,8 @@ fn a_demo_collects_stops_and_goes_on() {
     until(&mut demo, dir.path(), "values", || stored(port, &token) > 100);
     same_state_everywhere(port, &token);
     values_everywhere(&mut demo, dir.path(), port, &token);
+    direct_meters(&mut demo, dir.path(), port, &token);
+    metrics_are_well_made(port);
     let before = stored(port, &token);
     assert_eq!(demo.stop(Duration::from_secs(60)), Some(0), "{}", said(dir.path()));
     let mut again = start(dir.path(), port);
@@ -106,7 +111,7 @@ fn values_everywhere(demo: &mut Guard, dir: &Path, port: u16, token: &str) {
         .iter()
         .map(|meter| meter["serial"].as_str().unwrap().to_string())
         .collect();
-    assert_eq!(serials.len(), 10);
+    assert_eq!(serials.len(), 13);
     until(demo, dir, "a series on every node", || {
         serials.iter().any(|serial| {
             (0..3).all(|up| {
@@ -118,4 +123,54 @@ fn values_everywhere(demo: &mut Guard, dir: &Path, port: u16, token: &str) {
             })
         })
     });
+}
+
+/// Meters without, with low and with high security are dialled: their profiles get stored, and a
+/// read on demand is answered.
+fn direct_meters(demo: &mut Guard, dir: &Path, port: u16, token: &str) {
+    let meters = get(port, token, "/api/v1/meters?limit=100").json();
+    let meters = meters["items"].as_array().unwrap();
+    let direct: Vec<&Value> = meters.iter().filter(|m| m["address"].is_string()).collect();
+    assert_eq!(direct.len(), 3, "{meters:?}");
+    let limit = "--timeout=30";
+    for meter in direct {
+        let address = meter["address"].as_str().unwrap();
+        let expect = (300..303).map(|up| format!("127.0.0.1:{}", port + up));
+        assert!(expect.into_iter().any(|expect| expect == address), "{address}");
+        let serial = meter["serial"].as_str().unwrap();
+        until(demo, dir, "the profile of a dialled meter", || {
+            let path = format!("/api/v1/meters/{serial}/readings?obis=1-0:1.8.0");
+            let answer = get(port, token, &path).json();
+            answer["values"].as_array().is_some_and(|values| values.len() > 10)
+        });
+        let url = format!("http://127.0.0.1:{port}");
+        let read = command(&["meter", "read", serial, limit, "--json", "--url", &url])
+            .args(["--token", token])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&read.stdout);
+        assert!(read.status.success(), "{serial}: {said}{}", crate::support::stderr(&read));
+        let body: Value = serde_json::from_str(&said).unwrap();
+        assert!(body.to_string().contains("\"1-0:1.8.0\""), "{serial}: {body}");
+    }
+}
+
+/// What every node tells is what Prometheus wants to be told.
+fn metrics_are_well_made(port: u16) {
+    for up in 0..3 {
+        let metrics = crate::support::request(port + up, "GET", "/metrics", &[], "").unwrap();
+        assert_eq!(metrics.status, 200);
+        assert!(metrics.body.contains("holdfast_ingest_proposals_total"), "{}", metrics.body);
+        let mut promtool = std::process::Command::new("promtool")
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("promtool of the package prometheus");
+        promtool.stdin.take().unwrap().write_all(metrics.body.as_bytes()).unwrap();
+        let output = promtool.wait_with_output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+    }
 }

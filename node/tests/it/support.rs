@@ -28,13 +28,13 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// A base port B with B.., B+100.., B+200.. free at this moment, for so many nodes.
+/// A base port B with B.., B+100.., B+200.., B+300.. free at this moment, for so many nodes.
 pub fn free_ports(nodes: u16) -> u16 {
     for base in (21_000..29_000).step_by(313) {
         let tcp = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
         let udp = |port: u16| UdpSocket::bind(("127.0.0.1", port)).is_ok();
         let start = base + u16::try_from(std::process::id() % 97).expect("small") * 3;
-        if (start..start + nodes).all(|p| tcp(p) && tcp(p + 100) && udp(p + 200)) {
+        if (start..start + nodes).all(|p| tcp(p) && tcp(p + 100) && udp(p + 200) && tcp(p + 300)) {
             return start;
         }
     }
