@@ -1,5 +1,5 @@
-//! The gateway over real sockets: a scripted concentrator and scripted meters on one side, the
-//! domain's own rules in memory on the other. One binary for all of it.
+//! The gateway over real sockets: scripted and simulated concentrators and meters on one side,
+//! the domain's own rules in memory on the other. One binary for all of it.
 
 #[cfg(test)]
 mod concentrator;
@@ -8,4 +8,8 @@ mod direct;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod pair;
+#[cfg(test)]
 mod support;
+#[cfg(test)]
+mod tls;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use cosem::association::{Answer, Request, Server, ServerIndication};
 use cosem::wrapper::Deframer;
@@ -27,9 +27,22 @@ pub const GAK: [u8; 16] = [2; 16];
 pub const NOON: i64 = 1_795_305_600;
 const NODE: NodeId = NodeId(1);
 
+/// What the clock of a cluster shows.
+#[derive(Default)]
+pub enum Clock {
+    /// 2026-11-22 12:00 UTC, for ever.
+    #[default]
+    Noon,
+    /// The time of the day.
+    Real,
+}
+
 /// The cluster in memory: every answer is what `domain::apply` says.
 #[derive(Default)]
 pub struct Cluster {
+    clock: Clock,
+    /// Name, GUEK and GAK by system title.
+    concentrators: HashMap<[u8; 8], (String, [u8; 16], [u8; 16])>,
     pub view: MemoryView,
     index: u64,
     /// Rows that were stored: ordinal, end, interval, values.
@@ -40,12 +53,21 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// Knows nobody yet.
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, ..Self::default() }
+    }
+
     pub fn propose(&mut self, author: Author, change: Change) -> Outcome {
         self.index += 1;
         let mut id = [0; 16];
         id[..8].copy_from_slice(&self.index.to_be_bytes());
         let proposal = Proposal { id: ProposalId(id), author, change };
-        let stamp = Stamp::from_seconds(u64::try_from(NOON).unwrap());
+        let seconds = match self.clock {
+            Clock::Noon => u64::try_from(NOON).unwrap(),
+            Clock::Real => SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs(),
+        };
+        let stamp = Stamp::from_seconds(seconds);
         let entry = Entry { stamp, proposal };
         let applied = domain::apply(&self.view, self.index, &entry).unwrap();
         self.view.apply(&applied);
@@ -58,11 +80,22 @@ impl Cluster {
         applied.outcome
     }
 
-    fn node(&mut self, change: Change) -> Result<Done, Denied> {
-        self.propose(Author::Node(NODE), change).map_err(|refusal| Denied::Refused {
+    fn node(&mut self, node: NodeId, change: Change) -> Result<Done, Denied> {
+        self.propose(Author::Node(node), change).map_err(|refusal| Denied::Refused {
             code: refusal.code.into_owned(),
             detail: refusal.detail,
         })
+    }
+
+    /// Registers a concentrator.
+    pub fn concentrator(&mut self, title: [u8; 8], id: &str, guek: [u8; 16], gak: [u8; 16]) {
+        let register = domain::assets::Change::RegisterConcentrator {
+            id: id.to_owned(),
+            system_title: title,
+            name: "test".to_owned(),
+        };
+        self.propose(Author::Bootstrap, Change::Assets(register)).unwrap();
+        self.concentrators.insert(title, (id.to_owned(), guek, gak));
     }
 
     /// Registers a meter and gives its ordinal.
@@ -78,29 +111,37 @@ impl Cluster {
     pub fn claim(&mut self, device: Device, role: Role) -> u64 {
         let reason = domain::leases::Reason::Login;
         let claim = domain::leases::Change::Claim { device, node: NODE, channel: role, reason };
-        match self.node(Change::Leases(claim)) {
+        match self.node(NODE, Change::Leases(claim)) {
             Ok(Done::Lease { epoch }) => epoch,
             other => panic!("{other:?}"),
         }
     }
 
-    fn answer(&mut self, upcall: Upcall) {
+    fn admit(&self, node: NodeId, title: [u8; 8]) -> Result<Admission, Denied> {
+        let known = self.concentrators.get(&title).ok_or(Denied::refused("unknown"))?;
+        let (concentrator, guek, gak) = known.clone();
+        let mark = domain::readings::mark(&self.view, &concentrator).unwrap();
+        Ok(Admission {
+            concentrator,
+            guek: Zeroizing::new(guek),
+            gak: Zeroizing::new(gak),
+            client_title: client_title(node),
+            last_counter: mark.as_ref().map_or(0, |mark| mark.counter),
+            last_sequence: mark.as_ref().map_or(0, |mark| mark.sequence),
+        })
+    }
+
+    fn answer(&mut self, node: NodeId, upcall: Upcall) {
         use domain::{keys, leases, readings};
         match upcall {
             Upcall::Admit(ask) => {
-                let known = ask.request.system_title == TITLE;
-                let admission = Admission {
-                    concentrator: LDN.to_owned(),
-                    guek: Zeroizing::new(GUEK),
-                    gak: Zeroizing::new(GAK),
-                    client_title: *b"HFDNODE1",
-                    last_counter: 0,
-                    last_sequence: 0,
-                };
-                ask.answer(known.then_some(admission).ok_or(Denied::refused("unknown")));
+                let answer = self.admit(node, ask.request.system_title);
+                ask.answer(answer);
             }
             Upcall::Meter(ask) => {
                 let access = self.meters.get(&ask.request.serial).cloned();
+                let access =
+                    access.map(|access| MeterAccess { client_title: client_title(node), ..access });
                 ask.answer(access.ok_or(Denied::refused("unknown_meter")));
             }
             Upcall::Roster(ask) => {
@@ -111,7 +152,7 @@ impl Cluster {
             Upcall::Reserve(ask) => {
                 let (device, count) = (ask.request.device.clone(), ask.request.count);
                 let change = Change::Keys(keys::Change::Reserve { device, count });
-                ask.answer(self.node(change).map(|done| match done {
+                ask.answer(self.node(node, change).map(|done| match done {
                     Done::Counters { first, .. } => first,
                     other => panic!("{other:?}"),
                 }));
@@ -119,30 +160,34 @@ impl Cluster {
             Upcall::RaiseCounter(ask) => {
                 let (device, at_least) = (ask.request.device.clone(), ask.request.at_least);
                 let change = Change::Keys(keys::Change::RaiseCounter { device, at_least });
-                ask.answer(self.node(change).map(|_| ()));
+                ask.answer(self.node(node, change).map(|_| ()));
             }
             Upcall::Claim(ask) => {
                 let request = ask.request.clone();
                 let claim = leases::Change::Claim {
                     device: request.device,
-                    node: NODE,
+                    node,
                     channel: request.role,
                     reason: request.reason,
                 };
-                ask.answer(self.node(Change::Leases(claim)).map(|done| match done {
-                    Done::Lease { epoch } => Claimed::Granted { epoch },
-                    other => panic!("{other:?}"),
-                }));
+                ask.answer(match self.node(node, Change::Leases(claim)) {
+                    Ok(Done::Lease { epoch }) => Ok(Claimed::Granted { epoch }),
+                    Ok(other) => panic!("{other:?}"),
+                    Err(Denied::Refused { code, .. }) if code == "held" => {
+                        Ok(Claimed::Held { owner: None })
+                    }
+                    Err(denied) => Err(denied),
+                });
             }
             Upcall::Release(ask) => {
                 let (device, epoch) = (ask.request.device.clone(), ask.request.epoch);
-                let release = leases::Change::Release { device, node: NODE, epoch };
-                ask.answer(self.node(Change::Leases(release)).map(|_| ()));
+                let release = leases::Change::Release { device, node, epoch };
+                ask.answer(self.node(node, Change::Leases(release)).map(|_| ()));
             }
             Upcall::Standby(ask) => {
                 let (device, up) = (ask.request.device.clone(), ask.request.up);
-                let standby = leases::Change::Standby { device, node: NODE, up };
-                ask.answer(self.node(Change::Leases(standby)).map(|_| ()));
+                let standby = leases::Change::Standby { device, node, up };
+                ask.answer(self.node(node, Change::Leases(standby)).map(|_| ()));
             }
             Upcall::Ingest(ask) => {
                 if self.refuse_ingests > 0 {
@@ -151,7 +196,7 @@ impl Cluster {
                 }
                 let parts = vec![ask.request.clone()];
                 let change = Change::Readings(readings::Change::Ingest(Ingest { parts }));
-                let part = self.node(change).and_then(|done| match done {
+                let part = self.node(node, change).and_then(|done| match done {
                     Done::Ingested(mut parts) => parts.remove(0).map_err(|refusal| {
                         Denied::Refused { code: refusal.code.into_owned(), detail: refusal.detail }
                     }),
@@ -170,27 +215,47 @@ pub struct House {
     pub registry: Registry,
 }
 
+/// One node, with one registered concentrator.
 pub async fn house(config: Config) -> House {
-    let registry = Registry::new();
-    let (gateway, questions) = Gateway::start(config, None, &registry).await.unwrap();
     let mut cluster = Cluster::default();
-    let renew = domain::leases::Change::Renew { node: NODE, ttl_ms: 60_000 };
-    cluster.node(Change::Leases(renew)).unwrap();
-    let register = domain::assets::Change::RegisterConcentrator {
-        id: LDN.to_owned(),
-        system_title: TITLE,
-        name: "test".to_owned(),
-    };
-    cluster.propose(Author::Bootstrap, Change::Assets(register)).unwrap();
-    let cluster = Arc::new(Mutex::new(cluster));
-    tokio::spawn(answer_all(Arc::clone(&cluster), questions));
+    cluster.concentrator(TITLE, LDN, GUEK, GAK);
+    join(Arc::new(Mutex::new(cluster)), NODE, config, None).await
+}
+
+/// Starts a node that asks this cluster.
+pub async fn join(
+    cluster: Arc<Mutex<Cluster>>,
+    node: NodeId,
+    config: Config,
+    tls: Option<Arc<rustls::ServerConfig>>,
+) -> House {
+    let registry = Registry::new();
+    let (gateway, questions) = Gateway::start(config, tls, &registry).await.unwrap();
+    let renew = domain::leases::Change::Renew { node, ttl_ms: 60_000 };
+    cluster.lock().unwrap().node(node, Change::Leases(renew)).unwrap();
+    tokio::spawn(answer_all(Arc::clone(&cluster), node, questions));
     House { gateway, cluster, registry }
 }
 
-async fn answer_all(cluster: Arc<Mutex<Cluster>>, mut questions: mpsc::Receiver<Upcall>) {
+async fn answer_all(
+    cluster: Arc<Mutex<Cluster>>,
+    node: NodeId,
+    mut questions: mpsc::Receiver<Upcall>,
+) {
     while let Some(question) = questions.recv().await {
-        cluster.lock().unwrap().answer(question);
+        if matches!(question, Upcall::Ingest(_)) {
+            // A commit takes a moment: a backlog is not over before a test can look.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        cluster.lock().unwrap().answer(node, question);
     }
+}
+
+/// The system title of a node.
+fn client_title(NodeId(node): NodeId) -> [u8; 8] {
+    let mut title = *b"HFDNODE0";
+    title[7] += u8::try_from(node).unwrap();
+    title
 }
 
 impl House {
@@ -274,13 +339,13 @@ impl Peer {
     }
 }
 
-/// Waits until `condition` holds, five seconds at most.
+/// Waits until `condition` holds, fifteen seconds at most.
 pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    for _ in 0..500 {
+    for _ in 0..1_500 {
         if condition() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("not in five seconds: {what}");
+    panic!("not in fifteen seconds: {what}");
 }
