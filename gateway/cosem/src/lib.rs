@@ -4,8 +4,9 @@
 //!
 //! Map, from the octets upwards: `wrapper`, `hdlc`, `gateway_header` (framing) - `axdr`, `ber`
 //! (primitives) - `data`, `compact`, `datetime`, `scaler` (values) - `apdu`, `acse` (services) -
-//! `security` - `association` (the machines) - `class`, `profile` (objects). Beside them stands
-//! `iec62056_21`, the ASCII protocol of serial and optical ports.
+//! `security` - `association` (the machines) - `class`, `profile` (objects). Beside them stand
+//! `iec62056_21`, the ASCII protocol of serial and optical ports, and `tree`, any octets as named
+//! nodes for people.
 //!
 //! Invariants: no input can panic or allocate more than a constant times its own length; no
 //! clock, randomness, thread or IO (enforced by this crate's `clippy.toml`); keys are wiped on
@@ -22,12 +23,14 @@ pub mod data;
 pub mod datetime;
 pub mod error;
 pub mod gateway_header;
+pub mod gbt;
 pub mod hdlc;
 pub mod hls;
 pub mod iec62056_21;
 pub mod profile;
 pub mod scaler;
 pub mod security;
+pub mod tree;
 pub mod wrapper;
 
 pub use apdu::{Apdu, AttributeRef, DataAccessError, LogicalName, MethodRef, Selection};

@@ -101,47 +101,69 @@ impl Pattern {
                 return None;
             }
             rest = after;
-            *cell = field.cell(&mut rest)?;
+            field.put(&mut rest, cell)?;
         }
         Some(self.octets)
     }
 }
 
 impl Field {
+    /// Takes the content of the field into `cell`. Rows have the same kinds of cells, so most
+    /// values are written over the one of the row before, without dropping it.
     #[inline(always)]
-    fn cell<'a>(&self, rest: &mut &'a [u8]) -> Option<Cell<'a>> {
-        Some(match self.kind {
-            Kind::Null => Cell::Null,
-            Kind::U8 => Cell::Integer(i64::from(u8::from_be_bytes(take(rest)?))),
-            Kind::U16 => Cell::Integer(i64::from(u16::from_be_bytes(take(rest)?))),
-            Kind::U32 => Cell::Integer(i64::from(u32::from_be_bytes(take(rest)?))),
+    fn put<'a>(&self, rest: &mut &'a [u8], cell: &mut Cell<'a>) -> Option<()> {
+        let value = match self.kind {
+            Kind::U8 => i64::from(u8::from_be_bytes(take(rest)?)),
+            Kind::U16 => i64::from(u16::from_be_bytes(take(rest)?)),
+            Kind::U32 => i64::from(u32::from_be_bytes(take(rest)?)),
+            Kind::I8 => i64::from(i8::from_be_bytes(take(rest)?)),
+            Kind::I16 => i64::from(i16::from_be_bytes(take(rest)?)),
+            Kind::I32 => i64::from(i32::from_be_bytes(take(rest)?)),
+            Kind::I64 => i64::from_be_bytes(take(rest)?),
+            Kind::Clock => {
+                let [length, octets @ ..]: [u8; 13] = take(rest)?;
+                put_time(DateTime::from_octets(octets), cell);
+                return (length == self.length).then_some(());
+            }
+            Kind::DateTime => {
+                put_time(DateTime::from_octets(take(rest)?), cell);
+                return Some(());
+            }
+            Kind::Null | Kind::U64 | Kind::Octets => {
+                *cell = self.other(rest)?;
+                return Some(());
+            }
+        };
+        match cell {
+            Cell::Integer(slot) => *slot = value,
+            other => *other = Cell::Integer(value),
+        }
+        Some(())
+    }
+
+    /// The kinds whose cells are made anew.
+    fn other<'a>(&self, rest: &mut &'a [u8]) -> Option<Cell<'a>> {
+        match self.kind {
             Kind::U64 => {
                 let value = u64::from_be_bytes(take(rest)?);
-                i64::try_from(value).map_or(Cell::Large(value), Cell::Integer)
-            }
-            Kind::I8 => Cell::Integer(i64::from(i8::from_be_bytes(take(rest)?))),
-            Kind::I16 => Cell::Integer(i64::from(i16::from_be_bytes(take(rest)?))),
-            Kind::I32 => Cell::Integer(i64::from(i32::from_be_bytes(take(rest)?))),
-            Kind::I64 => Cell::Integer(i64::from_be_bytes(take(rest)?)),
-            Kind::DateTime => Cell::Time(DateTime::from_octets(take(rest)?)),
-            Kind::Clock => {
-                let [length] = take(rest)?;
-                let octets = take(rest)?;
-                if length != self.length {
-                    return None;
-                }
-                Cell::Time(DateTime::from_octets(octets))
+                Some(i64::try_from(value).map_or(Cell::Large(value), Cell::Integer))
             }
             Kind::Octets => {
                 let [length] = take(rest)?;
                 let (octets, after) = rest.split_at_checked(usize::from(self.length))?;
-                if length != self.length {
-                    return None;
-                }
                 *rest = after;
-                Cell::Octets(octets)
+                (length == self.length).then_some(Cell::Octets(octets))
             }
-        })
+            _ => Some(Cell::Null),
+        }
+    }
+}
+
+#[inline(always)]
+fn put_time(time: DateTime, cell: &mut Cell<'_>) {
+    match cell {
+        Cell::Time(slot) => *slot = time,
+        other => *other = Cell::Time(time),
     }
 }
 

@@ -6,6 +6,8 @@ mod clock;
 #[cfg(test)]
 mod differential;
 #[cfg(test)]
+mod gbt;
+#[cfg(test)]
 mod hdlc;
 #[cfg(test)]
 mod iec62056_21;
@@ -17,5 +19,7 @@ mod octets;
 mod properties;
 #[cfg(test)]
 mod shape;
+#[cfg(test)]
+mod tree;
 #[cfg(test)]
 mod vectors;

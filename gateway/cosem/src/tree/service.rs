@@ -1,0 +1,393 @@
+//! The services of xDLMS as nodes, field by field as their decoders read them.
+
+use super::walk::{Walk, hex};
+use super::{Fault, Options, acse, data, protection};
+use crate::apdu::{Conformance, DataAccessError, tag};
+use crate::axdr::Reader;
+use crate::data::{Data, tag as data_tag};
+use crate::error::Error;
+
+type Result<T> = std::result::Result<T, Error>;
+
+/// One APDU without gateway header, which its decoder has accepted.
+pub(super) fn apdu(
+    walk: &mut Walk<'_>,
+    options: &Options,
+    level: usize,
+) -> std::result::Result<(), Fault> {
+    let at = walk.at();
+    let type_tag = walk.reader.u8()?;
+    let mut choice = "";
+    walk.group_from(name(type_tag), at, |walk| -> std::result::Result<(), Fault> {
+        match type_tag {
+            tag::AARQ | tag::AARE | tag::RLRQ | tag::RLRE => {
+                acse::fields(walk, type_tag, options, level)?;
+            }
+            tag::INITIATE_REQUEST => initiate_request(walk)?,
+            tag::INITIATE_RESPONSE => initiate_response(walk)?,
+            tag::CONFIRMED_SERVICE_ERROR => {
+                for name in ["service", "error-class", "error"] {
+                    walk.u8(name)?;
+                }
+            }
+            tag::EXCEPTION_RESPONSE => exception(walk)?,
+            tag::DATA_NOTIFICATION => data_notification(walk)?,
+            tag::EVENT_NOTIFICATION => event_notification(walk)?,
+            tag::ACCESS_REQUEST => access_request(walk)?,
+            tag::GET_REQUEST
+            | tag::GET_RESPONSE
+            | tag::SET_REQUEST
+            | tag::SET_RESPONSE
+            | tag::ACTION_REQUEST
+            | tag::ACTION_RESPONSE => choice = service(walk, type_tag)?,
+            tag::GENERAL_BLOCK_TRANSFER => general_block(walk)?,
+            tag::GENERAL_CIPHERING => general_ciphering(walk)?,
+            _ => protection::protected(walk, type_tag, options, level)?,
+        }
+        Ok(())
+    })?;
+    if !choice.is_empty() {
+        walk.told(choice);
+    }
+    Ok(())
+}
+
+/// GET, SET and ACTION: the choice, the invoke id, and what the choice has.
+fn service(walk: &mut Walk<'_>, type_tag: u8) -> Result<&'static str> {
+    let choice = walk.u8("choice")?;
+    walk.octet("invoke-id-and-priority", |octet| format!("invoke id {}", octet & 0x0f))?;
+    Ok(match (type_tag, choice) {
+        (tag::GET_REQUEST, 1) => attribute(walk, true).map(|()| "normal")?,
+        (tag::SET_REQUEST, 1) => {
+            attribute(walk, true)?;
+            data::value(walk, "value")?;
+            "normal"
+        }
+        (tag::ACTION_REQUEST, 1) => {
+            attribute(walk, false)?;
+            if walk.flag("parameters-present")? {
+                data::value(walk, "parameters")?;
+            }
+            "normal"
+        }
+        (tag::GET_REQUEST | tag::ACTION_REQUEST, 2)
+        | (tag::SET_RESPONSE, 2)
+        | (tag::ACTION_RESPONSE, 4) => walk.u32("block-number").map(|_| "next or block taken")?,
+        (tag::GET_REQUEST, 3) => {
+            list(walk, "attributes", |w| attribute(w, true)).map(|()| "list")?
+        }
+        (tag::SET_REQUEST, 2) => {
+            attribute(walk, true)?;
+            block(walk).map(|()| "first block")?
+        }
+        (tag::ACTION_REQUEST, 4) => {
+            attribute(walk, false)?;
+            block(walk).map(|()| "first block")?
+        }
+        (tag::SET_REQUEST, 3) | (tag::ACTION_REQUEST, 6) | (tag::ACTION_RESPONSE, 2) => {
+            block(walk).map(|()| "block")?
+        }
+        (tag::SET_REQUEST, 4) | (tag::ACTION_REQUEST, 3) => {
+            list(walk, "descriptors", |w| attribute(w, type_tag == tag::SET_REQUEST))?;
+            list(walk, "values", |w| data::value(w, "")).map(|()| "list")?
+        }
+        (tag::SET_REQUEST, 5) | (tag::ACTION_REQUEST, 5) => {
+            list(walk, "descriptors", |w| attribute(w, type_tag == tag::SET_REQUEST))?;
+            block(walk).map(|()| "list, first block")?
+        }
+        _ => response(walk, type_tag, choice)?,
+    })
+}
+
+fn response(walk: &mut Walk<'_>, type_tag: u8, choice: u8) -> Result<&'static str> {
+    Ok(match (type_tag, choice) {
+        (tag::GET_RESPONSE, 1) => get_result(walk).map(|()| "normal")?,
+        (tag::GET_RESPONSE, 2) => {
+            walk.flag("last-block")?;
+            walk.u32("block-number")?;
+            match walk.u8("result-choice")? {
+                0 => walk.octets("raw-data").map(|_| ())?,
+                _ => access_result(walk)?,
+            }
+            "block"
+        }
+        (tag::GET_RESPONSE, 3) => list(walk, "results", get_result).map(|()| "list")?,
+        (tag::SET_RESPONSE, 1) => access_result(walk).map(|()| "normal")?,
+        (tag::SET_RESPONSE, 3) => {
+            access_result(walk)?;
+            walk.u32("block-number").map(|_| "last block")?
+        }
+        (tag::SET_RESPONSE, 4) => {
+            list(walk, "results", access_result)?;
+            walk.u32("block-number").map(|_| "last block, list")?
+        }
+        (tag::SET_RESPONSE, 5) => list(walk, "results", access_result).map(|()| "list")?,
+        (tag::ACTION_RESPONSE, 1) => action_answer(walk).map(|()| "normal")?,
+        (tag::ACTION_RESPONSE, 3) => list(walk, "answers", action_answer).map(|()| "list")?,
+        _ => return Err(walk.reader.malformed("unknown choice")),
+    })
+}
+
+fn list(
+    walk: &mut Walk<'_>,
+    name: &'static str,
+    mut item: impl FnMut(&mut Walk<'_>) -> Result<()>,
+) -> Result<()> {
+    walk.group(name, |walk| {
+        let count = walk.reader.count()?;
+        (0..count).try_for_each(|_| item(walk))
+    })
+}
+
+/// An attribute with its selection, or a method.
+fn attribute(walk: &mut Walk<'_>, selects: bool) -> Result<()> {
+    descriptor(walk, if selects { "attribute" } else { "method" })?;
+    if selects && walk.flag("selection-present")? {
+        selection(walk)?;
+    }
+    Ok(())
+}
+
+fn descriptor(walk: &mut Walk<'_>, name: &'static str) -> Result<()> {
+    walk.group(name, |walk| {
+        walk.u16("class-id")?;
+        let at = walk.at();
+        let [a, b, c, d, e, last]: [u8; 6] = walk.reader.array()?;
+        walk.leaf("logical-name", at, format!("{a}.{b}.{c}.{d}.{e}.{last}"));
+        let at = walk.at();
+        let id = i8::from_be_bytes(walk.reader.array()?);
+        walk.leaf("id", at, id.to_string());
+        Ok(())
+    })
+}
+
+fn selection(walk: &mut Walk<'_>) -> Result<()> {
+    walk.group("selection", |walk| {
+        walk.u8("selector")?;
+        data::value(walk, "parameters")
+    })
+}
+
+fn block(walk: &mut Walk<'_>) -> Result<()> {
+    walk.flag("last-block")?;
+    walk.u32("block-number")?;
+    walk.octets("raw-data").map(|_| ())
+}
+
+fn get_result(walk: &mut Walk<'_>) -> Result<()> {
+    match walk.u8("result-choice")? {
+        0 => data::value(walk, "value"),
+        _ => access_result(walk),
+    }
+}
+
+fn access_result(walk: &mut Walk<'_>) -> Result<()> {
+    let at = walk.at();
+    let text = match DataAccessError::check(walk.reader.u8()?) {
+        Ok(()) => "success (0)".to_owned(),
+        Err(reason) => reason.to_string(),
+    };
+    walk.leaf("result", at, text);
+    Ok(())
+}
+
+fn action_answer(walk: &mut Walk<'_>) -> Result<()> {
+    access_result(walk)?;
+    if walk.flag("return-present")? { get_result(walk) } else { Ok(()) }
+}
+
+fn initiate_request(walk: &mut Walk<'_>) -> Result<()> {
+    if walk.flag("dedicated-key-present")? {
+        let at = walk.at();
+        walk.reader.octets()?;
+        walk.leaf("dedicated-key", at, "not shown".to_owned());
+    }
+    if walk.flag("response-allowed-present")? {
+        walk.flag("response-allowed")?;
+    }
+    quality(walk)?;
+    walk.u8("dlms-version")?;
+    conformance(walk)?;
+    walk.u16("client-max-receive-pdu-size").map(|_| ())
+}
+
+fn initiate_response(walk: &mut Walk<'_>) -> Result<()> {
+    quality(walk)?;
+    walk.u8("dlms-version")?;
+    conformance(walk)?;
+    walk.u16("server-max-receive-pdu-size")?;
+    walk.octet("vaa-name-high", |_| String::new())?;
+    walk.octet("vaa-name-low", |_| String::new()).map(|_| ())
+}
+
+fn quality(walk: &mut Walk<'_>) -> Result<()> {
+    if walk.flag("quality-of-service-present")? {
+        walk.u8("quality-of-service")?;
+    }
+    Ok(())
+}
+
+fn conformance(walk: &mut Walk<'_>) -> Result<()> {
+    let at = walk.at();
+    let head: [u8; 2] = walk.reader.array()?;
+    if head == [0x5f, 0x1f] {
+        walk.reader.u8()?;
+    }
+    let [_, a, b, c]: [u8; 4] = walk.reader.array()?;
+    let bits = Conformance(u32::from_be_bytes([0, a, b, c]));
+    let names: Vec<&str> = bits.names().collect();
+    walk.leaf("conformance", at, format!("{} ({})", hex(&[a, b, c]), names.join(", ")));
+    Ok(())
+}
+
+fn exception(walk: &mut Walk<'_>) -> Result<()> {
+    walk.octet("state-error", |octet| {
+        let text = if octet == 2 { "service unknown" } else { "service not allowed" };
+        text.to_owned()
+    })?;
+    let fault = walk.octet("service-error", |octet| fault_text(octet).to_owned())?;
+    if fault == 6 {
+        walk.u32("expected-counter")?;
+    }
+    Ok(())
+}
+
+const fn fault_text(octet: u8) -> &'static str {
+    match octet {
+        1 => "operation not possible",
+        2 => "service not supported",
+        3 => "other reason",
+        4 => "PDU too long",
+        5 => "deciphering error",
+        6 => "invocation counter error",
+        _ => "reserved",
+    }
+}
+
+/// A date-time of 0 or 12 octets behind its length, with its tag or without.
+fn date_time(walk: &mut Walk<'_>) -> Result<()> {
+    let at = walk.at();
+    if walk.reader.rest().starts_with(&[data_tag::OCTET_STRING, 12]) {
+        walk.reader.u8()?;
+    }
+    let text = match walk.reader.octets()? {
+        [] => "none".to_owned(),
+        octets => data::string(octets),
+    };
+    walk.leaf("date-time", at, text);
+    Ok(())
+}
+
+fn long_invoke(walk: &mut Walk<'_>) -> Result<()> {
+    let at = walk.at();
+    let value = walk.reader.u32()?;
+    let text = format!("{value:08x} (invoke id {})", value & 0x00ff_ffff);
+    walk.leaf("long-invoke-id-and-priority", at, text);
+    Ok(())
+}
+
+fn data_notification(walk: &mut Walk<'_>) -> Result<()> {
+    long_invoke(walk)?;
+    date_time(walk)?;
+    let mut plain: Reader<'_> = walk.reader.clone();
+    let is_plain = Data::from_axdr(&mut plain).and_then(|_| plain.finish()).is_ok();
+    if is_plain {
+        return data::value(walk, "body");
+    }
+    walk.group("body, descriptors without tags", |walk| {
+        walk.reader.take(2)?;
+        data::value(walk, "kind")?;
+        walk.group("items", |walk| {
+            walk.reader.u8()?;
+            let count = walk.reader.count()?;
+            (0..count).try_for_each(|_| {
+                walk.reader.take(2)?;
+                descriptor(walk, "attribute")?;
+                data::value(walk, "value")
+            })
+        })
+    })
+}
+
+fn event_notification(walk: &mut Walk<'_>) -> Result<()> {
+    let at = walk.at();
+    match walk.reader.u8()? {
+        0 => walk.leaf("time", at, "none".to_owned()),
+        _ => date_time(walk)?,
+    }
+    descriptor(walk, "attribute")?;
+    data::value(walk, "value")
+}
+
+fn access_request(walk: &mut Walk<'_>) -> Result<()> {
+    long_invoke(walk)?;
+    let at = walk.at();
+    let octets = walk.reader.octets()?;
+    walk.leaf("date-time", at, data::string(octets));
+    list(walk, "specifications", |walk| match walk.u8("choice")? {
+        3 => descriptor(walk, "method"),
+        choice => {
+            descriptor(walk, if matches!(choice, 1 | 4) { "get" } else { "set" })?;
+            if choice > 3 { selection(walk) } else { Ok(()) }
+        }
+    })?;
+    list(walk, "values", |walk| data::value(walk, ""))
+}
+
+fn general_block(walk: &mut Walk<'_>) -> Result<()> {
+    walk.octet("block-control", |octet| {
+        let last = if octet & 0x80 != 0 { "last, " } else { "" };
+        let streaming = if octet & 0x40 != 0 { "streaming, " } else { "" };
+        format!("{last}{streaming}window {}", octet & 0x3f)
+    })?;
+    walk.u16("block-number")?;
+    walk.u16("block-number-acknowledged")?;
+    walk.octets("block-data").map(|_| ())
+}
+
+fn general_ciphering(walk: &mut Walk<'_>) -> std::result::Result<(), Fault> {
+    for name in ["transaction-id", "originator", "recipient", "date-time", "other-information"] {
+        walk.octets(name)?;
+    }
+    if walk.flag("key-info-present")? {
+        walk.group("key-info", |walk| -> Result<()> {
+            match walk.u8("choice")? {
+                0 => walk.u8("key-id").map(|_| ()),
+                1 => {
+                    walk.u8("kek-id")?;
+                    walk.octets("wrapped-key").map(|_| ())
+                }
+                _ => {
+                    walk.octets("key-parameters")?;
+                    walk.octets("key-ciphered-data").map(|_| ())
+                }
+            }
+        })?;
+    }
+    protection::header(walk).map(|_| ())
+}
+
+const fn name(type_tag: u8) -> &'static str {
+    match type_tag {
+        tag::INITIATE_REQUEST => "initiate-request",
+        tag::INITIATE_RESPONSE => "initiate-response",
+        tag::CONFIRMED_SERVICE_ERROR => "confirmed-service-error",
+        tag::DATA_NOTIFICATION => "data-notification",
+        tag::AARQ => "AARQ",
+        tag::AARE => "AARE",
+        tag::RLRQ => "RLRQ",
+        tag::RLRE => "RLRE",
+        tag::GET_REQUEST => "get-request",
+        tag::SET_REQUEST => "set-request",
+        tag::EVENT_NOTIFICATION => "event-notification-request",
+        tag::ACTION_REQUEST => "action-request",
+        tag::GET_RESPONSE => "get-response",
+        tag::SET_RESPONSE => "set-response",
+        tag::ACTION_RESPONSE => "action-response",
+        tag::EXCEPTION_RESPONSE => "exception-response",
+        tag::ACCESS_REQUEST => "access-request",
+        tag::GENERAL_CIPHERING => "general-ciphering",
+        tag::GENERAL_BLOCK_TRANSFER => "general-block-transfer",
+        _ => protection::name(type_tag),
+    }
+}
