@@ -77,6 +77,14 @@ impl Error {
         }
     }
 
+    /// One line for an operator: code, what was done to which file, what the system answered.
+    pub fn report(&self) -> String {
+        match self {
+            Self::Io { source, .. } => format!("{}: {self}: {source}", self.code()),
+            _ => format!("{}: {self}", self.code()),
+        }
+    }
+
     /// Makes a closure that puts what was being done, and to which file, around an
     /// [`io::Error`].
     pub(crate) fn io<'a>(
@@ -144,5 +152,14 @@ mod tests {
         check(io::ErrorKind::PermissionDenied, "no_permission");
         check(io::ErrorKind::NotFound, "not_found");
         check(io::ErrorKind::Interrupted, "io_fault");
+    }
+
+    #[test]
+    fn a_report_names_code_path_and_cause() {
+        let full = Error::io("write", Path::new("/data/x"))(io::Error::from_raw_os_error(28));
+        assert_eq!(
+            full.report(),
+            "disk_full: cannot write /data/x: No space left on device (os error 28)"
+        );
     }
 }

@@ -220,6 +220,11 @@ impl Tables {
         done
     }
 
+    /// The sticky fault, if there is one.
+    pub fn fault(&self) -> Option<Error> {
+        lock(&self.inner.fault).clone()
+    }
+
     /// Flushes and ends the flusher. Later calls fail.
     ///
     /// # Errors
@@ -235,12 +240,8 @@ impl Tables {
     fn start_flusher(&self, interval: Duration) -> Result<()> {
         let inner = self.inner.clone();
         let work = move || {
-            while !inner.flusher.rest(interval) {
-                if let Err(error) = inner.flush() {
-                    tracing::error!(code = error.code(), %error, "the tables cannot be flushed");
-                    return;
-                }
-            }
+            // A fault is kept, and told where it is met.
+            while !inner.flusher.rest(interval) && inner.flush().is_ok() {}
         };
         self.inner.flusher.start(work).map_err(Error::io("start the flusher of", &self.inner.path))
     }
@@ -249,6 +250,7 @@ impl Tables {
 /// Where a load puts its keys.
 pub struct Load<'a> {
     db: &'a sled::Db,
+    path: &'a Path,
     batch: sled::Batch,
     keys: usize,
 }
@@ -267,7 +269,7 @@ impl Load<'_> {
     fn send(&mut self) -> Result<()> {
         self.keys = 0;
         let batch = std::mem::take(&mut self.batch);
-        self.db.apply_batch(batch).map_err(|error| Error::Tables(error.to_string()))
+        self.db.apply_batch(batch).map_err(|error| told(self.path, error))
     }
 }
 
@@ -282,11 +284,17 @@ impl Inner {
 
     /// Turns sled's errors into the sticky fault.
     fn check<T>(&self, result: sled::Result<T>) -> Result<T> {
-        result.map_err(|error| self.set_fault(Error::Tables(error.to_string())))
+        result.map_err(|error| self.set_fault(told(&self.path, error)))
     }
 
+    /// Keeps the first fault and tells it once, whoever met it.
     fn set_fault(&self, error: Error) -> Error {
-        lock(&self.fault).get_or_insert(error).clone()
+        let mut first = lock(&self.fault);
+        if first.is_none() && !matches!(error, Error::Stopped(_)) {
+            let (code, fault) = (error.code(), error.report());
+            tracing::error!(code, fault, "the tables cannot be read or written");
+        }
+        first.get_or_insert(error).clone()
     }
 
     fn flush(&self) -> Result<()> {
@@ -320,11 +328,11 @@ impl Inner {
         drop(slot.take());
         file::remove_tree(&self.path)?;
         let db = open_guarded(&self.path, self.cache_octets, 0).map_err(Error::Tables)?;
-        let mut load = Load { db: &db, batch: sled::Batch::default(), keys: 0 };
+        let mut load = Load { db: &db, path: &self.path, batch: sled::Batch::default(), keys: 0 };
         fill(&mut load)?;
         load.send()?;
         *flushes += 1;
-        count_flush(&db, *flushes).map_err(|error| Error::Tables(error.to_string()))?;
+        count_flush(&db, *flushes).map_err(|error| told(&self.path, error))?;
         sync_files(&self.path)?;
         write_flushes(&self.path, *flushes)?;
         remove_mark(&self.path)?;
@@ -472,6 +480,15 @@ fn open_guarded(
                 .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
             Err(format!("panic: {}", text.unwrap_or_default()))
         }
+    }
+}
+
+/// The engine's error as ours: what the system answered keeps its kind, so that a full disk is
+/// told as one.
+fn told(path: &Path, error: sled::Error) -> Error {
+    match error {
+        sled::Error::Io(source) => Error::io("write the tables in", path)(source),
+        other => Error::Tables(other.to_string()),
     }
 }
 

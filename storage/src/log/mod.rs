@@ -173,6 +173,15 @@ impl Log {
         self.inner.shared.save_meta(key, value, done);
     }
 
+    /// Keeps a small value that may be lost in a crash: it goes to disk with the next work, and
+    /// at the stop, so that it costs no sync of its own.
+    ///
+    /// # Errors
+    /// `wal_meta` when it is too large (at most 4 KiB).
+    pub fn note_meta(&self, key: u8, value: &[u8]) -> io::Result<()> {
+        Ok(self.inner.shared.note_meta(key, value)?)
+    }
+
     /// The newest value of a key, synced or not.
     pub fn meta(&self, key: u8) -> Option<Vec<u8>> {
         self.inner.shared.meta(key)
@@ -194,6 +203,23 @@ impl Log {
             records.push(Record { index, payload });
         }
         Ok(records)
+    }
+
+    /// As [`Log::read`], without the disk: `None` when one of those records is not in memory.
+    ///
+    /// # Errors
+    /// The sticky fault.
+    pub fn read_cached(
+        &self,
+        range: Range<u64>,
+        max_octets: usize,
+    ) -> io::Result<Option<Vec<Record>>> {
+        let sources = self.inner.shared.sources(range.start, range.end, max_octets)?;
+        let records = sources.into_iter().map(|(index, source)| match source {
+            Source::Memory(payload) => Some(Record { index, payload }),
+            Source::Disk(..) => None,
+        });
+        Ok(records.collect())
     }
 
     fn read_place(&self, file: &File, index: u64, place: Place) -> io::Result<Bytes> {

@@ -17,6 +17,9 @@ use super::writer::Settled;
 use super::{Done, Record};
 use crate::error::{Error, Result};
 
+/// Octets of the largest small value.
+const LARGEST_META: usize = 4096;
+
 /// What the writer has to do.
 pub enum Work {
     /// Write these; the first was given this ticket, the others follow.
@@ -76,6 +79,8 @@ struct State {
     slots: VecDeque<Slot>,
     purged: Option<u64>,
     metas: BTreeMap<u8, Vec<u8>>,
+    /// Small values that go out with the next work, the newest of each key.
+    noted: BTreeMap<u8, Vec<u8>>,
     ticket: u64,
     cached_octets: u64,
     /// No record below this index is cached.
@@ -192,17 +197,29 @@ impl Shared {
 
     /// Keeps a small value.
     pub fn save_meta(&self, key: u8, value: &[u8], done: Done) {
-        if value.len() > 4096 {
+        if value.len() > LARGEST_META {
             return done(Err(Error::misuse("wal_meta", "a small value above 4 KiB").into()));
         }
         match self.admit() {
             Ok(mut state) => {
                 state.metas.insert(key, value.to_vec());
+                state.noted.remove(&key);
                 let work = Work::Meta { key, value: value.to_vec() };
                 self.push(state, work, 64 + value.len() as u64, done);
             }
             Err(error) => done(Err(error.into())),
         }
+    }
+
+    /// Keeps a small value without a sync of its own.
+    pub fn note_meta(&self, key: u8, value: &[u8]) -> Result<()> {
+        if value.len() > LARGEST_META {
+            return Err(Error::misuse("wal_meta", "a small value above 4 KiB"));
+        }
+        let mut state = self.lock();
+        state.metas.insert(key, value.to_vec());
+        state.noted.insert(key, value.to_vec());
+        Ok(())
     }
 
     /// Drops records after the index; nothing to do is done at once.
@@ -270,6 +287,14 @@ impl Shared {
             if octets >= batch_octets {
                 break;
             }
+        }
+        // Behind everything that was asked for before them: a note may speak of a record, and must
+        // not reach the disk before it.
+        let noted =
+            if state.queue.is_empty() { std::mem::take(&mut state.noted) } else { BTreeMap::new() };
+        for (key, value) in noted {
+            let (work, done): (_, Done) = (Work::Meta { key, value }, Box::new(|_| {}));
+            commands.push(Command { work, octets: 0, done, since: Instant::now() });
         }
         (!commands.is_empty()).then_some(commands)
     }

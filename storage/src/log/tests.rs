@@ -83,6 +83,47 @@ fn reads_are_bounded_but_never_empty() {
 }
 
 #[test]
+fn a_noted_value_goes_out_with_the_next_work_and_at_the_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let written = |dir: &Path| {
+        let copy = tempfile::tempdir().unwrap();
+        for path in files(dir) {
+            fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+        }
+        open(copy.path()).0.meta(5)
+    };
+    let (log, _) = open(dir.path());
+    log.note_meta(5, b"first").unwrap();
+    log.note_meta(5, b"second").unwrap();
+    assert_eq!(log.meta(5).unwrap(), b"second");
+    assert_eq!(written(dir.path()), None, "nothing else was written yet");
+    append(&log, records(1, 2, 10)).unwrap();
+    assert_eq!(written(dir.path()).unwrap(), b"second");
+    log.note_meta(5, b"third").unwrap();
+    log.save_meta(5, b"fourth").unwrap();
+    assert_eq!(written(dir.path()).unwrap(), b"fourth", "an older note must not overtake it");
+    log.note_meta(5, b"last").unwrap();
+    log.stop();
+    assert_eq!(written(dir.path()).unwrap(), b"last");
+    assert!(log.note_meta(5, &[0; 5000]).is_err());
+}
+
+#[test]
+fn reads_from_memory_are_whole_or_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = open(dir.path());
+    append(&log, records(1, 9, 100)).unwrap();
+    let cached = log.read_cached(3..7, usize::MAX).unwrap().unwrap();
+    assert_eq!(cached, log.read(3..7, usize::MAX).unwrap());
+    assert_eq!(log.read_cached(3..7, 1).unwrap().unwrap().len(), 1);
+    log.stop();
+    drop(log);
+    let (log, _) = open(dir.path());
+    assert_eq!(log.read(3..7, usize::MAX).unwrap(), cached);
+    assert_eq!(log.read_cached(3..7, usize::MAX).unwrap(), None, "now it is on disk alone");
+}
+
+#[test]
 fn callbacks_come_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let (log, _) = open(dir.path());

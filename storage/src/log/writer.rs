@@ -121,7 +121,8 @@ impl Writer {
                     }
                 }
                 Err(error) => {
-                    tracing::error!(code = error.code(), %error, "the log cannot be written");
+                    let fault = error.report();
+                    tracing::error!(code = error.code(), fault, "the log cannot be written");
                     shared.fail(error, commands);
                     return;
                 }
