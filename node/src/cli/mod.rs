@@ -4,6 +4,7 @@
 //! those of `exit`; with `--json` results and failures are JSON.
 
 mod client;
+mod decode;
 mod import;
 mod output;
 mod verbs;
@@ -54,6 +55,8 @@ enum Command {
     /// Commands to devices.
     #[command(subcommand, name = "command")]
     Order(CommandCommand),
+    /// Octets of a frame as a tree; exit 1 and the offset when they make no sense.
+    Decode(decode::DecodeArgs),
 }
 
 #[derive(Args)]
@@ -334,6 +337,7 @@ impl Command {
             Command::Concentrator(verb) => verb.cluster().json,
             Command::Meter(verb) => verb.cluster().json,
             Command::Order(verb) => verb.cluster().json,
+            Command::Decode(args) => args.json,
         }
     }
 }
@@ -389,6 +393,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Concentrator(verb) => runtime()?.block_on(verbs::concentrator(verb)),
         Command::Meter(verb) => runtime()?.block_on(verbs::meter(verb)),
         Command::Order(verb) => runtime()?.block_on(verbs::command(verb)),
+        Command::Decode(args) => decode::decode(&args),
     }
 }
 

@@ -5,6 +5,8 @@ mod cli;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod decode;
+#[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod http;
