@@ -12,7 +12,8 @@
 //! identity; 3. no invocation counter is used twice: every channel and every lease epoch reserves
 //! its own block; 4. every queue is bounded and every wait has a deadline; a full window stops the
 //! socket from being read; 5. input from the wire never panics, it closes its channel with a
-//! counted cause; 6. a read never answers with a stored value.
+//! counted cause; 6. a read never answers with a stored value; 7. between `suspend` and
+//! `resume` nothing is claimed, activated, acknowledged, read or dialled.
 
 mod ask;
 mod channel;

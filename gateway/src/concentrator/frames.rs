@@ -1,5 +1,5 @@
-//! Octets in, frames sorted: which go to the association, which to a meter's conversation, which are
-//! refused; and what the association says of them.
+//! Octets in, frames sorted: which go to the association, which to a meter's conversation, which
+//! are refused; and what the association says of them.
 //!
 //! Invariant: input that is not understood is counted and, when it shows a broken or foreign peer,
 //! closes the channel; it never changes anything else.

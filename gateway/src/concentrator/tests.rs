@@ -64,16 +64,16 @@ fn keys() -> Keys {
 
 impl Bench {
     fn new() -> Self {
-        Self::with(Arc::default())
+        Self::with(Arc::default(), AcceptedCounters::default())
     }
 
-    fn with(strangers: Arc<Strangers>) -> Self {
+    fn with(strangers: Arc<Strangers>, accepted: AcceptedCounters) -> Self {
         let now = Instant::now();
         let remote = SocketAddr::from(([127, 0, 0, 1], 4059));
         let mut server_config = ServerConfig::new(1, TITLE);
         server_config.authentication = Authentication::Hls5(keys());
         server_config.ciphered = Some(keys());
-        let mut server = Server::new(server_config, [7; 32], AcceptedCounters::default());
+        let mut server = Server::new(server_config, [7; 32], accepted);
         server.set_counters(10..10_000);
         Self {
             session: Session::new(&config(), remote, strangers, || [3; 16], now),
@@ -97,7 +97,11 @@ impl Bench {
                 moved = true;
             }
             while let Ok(Some((header, apdu))) = self.deframer.next_frame() {
-                self.server.handle_frame(self.now, header, &apdu).unwrap();
+                match self.server.handle_frame(self.now, header, &apdu) {
+                    // It answers a counter that is too low by naming the least that it takes.
+                    Ok(()) | Err(cosem::Error::Replayed { .. }) => {}
+                    Err(error) => panic!("the concentrator does not understand: {error}"),
+                }
                 self.serve();
             }
             while let Some(frame) = self.server.poll_transmit() {
@@ -214,6 +218,14 @@ impl Bench {
         self.tell(Answer::Reserved { ticket, answer: Ok(first) })
     }
 
+    fn raised(&mut self, answer: Result<(), Denied>) -> Vec<String> {
+        let ticket = self.take("raise", |asked| match asked {
+            Request::Raise { ticket, .. } => Some(*ticket),
+            _ => None,
+        });
+        self.tell(Answer::Raised { ticket, answer })
+    }
+
     fn claimed(&mut self, answer: Result<Claimed, Denied>) -> Vec<String> {
         let ticket = self.take("claim", |asked| match asked {
             Request::Claim { ticket, .. } => Some(*ticket),
@@ -282,6 +294,17 @@ impl Bench {
         assert_eq!(bench.identify(), ["admit"]);
         assert_eq!(bench.admit(Ok(admission(0))), ["reserve"]);
         assert_eq!(bench.reserve(), ["claim Login", "proven", "role login"]);
+        bench
+    }
+
+    /// The concentrator has seen higher counters of ours than the cluster knows of.
+    fn raising() -> Self {
+        let mut accepted = AcceptedCounters::default();
+        accepted.raise(*b"HFDNODE1", 500);
+        let mut bench = Self::with(Arc::default(), accepted);
+        bench.identify();
+        bench.admit(Ok(admission(0)));
+        assert_eq!(bench.reserve(), ["raise 501"]);
         bench
     }
 
@@ -646,6 +669,64 @@ fn what_is_late_or_refused_closes() {
             &[],
         ),
     ]);
+}
+
+#[test]
+fn a_counter_that_is_too_low_is_raised_once() {
+    check(&[
+        ("raised", Bench::raising, |b| b.raised(Ok(())), &["reserve"]),
+        (
+            "a block from there on is taken",
+            Bench::raising,
+            |b| {
+                b.raised(Ok(()));
+                b.counters = 501;
+                b.reserve()
+            },
+            &["claim Login", "proven", "role login"],
+        ),
+        (
+            "a second refusal is the end",
+            Bench::raising,
+            |b| {
+                b.raised(Ok(()));
+                b.reserve()
+            },
+            &["closed association_rejected"],
+        ),
+        (
+            "the cluster refuses to raise",
+            Bench::raising,
+            |b| b.raised(Err(Denied::refused("counter_exhausted"))),
+            &["closed cluster_refused"],
+        ),
+        (
+            "the cluster raises too late",
+            Bench::raising,
+            |b| b.wait(Duration::from_secs(5)),
+            &["closed login_late"],
+        ),
+    ]);
+}
+
+#[test]
+fn a_stranger_costs_one_wait_however_often_its_concentrator_comes_back() {
+    let strangers: Arc<Strangers> = Arc::default();
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let mut bench = Bench::with(Arc::clone(&strangers), AcceptedCounters::default());
+        // The second login comes when the first has waited enough.
+        bench.now += Duration::from_secs(3) * u32::try_from(seen.len()).unwrap();
+        bench.identify();
+        bench.admit(Ok(admission(0)));
+        bench.reserve();
+        bench.claimed(granted(1));
+        bench.reserve();
+        bench.roster(&["M1"]);
+        seen.push(bench.push(5, &["M1", "M3"]));
+    }
+    let expect: [&[&str]; 2] = [&[], &["ingest 5: 1", "dropped 1"]];
+    assert_eq!(seen, expect, "the concentrator may have lost patience before us");
 }
 
 #[test]

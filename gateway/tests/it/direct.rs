@@ -181,3 +181,19 @@ async fn the_schedule_reads_a_new_meter_at_once() {
     let register = rows.iter().find(|row| row.2 == 0).map(|row| row.3.clone());
     assert_eq!(register, Some(vec![Some(4_711)]));
 }
+
+#[tokio::test]
+async fn a_node_that_may_not_act_dials_nobody_until_it_may() {
+    let house = house(Config::for_test()).await;
+    house.gateway.suspend();
+    let device = meter(&house, "D1", Kind::None, 0).await;
+    let attribute = Attribute { class: 3, obis: Obis::ACTIVE_IMPORT, attribute: 2 };
+    let soon = || Instant::now() + Duration::from_secs(5);
+    let refused = house.gateway.read(&device, "D1", vec![attribute], soon()).await;
+    assert_eq!(refused, Err(Failure::NoChannel));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(house.cluster.lock().unwrap().rows.is_empty(), "the schedule stands still, too");
+    house.gateway.resume();
+    eventually("the schedule goes on", || !house.cluster.lock().unwrap().rows.is_empty()).await;
+    assert!(house.gateway.read(&device, "D1", vec![attribute], soon()).await.is_ok());
+}
