@@ -184,7 +184,9 @@ impl Cluster {
         let inner = &self.inner;
         let progress = inner.progress.borrow().clone();
         let (applied_index, state_hash) = inner.applied.point();
-        let fault = inner.applied.fault().or(progress.fault.clone());
+        // The stores first: they know the code and the file.
+        let fault = inner.store.fault().map(|fault| fault.report());
+        let fault = fault.or(inner.applied.fault()).or(progress.fault.clone());
         let role = progress.role.filter(|_| fault.is_none()).unwrap_or(Role::Halted);
         let peers = &inner.config.peers;
         let leader = peers.iter().find(|peer| progress.leader == Some(peer.id.0));

@@ -73,18 +73,14 @@ impl LogStore {
         wait.await.map_err(|_| io::Error::other("the log has stopped"))?
     }
 
-    /// All records of a range, in as many reads as it takes.
-    fn read_all(&self, mut from: u64, to: u64) -> io::Result<Vec<LogEntry>> {
-        let mut entries = Vec::new();
-        while from < to {
-            let records = self.log.read(from..to, READ_OCTETS)?;
-            let Some(last) = records.last() else { break };
-            from = last.index + 1;
-            for record in &records {
-                entries.push(types::from_record(record)?);
-            }
+    /// The first records of a range. The newest stand in memory and need no other thread: a hop
+    /// for each append and each apply is felt.
+    async fn read(&self, from: u64, to: u64) -> io::Result<Vec<Record>> {
+        if let Some(records) = self.log.read_cached(from..to, READ_OCTETS)? {
+            return Ok(records);
         }
-        Ok(entries)
+        let log = self.log.clone();
+        blocking(move || log.read(from..to, READ_OCTETS)).await
     }
 
     /// The entry of an index, if the log holds it.
@@ -128,8 +124,17 @@ impl RaftLogReader<TypeConfig> for LogStore {
         RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
         let (from, to) = bounds(&range);
-        let store = self.clone();
-        blocking(move || store.read_all(from, to)).await
+        let mut entries: Vec<LogEntry> = Vec::new();
+        let mut next = from;
+        while next < to {
+            let records = self.read(next, to).await?;
+            let Some(last) = records.last() else { break };
+            next = last.index + 1;
+            for record in &records {
+                entries.push(types::from_record(record)?);
+            }
+        }
+        Ok(entries)
     }
 
     async fn limited_get_log_entries(
@@ -137,12 +142,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
         start: u64,
         end: u64,
     ) -> Result<Vec<LogEntry>, io::Error> {
-        let store = self.clone();
-        blocking(move || {
-            let records = store.log.read(start..end, READ_OCTETS)?;
-            records.iter().map(types::from_record).collect()
-        })
-        .await
+        self.read(start, end).await?.iter().map(types::from_record).collect()
     }
 
     async fn entries_stream<RB>(
@@ -158,8 +158,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
                 if from >= to {
                     return Ok::<_, io::Error>(None);
                 }
-                let reader = store.clone();
-                let records = blocking(move || reader.log.read(from..to, READ_OCTETS)).await?;
+                let records = store.read(from, to).await?;
                 let Some(last) = records.last() else { return Ok(None) };
                 let next = last.index + 1;
                 Ok(Some((records, (store, next))))
@@ -203,11 +202,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_committed(&mut self, committed: Option<EntryId>) -> Result<(), io::Error> {
-        // Written in order with the appends and not waited for: a committed id that is lost in a
-        // power cut is found again by asking the others.
+        // Goes to disk with the next append and is not waited for: a committed id that is lost in
+        // a crash is found again by asking the others, and a sync for each would halve the pace.
         let octets = types::encode(&Committed(committed))?;
-        self.log.save_meta_then(META_COMMITTED, &octets, Box::new(|_| {}));
-        Ok(())
+        self.log.note_meta(META_COMMITTED, &octets)
     }
 
     async fn read_committed(&mut self) -> Result<Option<EntryId>, io::Error> {

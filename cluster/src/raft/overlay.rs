@@ -62,26 +62,56 @@ impl View for Overlay<'_> {
         if from >= to || limit == 0 {
             return Ok(Vec::new());
         }
-        let range = (Bound::Included(from), Bound::Excluded(to));
-        let written: Vec<_> = match self.tables.get(&table.id()) {
-            Some(rows) => rows.range::<[u8], _>(range).collect(),
-            None => Vec::new(),
+        let Some(rows) = self.tables.get(&table.id()) else {
+            return self.base.scan(table.id(), from, to, limit).map_err(|error| fault(&error));
         };
-        // Each written row hides at most one row of the base, so with so many more of the base
-        // the first `limit` rows of both together are certain.
-        let enough = limit.saturating_add(written.len());
-        let base = self.base.scan(table.id(), from, to, enough).map_err(|error| fault(&error))?;
-        if written.is_empty() {
-            return Ok(base);
+        let mut found = Vec::new();
+        let (mut from, mut rest) = (from.to_vec(), limit);
+        // Read in pieces, because deletions may hide what was read, and because a run writes many
+        // rows and every entry scans: reading a row more for each would cost the square of them.
+        loop {
+            let base = self.base.scan(table.id(), &from, to, rest);
+            let base = base.map_err(|error| fault(&error))?;
+            // Up to the last row read, or to the end, both sides are known.
+            let last =
+                if base.len() < rest { None } else { base.last().map(|(key, _)| key.clone()) };
+            let until = last.as_deref().map_or(Bound::Excluded(to), Bound::Included);
+            let range = (Bound::Included(from.as_slice()), until);
+            merge(base, rows.range::<[u8], _>(range), limit, &mut found);
+            match last {
+                Some(last) if found.len() < limit => from = [last.as_slice(), &[0]].concat(),
+                _ => return Ok(found),
+            }
+            rest = rest.saturating_mul(2).min(limit.max(LARGEST_PIECE));
         }
-        let mut merged: BTreeMap<Vec<u8>, Vec<u8>> = base.into_iter().collect();
-        for (key, value) in written {
-            match value {
-                Some(value) => merged.insert(key.clone(), value.clone()),
-                None => merged.remove(key),
-            };
+    }
+}
+
+/// Rows of one read of the base, when many deletions make several reads needed.
+const LARGEST_PIECE: usize = 256;
+
+/// Adds rows of a range in order, written ones before those that they hide, up to `limit`.
+fn merge<'r>(
+    base: Vec<KeyValue>,
+    written: impl Iterator<Item = (&'r Vec<u8>, &'r Option<Vec<u8>>)>,
+    limit: usize,
+    found: &mut Vec<KeyValue>,
+) {
+    let (mut base, mut written) = (base.into_iter().peekable(), written.peekable());
+    while found.len() < limit {
+        let hides = match (base.peek(), written.peek()) {
+            (None, None) => return,
+            (Some(_), None) => false,
+            (None, Some(_)) => true,
+            (Some((old, _)), Some((new, _))) => *new <= old,
+        };
+        if !hides {
+            found.extend(base.next());
+            continue;
         }
-        Ok(merged.into_iter().take(limit).collect())
+        let Some((key, value)) = written.next() else { return };
+        base.next_if(|(old, _)| old == key);
+        found.extend(value.as_ref().map(|value| (key.clone(), value.clone())));
     }
 }
 

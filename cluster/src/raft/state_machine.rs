@@ -242,8 +242,15 @@ async fn blocking<T: Send + 'static>(
     let done = tokio::task::spawn_blocking(move || work(&shared)).await;
     let result = done.map_err(io::Error::other).and_then(|result| result);
     result.inspect_err(|error| {
-        tracing::error!(doing, %error, "this node halts: its state cannot be read or written");
-        machine.lock().applied.halt(format!("{doing}: {error}"));
+        let core = machine.lock();
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<storage::Error>());
+        let fault = inner.map_or_else(|| error.to_string(), storage::Error::report);
+        // A fault of the tables themselves was told where it was met.
+        if core.tables.fault().is_none() {
+            let code = inner.map_or("state_fault", storage::Error::code);
+            tracing::error!(code, doing, fault, "this node halts: its state cannot be kept");
+        }
+        core.applied.halt(format!("{doing}: {fault}"));
     })
 }
 
