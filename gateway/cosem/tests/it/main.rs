@@ -2,7 +2,12 @@
 //! and a differential test.
 
 #[cfg(test)]
+#[path = "../../fuzz/checks.rs"]
+mod checks;
+#[cfg(test)]
 mod clock;
+#[cfg(test)]
+mod corpus;
 #[cfg(test)]
 mod differential;
 #[cfg(test)]

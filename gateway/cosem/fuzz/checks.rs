@@ -1,0 +1,99 @@
+//! What must hold for any octets, one function a layer: no panic, and what decodes encodes to the
+//! same meaning. The fuzz targets and the replay of the corpus call the same functions.
+
+use cosem::apdu::Protected;
+use cosem::hdlc::{self, Frame};
+use cosem::iec62056_21::{Identification, Reading, data};
+use cosem::profile::{Layout, Rows};
+use cosem::tree::{self, Layer, Options};
+use cosem::{Apdu, Data, Keys, SecurityControl, gateway_header, security, wrapper};
+
+/// Frames of the wrapper: a stream gives the same frames however it is cut.
+pub fn wrapper(octets: &[u8]) {
+    let frames = |cut: usize| {
+        let mut deframer = wrapper::Deframer::new(65_535);
+        let mut frames = Vec::new();
+        let (head, tail) = octets.split_at(cut);
+        for part in [head, tail] {
+            deframer.feed(part);
+            while let Ok(Some(frame)) = deframer.next_frame() {
+                frames.push(frame);
+            }
+        }
+        frames
+    };
+    assert_eq!(frames(octets.len()), frames(octets.len() / 2));
+    let _any = tree::decode(Layer::Wrapper, octets, &Options::default());
+}
+
+/// HDLC: every frame found goes back to octets and is found again.
+pub fn hdlc(octets: &[u8]) {
+    let mut deframer = hdlc::Deframer::new();
+    deframer.feed(octets);
+    while let Some(frame) = deframer.next_frame() {
+        let again = frame.encode().expect("it came from a frame of legal length");
+        let inner = &again[1..again.len() - 1];
+        assert_eq!(Frame::decode(inner).as_ref(), Ok(&frame));
+        let _any = hdlc::Parameters::decode(&frame.information);
+    }
+    let _any = tree::decode(Layer::Hdlc, octets, &Options::default());
+}
+
+/// APDUs, with a gateway header or without.
+pub fn apdu(octets: &[u8]) {
+    let apdu = gateway_header::split(octets).and_then(|(_, rest)| Apdu::decode(rest));
+    let tree = tree::decode(Layer::Apdu, octets, &Options::default());
+    assert_eq!(apdu.is_ok(), tree.is_ok());
+    if let Ok(apdu) = apdu {
+        let encoded = apdu.encode();
+        let again = Apdu::decode(&encoded).expect("our own encoding");
+        assert_eq!(again.encode(), encoded);
+    }
+}
+
+/// Values, and profile buffers read row by row.
+pub fn axdr(octets: &[u8]) {
+    let data = Data::decode(octets);
+    let tree = tree::decode(Layer::Axdr, octets, &Options::default());
+    assert_eq!(data.is_ok(), tree.is_ok());
+    if let Ok(data) = data {
+        let encoded = data.to_axdr();
+        let again = Data::decode(&encoded).expect("our own encoding");
+        assert_eq!(again.to_axdr(), encoded);
+    }
+    let layout = Layout { clock: Some(0), period_s: 900, default_deviation: 0 };
+    if let Ok(mut rows) = Rows::new(octets, layout) {
+        while let Ok(Some(_)) = rows.next_row() {}
+    }
+}
+
+/// Protected APDUs: the octets as one, and the octets as the plaintext of one.
+pub fn ciphered(octets: &[u8]) {
+    let keys = Keys::new(&[0x11; 16], &[0x22; 16]);
+    let title = *b"HFD\0\0\0\0\x01";
+    if let Ok(Some(protected)) = Protected::decode(octets) {
+        let none = SecurityControl::NONE;
+        let _any = security::open_apdu(&keys, none, &title, &protected);
+    }
+    for control in [SecurityControl::AUTHENTICATED, SecurityControl::BOTH] {
+        let Ok(sealed) = security::seal_apdu(&keys, control, &title, 7, octets) else { return };
+        let opened = security::open_apdu(&keys, control, &title, &sealed);
+        assert_eq!(opened.as_deref(), Ok(octets));
+        let options = Options { keys: Some(keys.clone()), title: Some(title) };
+        let sealed = Apdu::Protected(sealed).encode();
+        let _any = tree::decode(Layer::Apdu, &sealed, &options);
+    }
+}
+
+/// The ASCII protocol: data blocks and the identification.
+pub fn iec62056_21(octets: &[u8]) {
+    let _any = Identification::parse(octets);
+    if let Ok(sets) = data::parse(octets) {
+        for set in &sets {
+            let _any = Reading::of(set).map(|reading| reading.scaled());
+        }
+        if let Ok(encoded) = data::encode(&sets) {
+            assert_eq!(data::parse(&encoded), Ok(sets));
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Fuzz target: `checks::axdr`.
+
+#![no_main]
+
+#[path = "../checks.rs"]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| checks::axdr(octets));

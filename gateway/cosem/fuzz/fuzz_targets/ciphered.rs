@@ -1,0 +1,8 @@
+//! Fuzz target: `checks::ciphered`.
+
+#![no_main]
+
+#[path = "../checks.rs"]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| checks::ciphered(octets));
