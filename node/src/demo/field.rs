@@ -41,6 +41,7 @@ pub fn simulator(program: &Path, options: &Options, layout: &Layout) -> Child {
         ("--speed", options.speed.to_string()),
         ("--journal", path("journal.jsonl")),
         ("--state", path("state")),
+        ("--answer-ms", layout::ANSWER_MS.to_string()),
     ] {
         arguments.push(name.to_string());
         arguments.push(value);

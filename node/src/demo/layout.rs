@@ -164,12 +164,17 @@ fn replace_in_configs(dir: &Path, options: &Options, old: &str, new: &str) -> Re
     Ok(())
 }
 
+/// How long devices and nodes wait for each other's answers. Less would take a busy machine for a
+/// dead one, and both ends must agree: a node may hold back an acknowledgement for half of it.
+pub const ANSWER_MS: u32 = 2_000;
+
 /// Fast links: loopback answers at once, and the demo shows failover rather than patience.
 pub fn extra() -> Extra {
-    let gateway = "answer_timeout_ms = 5000\nmeter_timeout_ms = 5000\n\
-                   heartbeat_interval_ms = 500\nheartbeat_misses = 4\nprofile_every_s = 60\n\
-                   registers_every_s = 60\n";
-    Extra { gateway: gateway.to_string() }
+    let gateway = format!(
+        "answer_timeout_ms = {ANSWER_MS}\nmeter_timeout_ms = 5000\nheartbeat_interval_ms = 500\n\
+         heartbeat_misses = 4\nprofile_every_s = 60\nregisters_every_s = 60\n"
+    );
+    Extra { gateway }
 }
 
 /// Keeps the token for the next start, as private as the keys beside it.
