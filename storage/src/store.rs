@@ -102,8 +102,8 @@ impl Store {
 
     /// What keeps the log or the tables from working, if anything; a stop is no fault.
     pub fn fault(&self) -> Option<Error> {
-        let faults = [self.log.fault(), self.tables.fault()].into_iter().flatten();
-        faults.filter(|fault| !matches!(fault, Error::Stopped(_))).next()
+        let mut faults = [self.log.fault(), self.tables.fault()].into_iter().flatten();
+        faults.find(|fault| !matches!(fault, Error::Stopped(_)))
     }
 
     /// Ends all threads and flushes the tables. The lock goes when the store is dropped.
