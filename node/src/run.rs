@@ -382,7 +382,9 @@ mod tests {
     fn what_is_no_certificate_has_no_end() {
         assert_eq!(certificate_end(b""), None);
         assert_eq!(certificate_end(b"-----BEGIN CERTIFICATE-----\nAAAA\n"), None);
-        let cut = NEAR.replace("AwIwDzENMAsGA1UEAwwEbmVhcjAe", "");
+        // Without one line in its middle the octets are fewer than they say.
+        let lines: Vec<&str> = NEAR.lines().collect();
+        let cut = [&lines[..3], &lines[4..]].concat().join("\n");
         assert_eq!(certificate_end(cut.as_bytes()), None);
     }
 }
