@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -30,7 +31,10 @@ pub fn stderr(output: &Output) -> String {
 
 /// A base port B with B.., B+100.., B+200.., B+300.. free at this moment, for so many nodes.
 pub fn free_ports(nodes: u16) -> u16 {
-    for base in (21_000..29_000).step_by(313) {
+    // Tests of one process ask side by side and bind later: each is given another base.
+    static TURN: AtomicU16 = AtomicU16::new(0);
+    let first = 21_000 + TURN.fetch_add(1, Ordering::Relaxed) % 8 * 1_000;
+    for base in (first..29_000).step_by(313) {
         let tcp = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
         let udp = |port: u16| UdpSocket::bind(("127.0.0.1", port)).is_ok();
         let start = base + u16::try_from(std::process::id() % 97).expect("small") * 3;
