@@ -32,7 +32,7 @@ use crate::{
     transport::{FrameReceiver, FrameSender, Kind, Link, LinkError, Links},
 };
 
-/// Longest wait for the next answer while an append is in flight, and for a snapshot's receiver.
+/// Longest wait for one step of a snapshot's receiver.
 const STALL: Duration = Duration::from_secs(5);
 
 /// Longest wait for the receiver of a snapshot to install it.
@@ -91,6 +91,11 @@ impl Way {
         types::decode(&answer).map_err(|error| RPCError::Network(NetworkError::new(&error)))
     }
 }
+
+/// How long an append may stay without its answer before its stream is opened anew. Above any
+/// ordinary sync, and below the watchdog's patience: a new leader must not lose seconds to a
+/// stream that a dying connection swallowed. Sending an append again is harmless.
+const APPEND_STALL: Duration = Duration::from_millis(1500);
 
 /// A broken link is "unreachable", so that consensus pauses instead of spinning.
 fn rpc(error: &LinkError) -> RPCError<TypeConfig> {
@@ -200,7 +205,7 @@ where
             return None;
         };
         let sent = match types::encode(&request) {
-            Ok(body) => sender.send_within(&body, STALL).await,
+            Ok(body) => sender.send_within(&body, APPEND_STALL).await,
             Err(error) => Err(LinkError::Broken(error.to_string())),
         };
         match sent {
@@ -229,7 +234,7 @@ where
                 next.await
             } else {
                 let stalled = Event::Broken(LinkError::Timeout);
-                tokio::time::timeout(STALL, next).await.unwrap_or(Some(stalled))
+                tokio::time::timeout(APPEND_STALL, next).await.unwrap_or(Some(stalled))
             };
             match event? {
                 Event::Sent => waiting += 1,

@@ -49,15 +49,24 @@ async fn played(fault: &str) -> (Sign, u64) {
     conn.activate(1).await.unwrap();
     let (sequence, _) = conn.push().await;
     conn.acknowledge(sequence).await.unwrap();
-    let sign = sign(&mut conn).await;
+    let mut seen = sign(&mut conn).await;
+    let mut epoch = 2;
+    // On a machine that is busy elsewhere a line may be given up for an answer that came late,
+    // before the fault is played on it; then the next line is watched.
+    while seen == Sign::Closed && running.tally().faults(kind) == 0 && epoch < 6 {
+        conn = node.login(running.registry()).await;
+        conn.activate(epoch).await.unwrap();
+        seen = sign(&mut conn).await;
+        epoch += 1;
+    }
     drop(conn);
     // The field goes on after it.
     let mut conn = node.login(running.registry()).await;
-    conn.activate(2).await.unwrap();
+    conn.activate(epoch).await.unwrap();
     assert_eq!(running.tally().violations(), 0, "{:?}", running.tally().violation_texts());
     let times = running.tally().faults(kind);
     running.kill().await;
-    (sign, times)
+    (seen, times)
 }
 
 #[tokio::test]
