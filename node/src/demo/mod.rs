@@ -222,6 +222,11 @@ fn greet(options: &Options, layout: &Layout, children: &Children, token: &Zeroiz
         "  the last {} are played {} times faster than the clock; until then much is missing",
         options.history, options.speed
     );
+    println!(
+        "  the field plays its last {} {} times as fast: until it meets the real clock its \
+         meters' clocks are behind, and the nodes say so",
+        options.history, options.speed
+    );
     println!("  log in as admin with password {}", token.as_str());
     println!(
         "  also in {} (and HOLDFAST_TOKEN of your shell, if you like)",
