@@ -184,6 +184,8 @@ fn storage_config(config: &Config) -> storage::Config {
     storage::Config {
         dir: config.node.data_dir.clone(),
         wal_segment_octets: config.storage.wal_segment_bytes,
+        tables_backend: storage::Backend::from_name(&config.storage.tables_backend)
+            .unwrap_or_default(),
         tables_cache_octets: config.storage.tables_cache_bytes,
         ..storage::Config::default()
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::tables::Backend;
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -28,6 +29,8 @@ pub struct Config {
     /// How often the tables are flushed and synced. Longer: more log is applied again after
     /// a power cut.
     pub tables_flush_interval: Duration,
+    /// Engine of the tables. A folder that another engine wrote is refused at the opening.
+    pub tables_backend: Backend,
     /// Octets of memory for pages of the tables.
     pub tables_cache_octets: u64,
     /// Complete snapshots kept; the newest is what the log is purged by.
@@ -49,6 +52,7 @@ impl Default for Config {
             wal_batch_octets: 4 * MIB,
             wal_wait: Duration::from_secs(20),
             tables_flush_interval: Duration::from_millis(1500),
+            tables_backend: Backend::Sled,
             tables_cache_octets: 256 * MIB,
             snapshots_kept: 2,
             segment_readers: 256,
@@ -68,6 +72,7 @@ impl Config {
             wal_batch_octets: 64 * KIB,
             wal_wait: Duration::from_secs(10),
             tables_flush_interval: Duration::from_millis(100),
+            tables_backend: Backend::Sled,
             tables_cache_octets: 8 * MIB,
             snapshots_kept: 2,
             segment_readers: 4,

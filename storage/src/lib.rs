@@ -3,7 +3,7 @@
 //! This crate knows nothing of meters, of Raft's rules or of what the octets mean.
 //!
 //! * [`log`]: an append-only, synced log; what it acknowledged survives a power cut.
-//! * [`tables`]: sled, as state that can always be rebuilt; never the only copy of anything.
+//! * [`tables`]: sled or fjall, as state that can always be rebuilt; never the only copy of anything.
 //! * [`segment`]: interval values: open days in memory, sealed days as plain Parquet files.
 //! * [`snapshot`]: a manifest of immutable, hashed files, made, sent in pieces and installed.
 //! * [`Store`]: all of it, opened from one data directory under one lock.
@@ -29,4 +29,4 @@ pub use metrics::Metrics;
 pub use segment::Segments;
 pub use snapshot::Snapshots;
 pub use store::{Opening, Store};
-pub use tables::{Put, Tables};
+pub use tables::{Backend, Put, Tables};

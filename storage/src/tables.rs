@@ -1,23 +1,24 @@
 //! The tables: ordered keys and values of up to 256 tables, with atomic batches over all of
-//! them. The only place that names sled.
+//! them, on one of two engines ([`Backend`]).
 //!
-//! sled 0.34 loses acknowledged writes, may panic on its own files after a power cut, and may
-//! open damaged files as if they had been short. So this is materialised state and never the
-//! only copy: the caller keeps its applied index in the same batch as its rows; every flush is
-//! counted inside and in a small file outside (`<dir>.synced`), so that a loss is seen at the
-//! opening; and whatever cannot be opened or is behind that file is moved aside and rebuilt.
+//! This is materialised state and never the only copy, whatever the engine: the caller keeps its
+//! applied index in the same batch as its rows; every flush is counted inside the engine and in
+//! a small file outside (`<dir>.synced`), so that a loss is seen at the opening; and whatever
+//! cannot be opened or is behind that file is moved aside and rebuilt.
 //!
 //! Invariants: a batch is visible whole or not at all, also after a crash; what was committed
 //! before a finished [`Tables::flush`] survives a power cut; the first fault while running is
 //! sticky; a load that did not finish is never opened as if it were whole.
 
+mod engine;
 mod flusher;
+mod on_fjall;
+mod on_sled;
 mod overlay;
 mod trace;
 mod types;
 
 use std::ops::Bound;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
@@ -27,10 +28,12 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::file;
 use crate::metrics::Metrics;
+use engine::{Engine, Unopened, Writes};
 use flusher::Flusher;
 use overlay::Overlay;
-use trace::{move_aside, read_flushes, remove_mark, set_mark, sync_files, waits, write_flushes};
+use trace::{move_aside, read_flushes, remove_mark, set_mark, waits, write_flushes};
 
+pub use engine::Backend;
 pub(crate) use trace::waits as wait_for_load;
 pub use types::{Opened, Pair, Put, Visit};
 
@@ -38,9 +41,6 @@ pub use types::{Opened, Pair, Put, Visit};
 const DUMP_KEYS: usize = 512;
 /// Keys that one batch of a load carries.
 const LOAD_KEYS: usize = 1024;
-
-/// sled's tree, and the key in it, that count the flushes.
-const FLUSHES: &str = "flushes";
 
 /// The tables; cheap to clone.
 #[derive(Clone)]
@@ -61,10 +61,11 @@ impl Drop for Flushing {
 
 struct Inner {
     path: PathBuf,
+    backend: Backend,
     cache_octets: u64,
     metrics: Metrics,
     /// `None` only while the tables are replaced or after the stop.
-    db: RwLock<Option<sled::Db>>,
+    db: RwLock<Option<Box<dyn Engine>>>,
     /// Held over every commit; inside: what a running dump must still see of overwritten keys.
     commits: Mutex<Option<Overlay>>,
     fault: Mutex<Option<Error>>,
@@ -84,15 +85,19 @@ impl Tables {
     /// Opens the tables in a folder; damaged ones are moved aside.
     ///
     /// # Errors
-    /// The codes of the disk, when not even fresh tables can be made.
+    /// `tables_backend` when another engine wrote the folder; the codes of the disk, when not
+    /// even fresh tables can be made.
     pub fn open(dir: &Path, config: &Config, metrics: &Metrics) -> Result<(Self, Opened)> {
         config.validate()?;
         if let Some(parent) = dir.parent() {
             file::make_dirs(parent)?;
         }
-        let (db, opened) = open_or_move(dir, config.tables_cache_octets)?;
+        let backend = config.tables_backend;
+        backend.claim(dir)?;
+        let (db, opened) = open_or_move(dir, backend, config.tables_cache_octets)?;
         let inner = Arc::new(Inner {
             path: dir.to_path_buf(),
+            backend,
             cache_octets: config.tables_cache_octets,
             metrics: metrics.clone(),
             db: RwLock::new(Some(db)),
@@ -114,8 +119,7 @@ impl Tables {
     /// `tables_fault`, sticky.
     pub fn get(&self, table: u8, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let guard = self.inner.db()?;
-        let value = self.inner.check(guard.get(full_key(table, key)))?;
-        Ok(value.map(|value| value.to_vec()))
+        self.inner.check(guard.get(&full_key(table, key)))
     }
 
     /// Keys of a table in `from..to` (end excluded) with their values, at most `limit`.
@@ -127,10 +131,11 @@ impl Tables {
             return Ok(Vec::new());
         }
         let guard = self.inner.db()?;
-        let mut pairs = Vec::new();
-        for pair in guard.range(full_key(table, from)..full_key(table, to)).take(limit) {
-            let (key, value) = self.inner.check(pair)?;
-            pairs.push((key.get(1..).unwrap_or_default().to_vec(), value.to_vec()));
+        let (from, to) = (full_key(table, from), full_key(table, to));
+        let found = guard.range(Bound::Included(&from), Bound::Excluded(&to), limit);
+        let mut pairs = self.inner.check(found)?;
+        for (key, _) in &mut pairs {
+            key.remove(0);
         }
         Ok(pairs)
     }
@@ -142,27 +147,23 @@ impl Tables {
     pub fn commit(&self, batch: &[Put]) -> Result<()> {
         let mut commits = lock(&self.inner.commits);
         let guard = self.inner.db()?;
-        let mut writes = sled::Batch::default();
+        let mut writes = Writes::with_capacity(batch.len());
         for put in batch {
             let key = full_key(put.table, &put.key);
             if let Some(overlay) = commits.as_mut()
                 && !overlay.holds(&key)
             {
-                let before = self.inner.check(guard.get(&key))?.map(|value| value.to_vec());
+                let before = self.inner.check(guard.get(&key))?;
                 overlay.note(key.clone(), before);
             }
-            match &put.value {
-                Some(value) => writes.insert(key, value.as_slice()),
-                None => writes.remove(key),
-            }
+            writes.push((key, put.value.clone()));
         }
-        self.inner.check(guard.apply_batch(writes))?;
+        self.inner.check(guard.apply(writes))?;
         self.inner.dirty.store(true, Ordering::Release);
         Ok(())
     }
 
-    /// Makes everything committed so far durable. sled's own flush does not sync on Linux, so
-    /// its file is synced behind it.
+    /// Makes everything committed so far durable.
     ///
     /// # Errors
     /// `tables_fault` or the code of the disk, sticky.
@@ -249,10 +250,8 @@ impl Tables {
 
 /// Where a load puts its keys.
 pub struct Load<'a> {
-    db: &'a sled::Db,
-    path: &'a Path,
-    batch: sled::Batch,
-    keys: usize,
+    db: &'a dyn Engine,
+    batch: Writes,
 }
 
 impl Load<'_> {
@@ -261,15 +260,13 @@ impl Load<'_> {
     /// # Errors
     /// `tables_fault`.
     pub fn put(&mut self, table: u8, key: &[u8], value: &[u8]) -> Result<()> {
-        self.batch.insert(full_key(table, key), value);
-        self.keys += 1;
-        if self.keys < LOAD_KEYS { Ok(()) } else { self.send() }
+        self.batch.push((full_key(table, key), Some(value.to_vec())));
+        if self.batch.len() < LOAD_KEYS { Ok(()) } else { self.send() }
     }
 
     fn send(&mut self) -> Result<()> {
-        self.keys = 0;
         let batch = std::mem::take(&mut self.batch);
-        self.db.apply_batch(batch).map_err(|error| told(self.path, error))
+        self.db.apply(batch)
     }
 }
 
@@ -282,9 +279,9 @@ impl Inner {
         if guard.is_some() { Ok(DbGuard(guard)) } else { Err(Error::Stopped("the tables")) }
     }
 
-    /// Turns sled's errors into the sticky fault.
-    fn check<T>(&self, result: sled::Result<T>) -> Result<T> {
-        result.map_err(|error| self.set_fault(told(&self.path, error)))
+    /// Turns an engine's error into the sticky fault.
+    fn check<T>(&self, result: Result<T>) -> Result<T> {
+        result.map_err(|error| self.set_fault(error))
     }
 
     /// Keeps the first fault and tells it once, whoever met it.
@@ -305,10 +302,7 @@ impl Inner {
         }
         let begun = Instant::now();
         let number = *flushes + 1;
-        let synced = self.check(count_flush(&guard, number)).and_then(|()| {
-            sync_files(&self.path)?;
-            write_flushes(&self.path, number)
-        });
+        let synced = guard.flush(number).and_then(|()| write_flushes(&self.path, number));
         synced.map_err(|error| self.set_fault(error))?;
         *flushes = number;
         drop(guard);
@@ -320,20 +314,19 @@ impl Inner {
 
     fn replace(
         &self,
-        slot: &mut Option<sled::Db>,
+        slot: &mut Option<Box<dyn Engine>>,
         flushes: &mut u64,
         fill: &mut dyn FnMut(&mut Load<'_>) -> Result<()>,
     ) -> Result<()> {
         set_mark(&self.path)?;
         drop(slot.take());
         file::remove_tree(&self.path)?;
-        let db = open_guarded(&self.path, self.cache_octets, 0).map_err(Error::Tables)?;
-        let mut load = Load { db: &db, path: &self.path, batch: sled::Batch::default(), keys: 0 };
+        let db = open_empty(&self.path, self.backend, self.cache_octets)?;
+        let mut load = Load { db: &*db, batch: Writes::new() };
         fill(&mut load)?;
         load.send()?;
         *flushes += 1;
-        count_flush(&db, *flushes).map_err(|error| told(&self.path, error))?;
-        sync_files(&self.path)?;
+        db.flush(*flushes)?;
         write_flushes(&self.path, *flushes)?;
         remove_mark(&self.path)?;
         *slot = Some(db);
@@ -344,13 +337,13 @@ impl Inner {
 }
 
 /// The open tables, known to be there.
-struct DbGuard<'a>(RwLockReadGuard<'a, Option<sled::Db>>);
+struct DbGuard<'a>(RwLockReadGuard<'a, Option<Box<dyn Engine>>>);
 
 impl std::ops::Deref for DbGuard<'_> {
-    type Target = sled::Db;
+    type Target = dyn Engine;
 
-    fn deref(&self) -> &sled::Db {
-        self.0.as_ref().expect("checked when the guard was made")
+    fn deref(&self) -> &Self::Target {
+        self.0.as_deref().expect("checked when the guard was made")
     }
 }
 
@@ -382,11 +375,7 @@ impl FrozenTables {
         };
         let guard = self.inner.db()?;
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut now = Vec::with_capacity(DUMP_KEYS);
-        for pair in guard.range::<&[u8], _>((from, Bound::Unbounded)).take(DUMP_KEYS) {
-            let (key, value) = self.inner.check(pair)?;
-            now.push((key.to_vec(), value.to_vec()));
-        }
+        let now = self.inner.check(guard.range(from, Bound::Unbounded, DUMP_KEYS))?;
         let full = now.len() == DUMP_KEYS;
         let next = now.last().filter(|_| full).map(|(key, _)| key.clone());
         Ok((overlay.as_of(now, after, next.as_deref()), next))
@@ -422,21 +411,23 @@ fn full_key(table: u8, key: &[u8]) -> Vec<u8> {
     full
 }
 
-fn open_or_move(dir: &Path, cache_octets: u64) -> Result<(sled::Db, Opened)> {
+fn open_or_move(
+    dir: &Path,
+    backend: Backend,
+    cache_octets: u64,
+) -> Result<(Box<dyn Engine>, Opened)> {
     let flushes = read_flushes(dir)?;
     let existed = dir.exists() || flushes > 0;
     let loading = waits(dir);
     if !loading {
-        match open_guarded(dir, cache_octets, flushes) {
+        match backend.open(dir, cache_octets, flushes) {
             Ok(db) => {
                 let opened = if existed { Opened::Existing } else { Opened::Fresh };
                 return Ok((db, opened));
             }
-            // Tables that somebody else still holds are not damaged.
-            Err(why) if !existed || why.contains("acquire lock") => {
-                return Err(Error::Tables(why));
-            }
-            Err(why) => {
+            Err(Unopened::Held(why)) => return Err(Error::Tables(why)),
+            Err(Unopened::Damaged(why)) if !existed => return Err(Error::Tables(why)),
+            Err(Unopened::Damaged(why)) => {
                 tracing::warn!(why, "the tables are damaged and will be rebuilt");
             }
         }
@@ -445,69 +436,33 @@ fn open_or_move(dir: &Path, cache_octets: u64) -> Result<(sled::Db, Opened)> {
     // not make the empty tables look whole.
     set_mark(dir)?;
     let moved_to = move_aside(dir)?;
-    let db = open_guarded(dir, cache_octets, 0).map_err(Error::Tables)?;
-    sync_files(dir)?;
-    Ok((db, Opened::Rebuild { moved_to }))
+    Ok((open_empty(dir, backend, cache_octets)?, Opened::Rebuild { moved_to }))
 }
 
-/// Opens sled and reads every page once, because it panics on damage as often as it answers.
-fn open_guarded(
-    dir: &Path,
-    cache_octets: u64,
-    flushes: u64,
-) -> std::result::Result<sled::Db, String> {
-    let open = || -> sled::Result<(sled::Db, u64)> {
-        let db = sled::Config::new()
-            .path(dir)
-            .cache_capacity(cache_octets)
-            .flush_every_ms(None)
-            .open()?;
-        for pair in db.iter() {
-            pair?;
-        }
-        let counted = db.open_tree(FLUSHES)?.get(FLUSHES)?;
-        let counted = counted.and_then(|octets| octets.as_ref().try_into().ok());
-        Ok((db, counted.map_or(0, u64::from_be_bytes)))
-    };
-    match catch_unwind(AssertUnwindSafe(open)) {
-        Ok(Ok((db, counted))) if counted >= flushes => Ok(db),
-        Ok(Ok((_, counted))) => Err(format!("flush {flushes} is lost, {counted} is the last")),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(panic) => {
-            let text = panic
-                .downcast_ref::<String>()
-                .cloned()
-                .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            Err(format!("panic: {}", text.unwrap_or_default()))
-        }
-    }
-}
-
-/// The engine's error as ours: what the system answered keeps its kind, so that a full disk is
-/// told as one.
-fn told(path: &Path, error: sled::Error) -> Error {
-    match error {
-        sled::Error::Io(source) => Error::io("write the tables in", path)(source),
-        other => Error::Tables(other.to_string()),
-    }
-}
-
-/// Notes the number of a flush inside, behind everything committed, and flushes.
-fn count_flush(db: &sled::Db, number: u64) -> sled::Result<()> {
-    db.open_tree(FLUSHES)?.insert(FLUSHES, &number.to_be_bytes())?;
-    db.flush().map(|_| ())
+fn open_empty(dir: &Path, backend: Backend, cache_octets: u64) -> Result<Box<dyn Engine>> {
+    backend.open(dir, cache_octets, 0).map_err(|why| Error::Tables(why.why()))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Opened, Put, Tables};
+    use super::{Backend, Opened, Put, Tables};
     use crate::config::Config;
     use crate::metrics::Metrics;
     use std::fs;
     use std::path::Path;
 
-    fn open(dir: &Path) -> (Tables, Opened) {
-        Tables::open(&dir.join("tables"), &Config::for_test(dir), &Metrics::unregistered()).unwrap()
+    fn open(dir: &Path, tables_backend: Backend) -> (Tables, Opened) {
+        let config = Config { tables_backend, ..Config::for_test(dir) };
+        Tables::open(&dir.join("tables"), &config, &Metrics::unregistered()).unwrap()
+    }
+
+    /// Everything below holds on every engine.
+    fn on_each(test: impl Fn(&Path, Backend)) {
+        for backend in Backend::ALL {
+            let dir = tempfile::tempdir().unwrap();
+            println!("on {}", backend.name());
+            test(dir.path(), backend);
+        }
     }
 
     fn put(table: u8, key: &str, value: &str) -> Put {
@@ -527,104 +482,160 @@ mod tests {
         found
     }
 
+    /// What a bad disk may do: every file reads as something else here and there.
+    fn spoil(dir: &Path) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                spoil(&path);
+                continue;
+            }
+            let mut octets = fs::read(&path).unwrap();
+            for octet in octets.iter_mut().step_by(97) {
+                *octet ^= 0x5a;
+            }
+            fs::write(&path, octets).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_last_write_of_a_key_in_a_batch_wins() {
+        on_each(|dir, backend| {
+            let (tables, _) = open(dir, backend);
+            tables.commit(&[put(1, "a", "1"), put(1, "a", "2"), put(1, "b", "x")]).unwrap();
+            tables.commit(&[put(1, "a", ""), put(1, "b", ""), put(1, "b", "y")]).unwrap();
+            let expect = [(1, "b".to_owned(), "y".to_owned())];
+            assert_eq!(dump(&tables), expect);
+            drop(tables);
+            assert_eq!(dump(&open(dir, backend).0), expect);
+        });
+    }
+
+    #[test]
+    fn tables_of_the_other_engine_are_refused_and_left_alone() {
+        let [one, two] = Backend::ALL;
+        for (writer, reader) in [(one, two), (two, one)] {
+            let dir = tempfile::tempdir().unwrap();
+            let (tables, _) = open(dir.path(), writer);
+            tables.commit(&[put(1, "a", "1")]).unwrap();
+            tables.stop().unwrap();
+            drop(tables);
+            let path = dir.path().join("tables");
+            let config = Config { tables_backend: reader, ..Config::for_test(dir.path()) };
+            let refused = Tables::open(&path, &config, &Metrics::unregistered()).unwrap_err();
+            assert_eq!(refused.code(), "tables_backend");
+            assert_eq!(dump(&open(dir.path(), writer).0).len(), 1);
+            // The documented way over: the folder goes, the rest is rebuilt.
+            fs::remove_dir_all(&path).unwrap();
+            let (tables, opened) = open(dir.path(), reader);
+            assert!(matches!(opened, Opened::Rebuild { .. }));
+            tables.replace(&mut |load| load.put(1, b"a", b"1")).unwrap();
+            drop(tables);
+            let (tables, opened) = open(dir.path(), reader);
+            assert_eq!((opened, dump(&tables).len()), (Opened::Existing, 1));
+        }
+    }
+
     #[test]
     fn tables_do_not_touch_each_other() {
-        let dir = tempfile::tempdir().unwrap();
-        let (tables, opened) = open(dir.path());
-        assert_eq!(opened, Opened::Fresh);
-        tables.commit(&[put(1, "b", "1b"), put(1, "a", "1a"), put(2, "a", "2a")]).unwrap();
-        tables.commit(&[put(255, "z", "end"), put(1, "c", "1c"), put(1, "b", "")]).unwrap();
-        assert_eq!(tables.get(1, b"a").unwrap().unwrap(), b"1a");
-        assert_eq!(tables.get(1, b"b").unwrap(), None);
-        let scan = |from: &str, to: &str, limit| {
-            let found = tables.scan(1, from.as_bytes(), to.as_bytes(), limit).unwrap();
-            found.iter().map(|(key, _)| String::from_utf8(key.clone()).unwrap()).collect::<String>()
-        };
-        assert_eq!(scan("", "z", 9), "ac");
-        assert_eq!(scan("", "z", 1), "a");
-        assert_eq!(scan("a", "c", 9), "a");
-        assert_eq!(scan("z", "a", 9), "");
-        tables.stop().unwrap();
-        assert_eq!(tables.get(1, b"a").unwrap_err().code(), "storage_stopped");
-        drop(tables);
-        let (tables, opened) = open(dir.path());
-        assert_eq!((opened, dump(&tables).len()), (Opened::Existing, 4));
+        on_each(|dir, backend| {
+            let (tables, opened) = open(dir, backend);
+            assert_eq!(opened, Opened::Fresh);
+            tables.commit(&[put(1, "b", "1b"), put(1, "a", "1a"), put(2, "a", "2a")]).unwrap();
+            tables.commit(&[put(255, "z", "end"), put(1, "c", "1c"), put(1, "b", "")]).unwrap();
+            assert_eq!(tables.get(1, b"a").unwrap().unwrap(), b"1a");
+            assert_eq!(tables.get(1, b"b").unwrap(), None);
+            let scan = |from: &str, to: &str, limit| {
+                let found = tables.scan(1, from.as_bytes(), to.as_bytes(), limit).unwrap();
+                found
+                    .iter()
+                    .map(|(key, _)| String::from_utf8(key.clone()).unwrap())
+                    .collect::<String>()
+            };
+            assert_eq!(scan("", "z", 9), "ac");
+            assert_eq!(scan("", "z", 1), "a");
+            assert_eq!(scan("a", "c", 9), "a");
+            assert_eq!(scan("z", "a", 9), "");
+            tables.stop().unwrap();
+            assert_eq!(tables.get(1, b"a").unwrap_err().code(), "storage_stopped");
+            drop(tables);
+            let (tables, opened) = open(dir, backend);
+            assert_eq!((opened, dump(&tables).len()), (Opened::Existing, 4));
+        });
     }
 
     #[test]
     fn a_dump_shows_the_moment_of_the_freeze() {
-        let dir = tempfile::tempdir().unwrap();
-        let (tables, _) = open(dir.path());
-        let name = |number: usize| format!("{number:05}");
-        let all: Vec<Put> = (0..3000).map(|number| put(1, &name(number), "old")).collect();
-        tables.commit(&all).unwrap();
-        let before = dump(&tables);
-        let frozen = tables.freeze().unwrap();
-        assert_eq!(tables.freeze().unwrap_err().code(), "dump_running");
-        let (mut found, mut written) = (Vec::new(), 0);
-        let text = |octets: &[u8]| String::from_utf8(octets.to_vec()).unwrap();
-        let mut visit = |table, key: &[u8], value: &[u8]| {
-            found.push((table, text(key), text(value)));
-            // Overwrite, remove and add on both sides of the dump while it runs.
-            for number in [written, 2999 - written] {
-                let new = format!("{}x", name(number));
-                let change = match number % 3 {
-                    0 => put(1, &name(number), "new"),
-                    1 => put(1, &name(number), ""),
-                    _ => put(1, &new, "more"),
-                };
-                tables.commit(&[change]).unwrap();
-            }
-            written = (written + 7) % 3000;
-            Ok(())
-        };
-        frozen.visit(&mut visit).unwrap();
-        assert_eq!(found, before);
-        assert_ne!(dump(&tables), before);
+        on_each(|dir, backend| {
+            let (tables, _) = open(dir, backend);
+            let name = |number: usize| format!("{number:05}");
+            let all: Vec<Put> = (0..3000).map(|number| put(1, &name(number), "old")).collect();
+            tables.commit(&all).unwrap();
+            let before = dump(&tables);
+            let frozen = tables.freeze().unwrap();
+            assert_eq!(tables.freeze().unwrap_err().code(), "dump_running");
+            let (mut found, mut written) = (Vec::new(), 0);
+            let text = |octets: &[u8]| String::from_utf8(octets.to_vec()).unwrap();
+            let mut visit = |table, key: &[u8], value: &[u8]| {
+                found.push((table, text(key), text(value)));
+                // Overwrite, remove and add on both sides of the dump while it runs.
+                for number in [written, 2999 - written] {
+                    let new = format!("{}x", name(number));
+                    let change = match number % 3 {
+                        0 => put(1, &name(number), "new"),
+                        1 => put(1, &name(number), ""),
+                        _ => put(1, &new, "more"),
+                    };
+                    tables.commit(&[change]).unwrap();
+                }
+                written = (written + 7) % 3000;
+                Ok(())
+            };
+            frozen.visit(&mut visit).unwrap();
+            assert_eq!(found, before);
+            assert_ne!(dump(&tables), before);
+        });
     }
 
     #[test]
     fn damaged_tables_are_moved_aside_until_they_are_rebuilt() {
-        let dir = tempfile::tempdir().unwrap();
-        let (tables, _) = open(dir.path());
-        let all: Vec<Put> =
-            (0..3000).map(|number| put(1, &format!("{number}"), &"v".repeat(200))).collect();
-        tables.commit(&all).unwrap();
-        tables.stop().unwrap();
-        drop(tables);
-        let db = dir.path().join("tables/db");
-        let mut octets = fs::read(&db).unwrap();
-        for at in (0..octets.len()).step_by(97) {
-            octets[at] ^= 0x5a;
-        }
-        fs::write(&db, octets).unwrap();
-        let moved_to = dir.path().join("tables.damaged-1");
-        let (tables, opened) = open(dir.path());
-        assert_eq!(opened, Opened::Rebuild { moved_to: moved_to.clone() });
-        assert!(moved_to.join("db").exists());
-        assert_eq!(dump(&tables), []);
-        drop(tables);
-        // Nobody rebuilt them yet, so the empty tables are not taken for whole ones.
-        let (tables, opened) = open(dir.path());
-        assert!(matches!(opened, Opened::Rebuild { .. }));
-        tables.replace(&mut |load| load.put(7, b"k", b"v")).unwrap();
-        drop(tables);
-        let (tables, opened) = open(dir.path());
-        assert_eq!(opened, Opened::Existing);
-        assert_eq!(dump(&tables), [(7, "k".to_owned(), "v".to_owned())]);
+        on_each(|dir, backend| {
+            let (tables, _) = open(dir, backend);
+            let all: Vec<Put> =
+                (0..3000).map(|number| put(1, &format!("{number}"), &"v".repeat(200))).collect();
+            tables.commit(&all).unwrap();
+            tables.stop().unwrap();
+            drop(tables);
+            spoil(&dir.join("tables"));
+            let moved_to = dir.join("tables.damaged-1");
+            let (tables, opened) = open(dir, backend);
+            assert_eq!(opened, Opened::Rebuild { moved_to: moved_to.clone() });
+            assert!(fs::read_dir(&moved_to).unwrap().count() > 0);
+            assert_eq!(dump(&tables), []);
+            drop(tables);
+            // Nobody rebuilt them yet, so the empty tables are not taken for whole ones.
+            let (tables, opened) = open(dir, backend);
+            assert!(matches!(opened, Opened::Rebuild { .. }));
+            tables.replace(&mut |load| load.put(7, b"k", b"v")).unwrap();
+            drop(tables);
+            let (tables, opened) = open(dir, backend);
+            assert_eq!(opened, Opened::Existing);
+            assert_eq!(dump(&tables), [(7, "k".to_owned(), "v".to_owned())]);
+        });
     }
 
     #[test]
     fn half_a_load_is_never_taken_for_whole() {
-        let dir = tempfile::tempdir().unwrap();
-        let (tables, _) = open(dir.path());
-        let fault = tables.replace(&mut |load| {
-            load.put(7, b"k", b"v")?;
-            Err(crate::Error::Tables("the source ended".to_owned()))
+        on_each(|dir, backend| {
+            let (tables, _) = open(dir, backend);
+            let fault = tables.replace(&mut |load| {
+                load.put(7, b"k", b"v")?;
+                Err(crate::Error::Tables("the source ended".to_owned()))
+            });
+            assert!(fault.is_err());
+            assert_eq!(tables.get(7, b"k").unwrap_err().code(), "tables_fault");
+            drop(tables);
+            assert!(matches!(open(dir, backend).1, Opened::Rebuild { .. }));
         });
-        assert!(fault.is_err());
-        assert_eq!(tables.get(7, b"k").unwrap_err().code(), "tables_fault");
-        drop(tables);
-        assert!(matches!(open(dir.path()).1, Opened::Rebuild { .. }));
     }
 }

@@ -54,6 +54,8 @@ const fn key(
 pub const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
 /// The words that `log.format` takes.
 pub const FORMATS: &[&str] = &["json", "human"];
+/// The words that `storage.tables_backend` takes.
+pub const BACKENDS: &[&str] = &["sled", "fjall"];
 
 /// The sections, in the order of the file and of the document.
 pub const SECTIONS: &[(&str, &str)] = &[
@@ -343,6 +345,15 @@ pub const KEYS: &[Key] = &[
         "Size \
          of one preallocated file of the log. Small: a file change every few moments; large: disk \
          held long after a purge.",
+    ),
+    key(
+        "storage",
+        "tables_backend",
+        Kind::Choice(BACKENDS),
+        Some("\"sled\""),
+        "Engine of the tables. A node whose tables another engine wrote refuses to start and says \
+         so. To change it: stop the node, remove `tables` in its data directory, start it; the \
+         tables are rebuilt from snapshot and log. Nodes of one cluster may differ.",
     ),
     key(
         "storage",

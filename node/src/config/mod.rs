@@ -163,6 +163,8 @@ pub struct Gateway {
 pub struct Storage {
     /// Size of one file of the log.
     pub wal_segment_bytes: u64,
+    /// Engine of the tables: `sled` or `fjall`.
+    pub tables_backend: String,
     /// Memory for pages of the tables.
     pub tables_cache_bytes: u64,
 }

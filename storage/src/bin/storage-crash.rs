@@ -7,6 +7,8 @@
 //! checkpointed), `S index` (snapshot complete).
 //! `storage-crash check DIR W T C S` opens what is left and fails when anything said is gone.
 //!
+//! `HOLDFAST_TABLES` names the engine of the tables.
+//!
 //! Not part of the product. Index i means: one record, three keys in one batch, one row.
 
 use std::env;
@@ -19,7 +21,7 @@ use bytes::Bytes;
 use storage::log::Record;
 use storage::segment::{DayKey, RECIPE_DAY, Row};
 use storage::tables::Opened;
-use storage::{Config, Metrics, Put, Store};
+use storage::{Backend, Config, Metrics, Put, Store};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -116,7 +118,10 @@ fn applied(store: &Store) -> Outcome<u64> {
 
 /// Opens the stores and applies again what they lack, as the product does.
 fn open(dir: &str) -> Outcome<(Store, storage::Opening, u64)> {
-    let (store, opening) = Store::open(&Config::for_test(dir), 0, &Metrics::unregistered())?;
+    let engine = env::var("HOLDFAST_TABLES").unwrap_or_else(|_| "sled".to_owned());
+    let tables_backend = Backend::from_name(&engine).ok_or("no such engine")?;
+    let config = Config { tables_backend, ..Config::for_test(dir) };
+    let (store, opening) = Store::open(&config, 0, &Metrics::unregistered())?;
     if let Opened::Rebuild { moved_to } = &opening.tables {
         eprintln!("REBUILD {}", moved_to.display());
         store.snapshots.rebuild()?;

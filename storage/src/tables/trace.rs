@@ -2,7 +2,7 @@
 //! unfinished load (`<dir>.loading`), the number of the last flush (`<dir>.synced`), and the
 //! folders that were moved aside (`<dir>.damaged-N`).
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -71,28 +71,4 @@ pub fn read_flushes(dir: &Path) -> Result<u64> {
 /// Notes the number of a finished flush, durably.
 pub fn write_flushes(dir: &Path, number: u64) -> Result<()> {
     file::write_atomic(&flushes_path(dir), format!("{number}\n").as_bytes())
-}
-
-/// Syncs the engine's files and their folders.
-pub fn sync_files(dir: &Path) -> Result<()> {
-    for name in ["db", "conf"] {
-        let path = dir.join(name);
-        let file = File::open(&path).map_err(Error::io("open", &path))?;
-        file.sync_all().map_err(Error::io("sync", &path))?;
-    }
-    let blobs = dir.join("blobs");
-    if let Ok(entries) = fs::read_dir(&blobs) {
-        for path in entries.flatten().map(|entry| entry.path()) {
-            // The engine removes large values that nothing refers to any more at any time.
-            match File::open(&path).and_then(|file| file.sync_all()) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Error::io("sync", &path)(error));
-                }
-                _ => {}
-            }
-        }
-        file::sync_dir(&blobs)?;
-    }
-    file::sync_dir(dir)?;
-    dir.parent().map_or(Ok(()), file::sync_dir)
 }

@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use storage::Backend;
+
 const PROGRAM: &str = env!("CARGO_BIN_EXE_storage-crash");
 
 fn setting(name: &str, otherwise: u64) -> u64 {
@@ -95,19 +97,21 @@ fn wait(mut child: Child, limit: Duration) -> (String, String, Option<i32>) {
     (out.join().unwrap(), err.join().unwrap(), status.code())
 }
 
-fn command(arguments: &[&str]) -> Command {
+fn command(engine: Backend, arguments: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
+    command.env("HOLDFAST_TABLES", engine.name());
     command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
 /// Opens what is left and compares it with what was said.
-fn check(dir: &Path, said: Said, totals: &mut Totals, context: &str) {
+fn check(engine: Backend, dir: &Path, said: Said, totals: &mut Totals, context: &str) {
     let numbers = [said.written, said.flushed, said.checkpointed, said.complete];
     let numbers = numbers.map(|number| number.to_string());
     let [written, flushed, checkpointed, complete] = numbers.each_ref().map(String::as_str);
     let dir_text = dir.to_str().unwrap();
-    let child = command(&["check", dir_text, written, flushed, checkpointed, complete]).spawn();
+    let arguments = ["check", dir_text, written, flushed, checkpointed, complete];
+    let child = command(engine, &arguments).spawn();
     let (out, err, code) = wait(child.unwrap(), Duration::from_secs(60));
     assert_eq!(code, Some(0), "{context}: {out}{err}");
     totals.rounds += 1;
@@ -131,7 +135,16 @@ fn tidy(dir: &Path) {
 }
 
 #[test]
-fn killed_processes_lose_nothing() {
+fn killed_processes_lose_nothing_on_sled() {
+    killed_processes(Backend::Sled);
+}
+
+#[test]
+fn killed_processes_lose_nothing_on_fjall() {
+    killed_processes(Backend::Fjall);
+}
+
+fn killed_processes(engine: Backend) {
     let (rounds, seed) = (setting("HOLDFAST_ROUNDS", 50), seed());
     println!("seed {seed}");
     let mut totals = Totals::default();
@@ -144,7 +157,8 @@ fn killed_processes_lose_nothing() {
             (dir, said) = (root.path().join(format!("{round}")), Said::default());
         }
         let seed = seed + round;
-        let child = command(&["work", dir.to_str().unwrap(), &seed.to_string()]).spawn().unwrap();
+        let arguments = ["work", dir.to_str().unwrap(), &seed.to_string()];
+        let child = command(engine, &arguments).spawn().unwrap();
         let life = Duration::from_millis(5 + seed * 7919 % 300);
         // Child::kill is SIGKILL.
         let (out, err, code) = wait(child, life);
@@ -154,7 +168,7 @@ fn killed_processes_lose_nothing() {
         if round % 10 == 9 {
             spoil_tables(&dir, seed);
         }
-        check(&dir, said, &mut totals, &context);
+        check(engine, &dir, said, &mut totals, &context);
         tidy(&dir);
     }
     let Totals { rounds, acknowledged, cut, rebuilt } = totals;
@@ -166,15 +180,27 @@ fn killed_processes_lose_nothing() {
     assert!(rebuilt > 0 || rounds < 10, "no spoilt tables were rebuilt");
 }
 
-/// What a bad disk may do to the tables: a part of their file reads as something else.
+/// What a bad disk may do to the tables: a part of their largest file reads as something else.
 fn spoil_tables(dir: &Path, seed: u64) {
-    let path = dir.join("tables/db");
+    let path = largest(&dir.join("tables")).unwrap().1;
     let mut octets = fs::read(&path).unwrap();
-    let from = usize::try_from(seed).unwrap() * 4096 % octets.len().max(1);
-    for octet in octets.iter_mut().skip(from / 2).step_by(61) {
+    // A journal is mostly room that was never written.
+    let used = octets.iter().rposition(|octet| *octet != 0).unwrap_or(0) + 1;
+    let from = usize::try_from(seed).unwrap() * 4096 % used;
+    for octet in octets.iter_mut().take(used).skip(from / 2).step_by(61) {
         *octet ^= 0x5a;
     }
     fs::write(&path, octets).unwrap();
+}
+
+/// The largest file below a folder.
+fn largest(dir: &Path) -> Option<(u64, PathBuf)> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let sized = entries.filter_map(|path| match fs::metadata(&path).unwrap() {
+        data if data.is_dir() => largest(&path),
+        data => Some((data.len(), path)),
+    });
+    sized.max()
 }
 
 fn library(root: &Path) -> PathBuf {
@@ -201,7 +227,7 @@ fn copy_tree(from: &Path, to: &Path) {
 }
 
 /// Rounds of a modelled power cut; `keep` percent of the unsynced pages reach the disk anyway.
-fn power_cuts(keep: u64) {
+fn power_cuts(engine: Backend, keep: u64) {
     let (rounds, seed) = (setting("HOLDFAST_ROUNDS", 50).div_ceil(2), seed());
     println!("seed {seed}, keep {keep} %");
     let mut totals = Totals::default();
@@ -216,7 +242,7 @@ fn power_cuts(keep: u64) {
         }
         let seed = seed + round;
         copy_tree(&real, &shadow);
-        let child = command(&["work", real.to_str().unwrap(), &seed.to_string()])
+        let child = command(engine, &["work", real.to_str().unwrap(), &seed.to_string()])
             .env("LD_PRELOAD", &library)
             .env("PL_ROOT", &real)
             .env("PL_SHADOW", &shadow)
@@ -230,7 +256,8 @@ fn power_cuts(keep: u64) {
         said.hear(&out);
         fs::remove_dir_all(&real).unwrap();
         fs::rename(&shadow, &real).unwrap();
-        check(&real, said, &mut totals, &format!("round {round}, seed {seed}, keep {keep}"));
+        let context = format!("round {round}, seed {seed}, keep {keep}");
+        check(engine, &real, said, &mut totals, &context);
         tidy(&real);
     }
     let Totals { rounds, acknowledged, cut, rebuilt } = totals;
@@ -242,11 +269,21 @@ fn power_cuts(keep: u64) {
 }
 
 #[test]
-fn power_cuts_lose_nothing() {
-    power_cuts(0);
+fn power_cuts_lose_nothing_on_sled() {
+    power_cuts(Backend::Sled, 0);
 }
 
 #[test]
-fn power_cuts_with_reordered_pages_lose_nothing() {
-    power_cuts(50);
+fn power_cuts_with_reordered_pages_lose_nothing_on_sled() {
+    power_cuts(Backend::Sled, 50);
+}
+
+#[test]
+fn power_cuts_lose_nothing_on_fjall() {
+    power_cuts(Backend::Fjall, 0);
+}
+
+#[test]
+fn power_cuts_with_reordered_pages_lose_nothing_on_fjall() {
+    power_cuts(Backend::Fjall, 50);
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use storage::log::Record;
-use storage::{Config, Error, Metrics, Put, Store};
+use storage::{Backend, Config, Error, Metrics, Put, Store};
 
 /// Tells the inner run where its small disk is.
 const DISK: &str = "HOLDFAST_SMALL_DISK";
@@ -36,7 +36,12 @@ fn on_a_small_disk(name: &str, size: &str, work: impl FnOnce(&Path)) {
 }
 
 fn open(dir: &Path) -> Store {
-    Store::open(&Config::for_test(dir), 0, &Metrics::unregistered()).unwrap().0
+    open_on(dir, Backend::Sled)
+}
+
+fn open_on(dir: &Path, tables_backend: Backend) -> Store {
+    let config = Config { tables_backend, ..Config::for_test(dir) };
+    Store::open(&config, 0, &Metrics::unregistered()).unwrap().0
 }
 
 fn append(store: &Store, index: u64) -> io::Result<()> {
@@ -89,25 +94,33 @@ fn the_log_says_so_and_keeps_what_it_acknowledged() {
 }
 
 #[test]
-fn the_tables_say_so() {
-    on_a_small_disk("the_tables_say_so", "8m", |disk| {
-        let data = disk.join("data");
-        let store = open(&data);
-        fill(disk);
-        let begun = Instant::now();
-        let mut row = 0_u64;
-        // The flusher or a commit meets it, whichever comes first.
-        while store.fault().is_none() && begun.elapsed() < Duration::from_secs(60) {
-            row += 1;
-            let key = spread(row);
-            let put = Put { table: 3, key, value: Some(vec![row as u8; 2000]) };
-            if store.tables.commit(&[put]).is_err() {
-                break;
-            }
+fn tables_on_sled_say_so() {
+    on_a_small_disk("tables_on_sled_say_so", "8m", |disk| the_tables_say_so(disk, Backend::Sled));
+}
+
+#[test]
+fn tables_on_fjall_say_so() {
+    // Its journal is preallocated as 64 MiB of a sparse file.
+    on_a_small_disk("tables_on_fjall_say_so", "8m", |disk| the_tables_say_so(disk, Backend::Fjall));
+}
+
+fn the_tables_say_so(disk: &Path, backend: Backend) {
+    let data = disk.join("data");
+    let store = open_on(&data, backend);
+    fill(disk);
+    let begun = Instant::now();
+    let mut row = 0_u64;
+    // The flusher or a commit meets it, whichever comes first.
+    while store.fault().is_none() && begun.elapsed() < Duration::from_secs(60) {
+        row += 1;
+        let key = spread(row);
+        let put = Put { table: 3, key, value: Some(vec![row as u8; 2000]) };
+        if store.tables.commit(&[put]).is_err() {
+            break;
         }
-        named(&store.fault().unwrap(), &data.join("tables"));
-        assert_eq!(store.tables.flush().unwrap_err().code(), "disk_full");
-    });
+    }
+    named(&store.fault().unwrap(), &data.join("tables"));
+    assert_eq!(store.tables.flush().unwrap_err().code(), "disk_full");
 }
 
 /// A key that spreads rows over all pages.

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use storage::log::Record;
 use storage::segment::{DayKey, RECIPE_DAY, Row};
-use storage::{Config, Log, Metrics, Put, Segments, Store, Tables};
+use storage::{Backend, Config, Log, Metrics, Put, Segments, Store, Tables};
 
 const COLUMNS: [[u8; 6]; 3] = [[1, 0, 1, 8, 0, 255], [1, 0, 2, 8, 0, 255], [1, 0, 32, 7, 0, 255]];
 
@@ -169,11 +169,21 @@ fn a_tail_torn_anywhere_keeps_what_stands_before_it() {
 }
 
 #[test]
-fn the_tables_are_a_map() {
+fn the_tables_are_a_map_on_sled() {
+    the_tables_are_a_map(Backend::Sled);
+}
+
+#[test]
+fn the_tables_are_a_map_on_fjall() {
+    the_tables_are_a_map(Backend::Fjall);
+}
+
+fn the_tables_are_a_map(tables_backend: Backend) {
     let mut random = Random(seed());
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tables");
-    let open = || Tables::open(&path, &Config::for_test("x"), &Metrics::unregistered()).unwrap().0;
+    let config = Config { tables_backend, ..Config::for_test("x") };
+    let open = || Tables::open(&path, &config, &Metrics::unregistered()).unwrap().0;
     let mut model: BTreeMap<(u8, Vec<u8>), Vec<u8>> = BTreeMap::new();
     let mut tables = open();
     for _ in 0..400 {
