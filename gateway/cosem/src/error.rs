@@ -33,8 +33,11 @@ pub enum Error {
         /// Highest counter accepted before.
         highest: u32,
     },
-    /// The security suite is not one that we can open.
-    #[error("security suite {0} is not supported")]
+    /// The signature is not the peer's, or the octets were changed.
+    #[error("signature does not verify")]
+    BadSignature,
+    /// The security suite is not that of the keys.
+    #[error("security suite {0} is not that of the keys")]
     Suite(u8),
     /// Protection is absent or weaker than configured, or of a kind that we do not open.
     #[error("protection refused: {0}")]
@@ -67,6 +70,7 @@ impl Error {
             Self::Malformed { .. } => "malformed",
             Self::TooLong { .. } => "too_long",
             Self::BadTag => "bad_tag",
+            Self::BadSignature => "bad_signature",
             Self::Replayed { .. } => "replayed",
             Self::Suite(_) => "suite",
             Self::Protection(_) => "protection",

@@ -25,7 +25,6 @@ pub mod error;
 pub mod gateway_header;
 pub mod gbt;
 pub mod hdlc;
-pub mod hls;
 pub mod iec62056_21;
 pub mod profile;
 pub mod scaler;
@@ -37,4 +36,4 @@ pub use apdu::{Apdu, AttributeRef, DataAccessError, LogicalName, MethodRef, Sele
 pub use data::Data;
 pub use datetime::DateTime;
 pub use error::Error;
-pub use security::{Keys, Secret, SecurityControl, SystemTitle};
+pub use security::{Keys, Secret, SecurityControl, Suite, SystemTitle};

@@ -1,6 +1,8 @@
 //! Protected APDUs (IEC 62056-5-3 clauses 5.3, 6.17): their headers as octets and back. Opening
 //! them is `security`'s work.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use super::tag;
@@ -42,9 +44,9 @@ pub enum KeyInfo {
     },
 }
 
-/// general-ciphering.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GeneralCiphering {
+/// What stands before the content in general-ciphering and general-signing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GeneralHeader {
     /// Transaction id.
     pub transaction: Bytes,
     /// Originator's system title.
@@ -55,6 +57,13 @@ pub struct GeneralCiphering {
     pub date_time: Bytes,
     /// Other information, or empty.
     pub other: Bytes,
+}
+
+/// general-ciphering.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GeneralCiphering {
+    /// From whom, to whom.
+    pub header: GeneralHeader,
     /// How the key is found.
     pub key: Option<KeyInfo>,
     /// Suite and kind of protection.
@@ -65,12 +74,44 @@ pub struct GeneralCiphering {
     pub content: Bytes,
 }
 
+/// general-signing.
+#[derive(Clone, PartialEq, Eq)]
+pub struct GeneralSigning {
+    /// From whom, to whom.
+    pub header: GeneralHeader,
+    /// The APDU that is signed, ciphered or plain.
+    pub content: Bytes,
+    /// r and s.
+    pub signature: Bytes,
+}
+
+impl fmt::Debug for GeneralSigning {
+    /// A signed initiate-request may hold a dedicated key, so the content is not shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GeneralSigning")
+            .field("header", &self.header)
+            .field("content_octets", &self.content.len())
+            .field("signature", &self.signature)
+            .finish()
+    }
+}
+
 /// The glo- tag of a service, or None when the service has none.
 #[must_use]
 pub const fn glo_tag(plain: u8) -> Option<u8> {
     match plain {
         tag::INITIATE_REQUEST | tag::INITIATE_RESPONSE => Some(plain + 0x20),
         tag::GET_REQUEST..=tag::ACTION_RESPONSE if plain != 0xc6 => Some(plain + 0x08),
+        _ => None,
+    }
+}
+
+/// The ded- tag of a service, or None when the service has none.
+#[must_use]
+pub const fn ded_tag(plain: u8) -> Option<u8> {
+    match plain {
+        tag::INITIATE_REQUEST | tag::INITIATE_RESPONSE => Some(plain + 0x40),
+        tag::GET_REQUEST..=tag::ACTION_RESPONSE if plain != 0xc6 => Some(plain + 0x10),
         _ => None,
     }
 }
@@ -117,6 +158,12 @@ impl Protected {
         matches!(self.tag, tag::GENERAL_GLO | tag::GENERAL_DED)
     }
 
+    /// Whether it is under a dedicated key.
+    #[must_use]
+    pub const fn is_dedicated(&self) -> bool {
+        matches!(self.tag, tag::GENERAL_DED | 0x41 | 0x48 | 0xd0..=0xd7)
+    }
+
     pub(super) fn put(&self, out: &mut Vec<u8>) {
         out.push(self.tag);
         if self.is_general() {
@@ -126,33 +173,35 @@ impl Protected {
     }
 }
 
-impl GeneralCiphering {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Error> {
+impl GeneralHeader {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Error> {
         let mut field = || reader.octets().map(Bytes::copy_from_slice);
         let (transaction, originator, recipient) = (field()?, field()?, field()?);
         let (date_time, other) = (field()?, field()?);
-        let key = if reader.flag()? { Some(KeyInfo::read(reader)?) } else { None };
-        let (control, counter, content) = read_content(reader)?;
-        Ok(Self {
-            transaction,
-            originator,
-            recipient,
-            date_time,
-            other,
-            key,
-            control,
-            counter,
-            content,
-        })
+        Ok(Self { transaction, originator, recipient, date_time, other })
     }
 
-    pub(super) fn put(&self, out: &mut Vec<u8>) {
-        out.push(tag::GENERAL_CIPHERING);
+    /// Appends the fields, each with its length.
+    pub fn put(&self, out: &mut Vec<u8>) {
         let fields =
             [&self.transaction, &self.originator, &self.recipient, &self.date_time, &self.other];
         for field in fields {
             put_octets(out, field);
         }
+    }
+}
+
+impl GeneralCiphering {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Error> {
+        let header = GeneralHeader::read(reader)?;
+        let key = if reader.flag()? { Some(KeyInfo::read(reader)?) } else { None };
+        let (control, counter, content) = read_content(reader)?;
+        Ok(Self { header, key, control, counter, content })
+    }
+
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        out.push(tag::GENERAL_CIPHERING);
+        self.header.put(out);
         match &self.key {
             None => out.push(0),
             Some(key) => {
@@ -161,6 +210,21 @@ impl GeneralCiphering {
             }
         }
         put_content(self.control, self.counter, &self.content, out);
+    }
+}
+
+impl GeneralSigning {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Error> {
+        let header = GeneralHeader::read(reader)?;
+        let content = Bytes::copy_from_slice(reader.octets()?);
+        Ok(Self { header, content, signature: Bytes::copy_from_slice(reader.octets()?) })
+    }
+
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        out.push(tag::GENERAL_SIGNING);
+        self.header.put(out);
+        put_octets(out, &self.content);
+        put_octets(out, &self.signature);
     }
 }
 

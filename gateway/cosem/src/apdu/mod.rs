@@ -23,7 +23,7 @@ use crate::error::Error;
 pub use access::AccessRequest;
 pub use action::{ActionRequest, ActionResponse};
 pub use block::GeneralBlock;
-pub use ciphered::{GeneralCiphering, Protected};
+pub use ciphered::{GeneralCiphering, GeneralHeader, GeneralSigning, KeyInfo, Protected};
 pub use exception::{ConfirmedServiceError, ExceptionResponse, ServiceFault};
 pub use get::{GetRequest, GetResponse};
 pub use initiate::{Conformance, InitiateRequest, InitiateResponse};
@@ -75,6 +75,8 @@ pub mod tag {
     pub const GENERAL_DED: u8 = 0xdc;
     /// general-ciphering.
     pub const GENERAL_CIPHERING: u8 = 0xdd;
+    /// general-signing.
+    pub const GENERAL_SIGNING: u8 = 0xdf;
     /// general-block-transfer.
     pub const GENERAL_BLOCK_TRANSFER: u8 = 0xe0;
 }
@@ -120,6 +122,8 @@ pub enum Apdu {
     Protected(Protected),
     /// general-ciphering.
     GeneralCiphering(GeneralCiphering),
+    /// general-signing.
+    GeneralSigning(GeneralSigning),
     /// general-block-transfer.
     GeneralBlock(GeneralBlock),
 }
@@ -159,6 +163,7 @@ impl Apdu {
             tag::EXCEPTION_RESPONSE => Self::ExceptionResponse(ExceptionResponse::read(reader)?),
             tag::ACCESS_REQUEST => Self::AccessRequest(AccessRequest::read(reader)?),
             tag::GENERAL_CIPHERING => Self::GeneralCiphering(GeneralCiphering::read(reader)?),
+            tag::GENERAL_SIGNING => Self::GeneralSigning(GeneralSigning::read(reader)?),
             tag::GENERAL_BLOCK_TRANSFER => Self::GeneralBlock(GeneralBlock::read(reader)?),
             _ => match Protected::read(tag, reader)? {
                 Some(protected) => Self::Protected(protected),
@@ -191,6 +196,7 @@ impl Apdu {
             Self::AccessRequest(apdu) => apdu.put(&mut out),
             Self::Protected(apdu) => apdu.put(&mut out),
             Self::GeneralCiphering(apdu) => apdu.put(&mut out),
+            Self::GeneralSigning(apdu) => apdu.put(&mut out),
             Self::GeneralBlock(apdu) => apdu.put(&mut out),
         }
         out

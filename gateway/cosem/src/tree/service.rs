@@ -42,6 +42,7 @@ pub(super) fn apdu(
             | tag::ACTION_RESPONSE => choice = service(walk, type_tag)?,
             tag::GENERAL_BLOCK_TRANSFER => general_block(walk)?,
             tag::GENERAL_CIPHERING => general_ciphering(walk)?,
+            tag::GENERAL_SIGNING => general_signing(walk, options, level)?,
             _ => protection::protected(walk, type_tag, options, level)?,
         }
         Ok(())
@@ -345,8 +346,31 @@ fn general_block(walk: &mut Walk<'_>) -> Result<()> {
     walk.octets("block-data").map(|_| ())
 }
 
+const GENERAL_HEADER: [&str; 5] =
+    ["transaction-id", "originator", "recipient", "date-time", "other-information"];
+
+/// The signature is shown and not checked: a tree has no public keys.
+fn general_signing(walk: &mut Walk<'_>, options: &Options, level: usize) -> Result<()> {
+    for name in GENERAL_HEADER {
+        walk.octets(name)?;
+    }
+    let at = walk.at();
+    let length = walk.reader.length()?;
+    let from = walk.at();
+    let content = walk.reader.take(length)?;
+    // What is signed may be no APDU that is known; then it may hold a key, so only its length.
+    walk.leaf("content", at, format!("{length} octets"));
+    if level < protection::MAX_LEVEL
+        && let Ok(inner) = super::apdu(content, from, options, level + 1)
+        && let Some(node) = walk.nodes.last_mut()
+    {
+        node.children.push(inner);
+    }
+    walk.octets("signature").map(|_| ())
+}
+
 fn general_ciphering(walk: &mut Walk<'_>) -> std::result::Result<(), Fault> {
-    for name in ["transaction-id", "originator", "recipient", "date-time", "other-information"] {
+    for name in GENERAL_HEADER {
         walk.octets(name)?;
     }
     if walk.flag("key-info-present")? {
@@ -387,6 +411,7 @@ const fn name(type_tag: u8) -> &'static str {
         tag::EXCEPTION_RESPONSE => "exception-response",
         tag::ACCESS_REQUEST => "access-request",
         tag::GENERAL_CIPHERING => "general-ciphering",
+        tag::GENERAL_SIGNING => "general-signing",
         tag::GENERAL_BLOCK_TRANSFER => "general-block-transfer",
         _ => protection::name(type_tag),
     }

@@ -9,6 +9,8 @@ mod clock;
 #[cfg(test)]
 mod corpus;
 #[cfg(test)]
+mod crypto;
+#[cfg(test)]
 mod differential;
 #[cfg(test)]
 mod gbt;

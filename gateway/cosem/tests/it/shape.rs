@@ -83,6 +83,7 @@ pub fn apdu(apdu: &Apdu) -> Value {
         Apdu::AccessRequest(apdu) => access(apdu),
         Apdu::Protected(apdu) => protected(apdu),
         Apdu::GeneralCiphering(apdu) => general_ciphering(apdu),
+        Apdu::GeneralSigning(_) => panic!("no vector holds general-signing"),
         Apdu::GeneralBlock(apdu) => general_block(apdu),
     }
 }
@@ -450,10 +451,10 @@ fn general_ciphering(apdu: &GeneralCiphering) -> Value {
         panic!("no vector holds {:?}", apdu.key);
     };
     json!({
-        "apdu": "general-ciphering", "transaction_id": to_hex(&apdu.transaction),
-        "originator_system_title": to_hex(&apdu.originator),
-        "recipient_system_title": to_hex(&apdu.recipient),
-        "date_time": to_hex(&apdu.date_time), "other_information": to_hex(&apdu.other),
+        "apdu": "general-ciphering", "transaction_id": to_hex(&apdu.header.transaction),
+        "originator_system_title": to_hex(&apdu.header.originator),
+        "recipient_system_title": to_hex(&apdu.header.recipient),
+        "date_time": to_hex(&apdu.header.date_time), "other_information": to_hex(&apdu.header.other),
         "key_info": {
             "kind": "agreed-key", "key_parameters": to_hex(parameters),
             "key_ciphered_data": to_hex(data),

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use cosem::association::{open_notification, seal_notification};
 use cosem::data::Data;
-use cosem::security::{self, Keys, Secret, SecurityControl, SystemTitle};
-use cosem::{Apdu, Error, apdu::Protected, gateway_header, hls, wrapper};
+use cosem::security::agreement::{Algorithm, derive_key};
+use cosem::security::{self, Kek, Keys, Secret, SecurityControl, Suite, SystemTitle, general, hls};
+use cosem::{Apdu, Error, apdu::Protected, gateway_header, wrapper};
 use serde_json::{Map, Value, json};
 
 use crate::octets::{hex, to_hex};
@@ -143,12 +144,10 @@ fn check_general_ciphering(id: &str, octets: &[u8], expected: &Value, context: &
     remove(&mut header, &["plaintext", "decoded"]);
     let Apdu::GeneralCiphering(apdu) = check(id, octets, &header) else { panic!("{id}") };
     // The vector's note: its tag cannot be reproduced, so the content is opened without it.
-    let content = &apdu.content[..apdu.content.len() - security::TAG_OCTETS];
     let key = key(context, "encryption_key");
-    let keys = Keys::new(&key, &key);
-    let title = title(context, "system_title");
-    let control = SecurityControl::ENCRYPTED;
-    let plain = security::open(&keys, control, &title, apdu.counter, content).unwrap();
+    let suite = Suite::of(u8::try_from(context["suite"].as_u64().unwrap()).unwrap()).unwrap();
+    let keys = Keys::in_suite(suite, &key, &key).unwrap();
+    let plain = general::reveal_general(&keys, &apdu).unwrap();
     assert_eq!(to_hex(&plain), field(expected, "plaintext"), "{id}");
     check(id, &plain, &expected["decoded"]);
 }
@@ -213,16 +212,18 @@ fn check_crypto(id: &str, vector: &Value) {
         }
         _ if context.get("kek").is_some() => {
             let (kek, inner) = (key(context, "kek"), key(context, "key"));
-            let mut wrapped = hls::wrap_key(&kek, &inner).unwrap();
+            let kek = Kek::new(Suite::Zero, &kek).unwrap();
+            let mut wrapped = kek.wrap(&inner).unwrap();
             assert_eq!(to_hex(&wrapped), field(expected, "wrapped"), "{id}");
-            assert_eq!(*hls::unwrap_key(&kek, &wrapped).unwrap(), inner, "{id}");
+            assert_eq!(kek.unwrap_key(&wrapped).unwrap()[..], inner, "{id}");
             wrapped[3] ^= 1;
-            assert_eq!(hls::unwrap_key(&kek, &wrapped), Err(Error::BadTag), "{id}");
+            assert_eq!(kek.unwrap_key(&wrapped), Err(Error::BadTag), "{id}");
         }
         _ => {
             let [z, algorithm, u, v] = ["z", "algorithm_id", "party_u", "party_v"].map(value);
-            let key = hls::agreed_key(&z, &algorithm, &u, &v);
-            assert_eq!(to_hex(&*key), field(expected, "key"), "{id}");
+            assert_eq!(algorithm, Algorithm::Gcm.id(Suite::One), "{id}");
+            let key = derive_key(Suite::One, &z, Algorithm::Gcm, &u, &v);
+            assert_eq!(to_hex(&key), field(expected, "key"), "{id}");
         }
     }
 }
