@@ -5,8 +5,11 @@ use cosem::apdu::Protected;
 use cosem::hdlc::{self, Frame};
 use cosem::iec62056_21::{Identification, Reading, data};
 use cosem::profile::{Layout, Rows};
+use cosem::security::{
+    AgreementKey, AgreementPublic, Credentials, Kek, Required, SigningKey, general,
+};
 use cosem::tree::{self, Layer, Options};
-use cosem::{Apdu, Data, Keys, SecurityControl, gateway_header, security, wrapper};
+use cosem::{Apdu, Data, Keys, SecurityControl, Suite, gateway_header, security, wrapper};
 
 /// Frames of the wrapper: a stream gives the same frames however it is cut.
 pub fn wrapper(octets: &[u8]) {
@@ -75,6 +78,7 @@ pub fn ciphered(octets: &[u8]) {
         let none = SecurityControl::NONE;
         let _any = security::open_apdu(&keys, none, &title, &protected);
     }
+    general(octets);
     for control in [SecurityControl::AUTHENTICATED, SecurityControl::BOTH] {
         let Ok(sealed) = security::seal_apdu(&keys, control, &title, 7, octets) else { return };
         let opened = security::open_apdu(&keys, control, &title, &sealed);
@@ -82,6 +86,37 @@ pub fn ciphered(octets: &[u8]) {
         let options = Options { keys: Some(keys.clone()), title: Some(title) };
         let sealed = Apdu::Protected(sealed).encode();
         let _any = tree::decode(Layer::Apdu, &sealed, &options);
+    }
+}
+
+/// general-ciphering and general-signing: what they carry opens, or is refused; nothing panics.
+pub fn general(octets: &[u8]) {
+    let suite = Suite::One;
+    let keys = Keys::in_suite(suite, &[0x11; 16], &[0x22; 16]).expect("keys of the suite's length");
+    let signing = SigningKey::new(suite, &[0x33; 32]).expect("a scalar of P-256");
+    let agreement = AgreementKey::new(suite, &[0x44; 32]).expect("a scalar of P-256");
+    let credentials = Credentials {
+        kek: Kek::new(suite, &[0x55; 16]).ok(),
+        peer_signing: Some(signing.public()),
+        signing: Some(signing),
+        peer_agreement: Some(agreement.public()),
+        agreement: Some(agreement),
+    };
+    match Apdu::decode(octets) {
+        Ok(Apdu::GeneralCiphering(apdu)) => {
+            let _any = general::open_general(&keys, &credentials, Required::NONE, &apdu);
+            let _any = general::reveal_general(&keys, &apdu);
+        }
+        Ok(Apdu::GeneralSigning(apdu)) => {
+            let verified =
+                credentials.peer_signing.as_ref().map(|key| general::verify_general(key, &apdu));
+            // No input can be signed with a key that the fuzzer does not use.
+            assert_ne!(verified, Some(Ok(())));
+        }
+        _ => {}
+    }
+    if let Some(point) = octets.get(..64) {
+        let _any = AgreementPublic::new(suite, point).map(|key| key.point());
     }
 }
 

@@ -43,8 +43,18 @@ impl Mechanism {
     pub const NONE: Self = Self(0);
     /// Password.
     pub const LLS: Self = Self(1);
+    /// The manufacturer's own.
+    pub const HLS_MANUFACTURER: Self = Self(2);
+    /// MD5.
+    pub const HLS_MD5: Self = Self(3);
+    /// SHA-1.
+    pub const HLS_SHA1: Self = Self(4);
     /// GMAC.
     pub const HLS_GMAC: Self = Self(5);
+    /// SHA-256.
+    pub const HLS_SHA256: Self = Self(6);
+    /// ECDSA.
+    pub const HLS_ECDSA: Self = Self(7);
 }
 
 /// AARQ.

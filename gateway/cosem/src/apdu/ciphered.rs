@@ -194,7 +194,12 @@ impl GeneralHeader {
 impl GeneralCiphering {
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Error> {
         let header = GeneralHeader::read(reader)?;
-        let key = if reader.flag()? { Some(KeyInfo::read(reader)?) } else { None };
+        // Stricter than elsewhere: this octet is not authenticated, so a changed one is refused.
+        let key = match reader.u8()? {
+            0 => None,
+            1 | 0xff => Some(KeyInfo::read(reader)?),
+            _ => return Err(reader.malformed("neither with nor without key information")),
+        };
         let (control, counter, content) = read_content(reader)?;
         Ok(Self { header, key, control, counter, content })
     }

@@ -6,6 +6,7 @@
 //! reassembly is bounded; a frame that is refused changes no state but the caller's counters; a
 //! protected frame is believed only after its tag verified and its counter rose.
 
+mod authentication;
 pub mod client;
 mod protection;
 pub mod sealed;
@@ -17,10 +18,11 @@ use bytes::Bytes;
 use crate::apdu::{Conformance, MethodRef};
 use crate::error::Error;
 use crate::gateway_header::{self, Direction, Prefix};
-use crate::security::{Keys, Secret};
 use crate::wrapper::{self, Header};
 
+pub use authentication::Authentication;
 pub use client::{Client, ClientConfig, Failure, Indication, InvokeId, Rejection};
+pub use protection::{Highest, KeyUse, Wrapping};
 pub use sealed::{Notification, open_notification, peek_sender, seal_notification};
 pub use server::{
     AcceptedCounters, Answer, Level, Request, Server, ServerConfig, ServerIndication,
@@ -35,17 +37,6 @@ pub const PUBLIC_CLIENT: u16 = 16;
 /// Octets by which protection can lengthen an APDU: tag 1, title 9, length 3, security header 5,
 /// authentication tag 12; rounded up.
 const PROTECTION_OCTETS: usize = 32;
-
-/// How a side proves who it is.
-#[derive(Debug, Clone)]
-pub enum Authentication {
-    /// Not at all.
-    None,
-    /// By a password.
-    Lls(Secret),
-    /// By GMAC over challenges under the device's keys (HLS mechanism 5).
-    Hls5(Keys),
-}
 
 /// Puts gateway prefix and wrapper around an APDU.
 fn frame(
@@ -74,12 +65,13 @@ fn unframe<'a>(gateway: Option<&Bytes>, octets: &'a [u8]) -> Result<&'a [u8], Er
     }
 }
 
-/// Longest unprotected APDU that fits a peer's limit; 0 means no limit but the wrapper's.
-fn room(max_pdu: u16, ciphered: bool) -> usize {
+/// Longest unprotected APDU that fits a peer's limit when protection adds `overhead` octets; 0 is
+/// no limit but the wrapper's.
+fn room(max_pdu: u16, overhead: usize) -> usize {
     let limit = if max_pdu == 0 { wrapper::MAX_APDU_OCTETS } else { usize::from(max_pdu) };
     // A frame also carries the gateway prefix, at most 3 + 255 octets outside the APDU.
     let limit = limit.min(wrapper::MAX_APDU_OCTETS - 258);
-    limit.saturating_sub(if ciphered { PROTECTION_OCTETS } else { 0 })
+    limit.saturating_sub(overhead)
 }
 
 /// What our machines propose and accept by default.

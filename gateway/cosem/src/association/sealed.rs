@@ -75,7 +75,7 @@ pub fn seal_encoded(
     counter: u32,
     apdu: &[u8],
 ) -> Result<Vec<u8>, Error> {
-    let control = SecurityControl::BOTH;
+    let control = SecurityControl::BOTH.in_suite(keys.suite());
     let content = security::seal(keys, control, title, counter, apdu)?.into();
     let title = Some(*title);
     let protected = Protected { tag: tag::GENERAL_GLO, title, control, counter, content };

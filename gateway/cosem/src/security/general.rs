@@ -50,6 +50,17 @@ pub struct Credentials {
     pub peer_agreement: Option<AgreementPublic>,
 }
 
+impl Credentials {
+    /// None of them.
+    pub const NONE: Self = Self {
+        kek: None,
+        signing: None,
+        peer_signing: None,
+        agreement: None,
+        peer_agreement: None,
+    };
+}
+
 /// The key of a general-ciphering APDU that is to be sent.
 #[derive(Debug, Clone, Copy)]
 pub enum MessageKey<'a> {

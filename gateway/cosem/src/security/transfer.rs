@@ -9,6 +9,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+use super::general::Credentials;
 use super::keys::{Kek, KeyId, Keys};
 use crate::data::Data;
 use crate::error::Error;
@@ -92,6 +93,17 @@ impl NewKeys {
             changed.replace(*id, key)?;
         }
         *keys = changed;
+        Ok(())
+    }
+
+    /// Puts a new key-encryption key in place of the old one, when there is one among these.
+    ///
+    /// # Errors
+    /// `Protection` when it has another length than the old one's suite.
+    pub fn apply_kek(&self, credentials: &mut Credentials) -> Result<(), Error> {
+        if let (Some(key), Some(old)) = (self.get(KeyId::Kek), &credentials.kek) {
+            credentials.kek = Some(Kek::new(old.suite(), key)?);
+        }
         Ok(())
     }
 }

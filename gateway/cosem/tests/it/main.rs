@@ -25,6 +25,8 @@ mod octets;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod security;
+#[cfg(test)]
 mod shape;
 #[cfg(test)]
 mod tree;

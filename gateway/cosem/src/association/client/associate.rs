@@ -3,40 +3,47 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use zeroize::Zeroizing;
 
 use super::{Client, Failure, Indication, Rejection, State, Wish};
 use crate::acse::{Aare, Aarq, ApplicationContext, AssociateResult, Mechanism};
 use crate::apdu::action::{ActionAnswer, ActionRequest, ActionResponse};
 use crate::apdu::{Apdu, Conformance, InitiateRequest, InvokePriority};
+use crate::association::authentication::{Handshake, is_challenge};
+use crate::association::protection::check_dedicated;
 use crate::association::{Authentication, REPLY_TO_HLS};
 use crate::data::Data;
 use crate::error::Error;
-use crate::security::{self, Keys, SystemTitle};
+use crate::security::SystemTitle;
 
 impl Client {
     /// Sends the AARQ.
     ///
     /// # Errors
     /// `WrongState` unless it is the first call, `NoCounters` when counters are needed,
-    /// `Protection` when the challenge for HLS has not 8 to 64 octets.
+    /// `Protection` when the challenge for HLS has not 8 to 64 octets (32 to 64 for ECDSA) or the
+    /// dedicated key has not the suite's length, `NoKeys` when keys for that are not there.
     pub fn connect(&mut self, now: Instant) -> Result<(), Error> {
         if self.state != State::Idle {
             return Err(Error::WrongState("connected before"));
         }
-        let initiate = InitiateRequest::new(self.config.conformance, self.config.max_pdu);
-        let initiate = self.protection.seal(Apdu::InitiateRequest(initiate).encode())?;
-        let ciphered = self.protection.keys.is_some();
-        let (mechanism, authentication) = match &self.config.authentication {
+        let authentication = &self.config.authentication;
+        authentication.check_own(&self.config.credentials, &self.challenge)?;
+        let mut initiate = InitiateRequest::new(self.config.conformance, self.config.max_pdu);
+        if let Some(key) = &self.config.dedicated_key {
+            check_dedicated(self.protection.keys.as_ref(), key)?;
+            initiate.dedicated_key = Some(Zeroizing::new(key.expose().to_vec()));
+        }
+        let (mechanism, value) = match authentication {
             Authentication::None => (None, None),
             Authentication::Lls(secret) => {
                 (Some(Mechanism::LLS), Some(Bytes::copy_from_slice(secret.expose())))
             }
-            Authentication::Hls5(_) if !(8..=64).contains(&self.challenge.len()) => {
-                return Err(Error::Protection("a challenge has 8 to 64 octets"));
-            }
-            Authentication::Hls5(_) => (Some(Mechanism::HLS_GMAC), Some(self.challenge.clone())),
+            high => (Some(high.mechanism()), Some(self.challenge.clone())),
         };
-        let needs_title = ciphered || matches!(mechanism, Some(Mechanism::HLS_GMAC));
+        let ciphered = self.protection.keys.is_some();
+        let needs_title = ciphered || authentication.needs_titles();
+        let initiate = self.protection.seal(Apdu::InitiateRequest(initiate).encode())?;
         let title = Bytes::copy_from_slice(&self.config.client_title);
         let context = if ciphered {
             ApplicationContext::LOGICAL_NAME_CIPHERED
@@ -48,7 +55,7 @@ impl Client {
             calling_title: needs_title.then_some(title),
             calling_user: None,
             mechanism,
-            authentication,
+            authentication: value,
             user_information: Some(initiate.into()),
         };
         self.send_plain(&Apdu::Aarq(aarq).encode())?;
@@ -78,41 +85,51 @@ impl Client {
             self.protection.peer_title = Some(title);
         }
         let information = aare.user_information.unwrap_or_default();
-        let initiate = match Apdu::decode(&information).map_err(Rejection::Refused)? {
-            Apdu::Protected(protected) => {
-                let plain = self.protection.open(&protected).map_err(Rejection::Refused)?;
-                Apdu::decode(&plain).map_err(Rejection::Refused)?
-            }
-            _ if self.protection.keys.is_some() => {
-                return refused(Error::Protection("a plain initiate-response"));
-            }
-            plain => plain,
-        };
+        let opened = self.protection.open_frame(&information).map_err(Rejection::Refused)?;
+        if opened.is_none() && self.protection.refuses_plain() {
+            return refused(Error::Protection("a plain initiate-response"));
+        }
+        let plain = opened.as_ref().map_or(&information[..], |opened| &opened.plain[..]);
+        let initiate = Apdu::decode(plain).map_err(Rejection::Refused)?;
         let Apdu::InitiateResponse(initiate) = initiate else {
             return refused(Error::WrongState("no initiate-response in an accepted AARE"));
         };
         self.peer = Some(initiate);
-        let Authentication::Hls5(keys) = self.config.authentication.clone() else {
+        if let Some(key) = self.config.dedicated_key.clone() {
+            self.protection.dedicate(key.expose()).map_err(Rejection::Refused)?;
+        }
+        if !self.config.authentication.is_high() {
             self.open(now);
             return Ok(());
-        };
+        }
         // An AARE may leave the mechanism out; another one than asked for is an error.
-        if aare.mechanism.is_some_and(|mechanism| mechanism != Mechanism::HLS_GMAC) {
-            return refused(Error::Protection("another mechanism than HLS 5"));
+        let asked = self.config.authentication.mechanism();
+        if aare.mechanism.is_some_and(|mechanism| mechanism != asked) {
+            return refused(Error::Protection("another mechanism than asked for"));
         }
         self.server_challenge = aare.authentication.unwrap_or_default();
         // A server that echoes our own challenge would let us prove it to itself.
-        if self.server_challenge.len() < 8 || self.server_challenge == self.challenge {
+        if !is_challenge(&self.server_challenge) || self.server_challenge == self.challenge {
             return refused(Error::Protection("an unusable challenge"));
         }
-        self.prove(now, &keys).map_err(Rejection::Refused)
+        self.prove(now).map_err(Rejection::Refused)
+    }
+
+    fn handshake(&self) -> Handshake<'_> {
+        Handshake {
+            own_title: &self.config.client_title,
+            peer_title: self.protection.peer_title.as_ref(),
+            own_challenge: &self.challenge,
+            peer_challenge: &self.server_challenge,
+            credentials: &self.config.credentials,
+        }
     }
 
     /// Pass 3.
-    fn prove(&mut self, now: Instant, keys: &Keys) -> Result<(), Error> {
-        let counter = self.protection.take_counter()?;
-        let title = &self.config.client_title;
-        let reply = security::hls5_reply(keys, title, counter, &self.server_challenge);
+    fn prove(&mut self, now: Instant) -> Result<(), Error> {
+        let needs_counter = self.config.authentication.needs_counter();
+        let counter = if needs_counter { self.protection.take_counter()? } else { 0 };
+        let reply = self.config.authentication.prove(&self.handshake(), counter)?;
         let request = ActionRequest::Normal {
             invoke: InvokePriority::confirmed(1),
             method: REPLY_TO_HLS,
@@ -130,22 +147,16 @@ impl Client {
         else {
             return Err(Error::WrongState("an APDU that is not awaited"));
         };
-        let Authentication::Hls5(keys) = self.config.authentication.clone() else {
-            return Err(Error::WrongState("no proof is awaited"));
-        };
         let reply = match &answer {
             ActionAnswer { result: Ok(()), returned: Some(Ok(data)) } => data.as_octets(),
             _ => None,
         };
-        let checked = match (reply, self.protection.peer_title) {
-            (Some(reply), Some(title)) => {
-                security::hls5_verify(&keys, &title, &self.challenge, reply)
-            }
-            (_, None) => Err(Error::WrongTitle),
-            (None, _) => Err(Error::Protection("the server did not accept or prove")),
+        let checked = match reply {
+            Some(reply) => self.config.authentication.verify(&self.handshake(), reply),
+            None => Err(Error::Protection("the server did not accept or prove")),
         };
         match checked {
-            Ok(_) => self.open(now),
+            Ok(()) => self.open(now),
             Err(error) => self.reject(Rejection::Refused(error)),
         }
         Ok(())
@@ -154,6 +165,7 @@ impl Client {
     fn open(&mut self, now: Instant) {
         self.state = State::Open;
         self.deadline = None;
+        self.protection.use_dedicated();
         let (conformance, max_pdu) =
             self.peer.as_ref().map_or((Conformance(0), 0), |peer| (peer.conformance, peer.max_pdu));
         let server_title = self.protection.peer_title;

@@ -166,7 +166,7 @@ impl Client {
 
     fn room(&self) -> usize {
         let max_pdu = self.peer.as_ref().map_or(0, |peer| peer.max_pdu);
-        room(max_pdu, self.protection.keys.is_some())
+        room(max_pdu, self.protection.overhead())
     }
 
     pub(super) fn send(&mut self, apdu: Vec<u8>) -> Result<(), Error> {
@@ -231,6 +231,7 @@ impl Client {
         };
         self.flight = None;
         self.deadline = None;
+        self.settle_transfer(&done);
         self.indications.push_back(done);
         self.pump(now);
         Ok(())

@@ -4,7 +4,7 @@
 //! | state | awaits | goes to |
 //! |---|---|---|
 //! | Idle | `connect` | Associating |
-//! | Associating | AARE | Open, or Proving (HLS 5), or Closed |
+//! | Associating | AARE | Open, or Proving (HLS), or Closed |
 //! | Proving | pass 4 in an action-response | Open, or Closed |
 //! | Open | answers to the one request in flight | Open, or Releasing |
 //! | Releasing | RLRE | Closed |
@@ -19,6 +19,7 @@ mod flight;
 mod types;
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::ops::Range;
 use std::time::Instant;
 
@@ -26,13 +27,13 @@ use bytes::Bytes;
 
 use self::flight::{Flight, Wish};
 pub use self::types::{ClientConfig, Failure, Indication, InvokeId, Rejection};
-use super::protection::Protection;
+use super::protection::{Highest, KeyUse, Protection};
 use super::sealed::{Notification, is_notification};
 use super::unframe;
-use crate::apdu::{Apdu, AttributeRef, InitiateResponse, MethodRef, Protected, Selection, tag};
+use crate::apdu::{Apdu, AttributeRef, InitiateResponse, MethodRef, Selection, tag};
 use crate::data::Data;
 use crate::error::Error;
-use crate::security::SystemTitle;
+use crate::security::{NewKeys, SystemTitle};
 use crate::wrapper::Header;
 
 /// Counters left at which more are asked for.
@@ -51,7 +52,6 @@ enum State {
 }
 
 /// The machine.
-#[derive(Debug)]
 pub struct Client {
     config: ClientConfig,
     challenge: Bytes,
@@ -63,9 +63,25 @@ pub struct Client {
     flight: Option<Flight>,
     next_id: u32,
     asked_for_counters: bool,
+    /// Keys to use once the request that transfers them has succeeded.
+    switching: Option<(InvokeId, NewKeys)>,
     deadline: Option<Instant>,
     transmit: VecDeque<Vec<u8>>,
     indications: VecDeque<Indication>,
+}
+
+/// Frames that wait to be sent may hold a password, so they are counted and not shown.
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("config", &self.config)
+            .field("state", &self.state)
+            .field("counters", &self.protection.counters)
+            .field("highest", &self.protection.highest)
+            .field("outstanding", &self.outstanding())
+            .field("transmit", &self.transmit.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Wishes.
@@ -74,7 +90,11 @@ impl Client {
     /// client (only HLS sends them).
     #[must_use]
     pub fn new(config: ClientConfig, challenge: &[u8]) -> Self {
-        let protection = Protection::new(config.client_title, config.ciphered.clone());
+        let (keys, credentials) = (config.ciphered.clone(), config.credentials.clone());
+        let mut protection = Protection::new(config.client_title, keys, credentials);
+        protection.outgoing = config.policy.requests;
+        protection.incoming = config.policy.responses;
+        protection.wrapping = config.wrapping;
         Self {
             config,
             challenge: Bytes::copy_from_slice(challenge),
@@ -86,6 +106,7 @@ impl Client {
             flight: None,
             next_id: 1,
             asked_for_counters: false,
+            switching: None,
             deadline: None,
             transmit: VecDeque::new(),
             indications: VecDeque::new(),
@@ -101,7 +122,7 @@ impl Client {
 
     /// The peer's counters up to and with `highest` are refused from now on.
     pub fn set_server_counter(&mut self, highest: u32) {
-        self.protection.highest = self.protection.highest.max(Some(highest));
+        self.protection.highest.raise(KeyUse::Unicast, highest);
     }
 
     /// Reads an attribute, or the part of it that is selected.
@@ -201,10 +222,57 @@ impl Client {
         self.protection.counters.clone()
     }
 
-    /// Highest counter accepted from the peer.
+    /// Highest counter accepted from the peer under the unicast key.
     #[must_use]
-    pub const fn server_counter(&self) -> Option<u32> {
-        self.protection.highest
+    pub fn server_counter(&self) -> Option<u32> {
+        self.protection.highest.get(KeyUse::Unicast)
+    }
+
+    /// Highest counters accepted from the peer under each kind of key that lasts.
+    #[must_use]
+    pub const fn server_counters(&self) -> &Highest {
+        &self.protection.highest
+    }
+
+    /// Transfers new keys with `method`, method 2 of a security setup, wrapped by the configured
+    /// key-encryption key. When the server has said that it is done (`Acted` with `Ok`), this
+    /// association uses the new keys already; the driver then keeps them for the next ones.
+    ///
+    /// # Errors
+    /// As `get`; `NoKeys` without key-encryption key, `Protection` for keys of another length,
+    /// `WrongState` while another transfer waits for its answer.
+    pub fn transfer_keys(
+        &mut self,
+        now: Instant,
+        method: MethodRef,
+        keys: NewKeys,
+    ) -> Result<InvokeId, Error> {
+        if self.switching.is_some() {
+            return Err(Error::WrongState("keys are being transferred"));
+        }
+        let kek = self.protection.credentials.kek.as_ref().ok_or(Error::NoKeys)?;
+        let parameters = Some(keys.wrapped(kek)?);
+        // Known before the request may go out, since its answer can then be told at once.
+        self.switching = Some((InvokeId(self.next_id), keys));
+        let wished = self.wish(now, Wish::Action { method, parameters });
+        if wished.is_err() {
+            self.switching = None;
+        }
+        wished
+    }
+
+    /// Uses transferred keys when `done` says that the server has them.
+    fn settle_transfer(&mut self, done: &Indication) {
+        let (invoke, succeeded) = match done {
+            Indication::Acted { invoke, result } => (*invoke, result.is_ok()),
+            Indication::Failed { invoke, .. } => (*invoke, false),
+            _ => return,
+        };
+        let Some((_, keys)) = self.switching.take_if(|(id, _)| *id == invoke) else { return };
+        // The keys were of the suite's length when they were wrapped.
+        if succeeded && self.protection.switch(&keys).is_err() {
+            self.reject(Rejection::Refused(Error::Protection("keys of another suite")));
+        }
     }
 
     fn wish(&mut self, now: Instant, wish: Wish) -> Result<InvokeId, Error> {
@@ -258,21 +326,19 @@ impl Client {
         }
         let octets = unframe(self.config.gateway.as_ref(), octets)?;
         let for_us = header.destination == self.config.client_sap;
-        let Some(protected) = Protected::decode(octets)? else {
+        let Some(opened) = self.protection.open_frame(octets)? else {
             if is_notification(octets) {
                 return self.notified(None, None, Bytes::copy_from_slice(octets));
             }
             return if for_us { self.plain(now, octets) } else { Err(Error::WrongAddress) };
         };
-        let plain = self.protection.open(&protected)?;
-        if is_notification(&plain) {
-            let title = protected.title.or(self.protection.peer_title);
-            return self.notified(title, Some(protected.counter), plain.into());
+        if is_notification(&opened.plain) {
+            return self.notified(opened.title, opened.counter, opened.plain.into());
         }
         if !for_us {
             return Err(Error::WrongAddress);
         }
-        self.service(now, &plain)
+        self.service(now, &opened.plain)
     }
 
     /// Acts on a deadline that has come.
@@ -301,7 +367,7 @@ impl Client {
         counter: Option<u32>,
         apdu: Bytes,
     ) -> Result<(), Error> {
-        if counter.is_none() && self.protection.keys.is_some() {
+        if title.is_none() && self.protection.refuses_plain() {
             return Err(Error::Protection("a plain notification in a ciphered association"));
         }
         Apdu::decode(&apdu)?;
@@ -314,7 +380,7 @@ impl Client {
         match octets.first() {
             Some(&(tag::AARE | tag::RLRE | tag::EXCEPTION_RESPONSE))
             | Some(&tag::CONFIRMED_SERVICE_ERROR) => {}
-            _ if self.protection.keys.is_some() => {
+            _ if self.protection.refuses_plain() => {
                 return Err(Error::Protection("a plain answer in a ciphered association"));
             }
             _ => return self.service(now, octets),

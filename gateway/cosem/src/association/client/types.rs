@@ -7,10 +7,10 @@ use bytes::Bytes;
 use crate::acse::{AssociateResult, Diagnostic};
 use crate::apdu::get::GetResult;
 use crate::apdu::{ConfirmedServiceError, Conformance, DataAccessError, ExceptionResponse};
-use crate::association::{Authentication, DEFAULT_CONFORMANCE, Notification};
+use crate::association::{Authentication, DEFAULT_CONFORMANCE, Notification, Wrapping};
 use crate::data::Data;
 use crate::error::Error;
-use crate::security::{Keys, SystemTitle};
+use crate::security::{Credentials, Keys, Policy, Secret, SystemTitle};
 
 /// How a client associates.
 #[derive(Debug, Clone)]
@@ -21,8 +21,17 @@ pub struct ClientConfig {
     pub server_sap: u16,
     /// How this side proves who it is.
     pub authentication: Authentication,
-    /// Keys when services are ciphered (then always authenticated and encrypted).
+    /// Keys when services are ciphered; their suite is that of the association.
     pub ciphered: Option<Keys>,
+    /// What must be protected how, when services are ciphered. It must be the server's.
+    pub policy: Policy,
+    /// What protected services are wrapped in.
+    pub wrapping: Wrapping,
+    /// A dedicated key for the services of this association: fresh random octets of the suite's
+    /// length, given once and never again. Only when services are ciphered.
+    pub dedicated_key: Option<Secret>,
+    /// Keys for signatures, for agreements and for other keys.
+    pub credentials: Credentials,
     /// Own system title.
     pub client_title: SystemTitle,
     /// The peer's system title, when it is known; another one is then rejected.
@@ -50,6 +59,10 @@ impl ClientConfig {
             server_sap,
             authentication: Authentication::None,
             ciphered: None,
+            policy: Policy::BOTH,
+            wrapping: Wrapping::Service,
+            dedicated_key: None,
+            credentials: Credentials::NONE,
             client_title,
             server_title: None,
             gateway: None,

@@ -11,10 +11,11 @@ use crate::apdu::{
     Apdu, ConfirmedServiceError, DataAccessError, ExceptionResponse, InitiateRequest,
     InitiateResponse, ServiceFault,
 };
+use crate::association::authentication::{ECDSA_CHALLENGE_OCTETS, Handshake, is_challenge};
 use crate::association::{Authentication, PUBLIC_CLIENT, REPLY_TO_HLS};
 use crate::data::Data;
 use crate::error::Error;
-use crate::security::{self, Keys, SystemTitle};
+use crate::security::SystemTitle;
 
 /// initiate error, class 6, value 1: the DLMS version is too low.
 const VERSION_TOO_LOW: ConfirmedServiceError =
@@ -53,6 +54,10 @@ impl Server {
         self.conformance = initiate.conformance.both(self.config.conformance);
         self.client_challenge = aarq.authentication.clone().unwrap_or_default();
         self.level = level;
+        if let Err(Refusal(diagnostic, error)) = self.prepare(&initiate) {
+            self.reject(&aarq, diagnostic, None)?;
+            return Err(error);
+        }
         self.accept(&aarq)
     }
 
@@ -76,11 +81,12 @@ impl Server {
             return Err(wrong_context);
         }
         let authentication = aarq.authentication.as_deref().unwrap_or_default();
-        let (wanted, level) = match &self.config.authentication {
-            Authentication::None => (Mechanism::NONE, Level::Public),
-            Authentication::Lls(_) => (Mechanism::LLS, Level::Lls),
-            Authentication::Hls5(_) => (Mechanism::HLS_GMAC, Level::Hls5),
-        };
+        if mechanism == Mechanism::HLS_MANUFACTURER {
+            let refusal = Error::Protection("mechanism 2 is the manufacturer's own");
+            return Err(Refusal(Diagnostic::MECHANISM_NOT_RECOGNISED, refusal));
+        }
+        let wanted = self.config.authentication.mechanism();
+        let level = level_of(&self.config.authentication);
         if mechanism != wanted {
             let diagnostic = match mechanism {
                 Mechanism::NONE => Diagnostic::MECHANISM_REQUIRED,
@@ -94,10 +100,10 @@ impl Server {
         {
             return Err(failed("a wrong password"));
         }
-        if level == Level::Hls5 && !(8..=64).contains(&authentication.len()) {
+        if level.is_high() && !is_challenge(authentication) {
             return Err(failed("a challenge has 8 to 64 octets"));
         }
-        if ciphered || level == Level::Hls5 {
+        if ciphered || self.config.authentication.needs_titles() {
             let title = aarq.calling_title.as_deref().map(SystemTitle::try_from);
             let Some(Ok(title)) = title else {
                 let diagnostic = Diagnostic::CALLING_TITLE_NOT_RECOGNISED;
@@ -110,23 +116,43 @@ impl Server {
             self.protection.peer_title = Some(title);
         }
         self.protection.keys = if ciphered { self.config.ciphered.clone() } else { None };
+        self.protection.outgoing = self.config.policy.responses;
+        self.protection.incoming = self.config.policy.requests;
         Ok(level)
     }
 
     /// The initiate-request within the AARQ.
     fn initiate(&mut self, aarq: &Aarq) -> Result<InitiateRequest, Error> {
         let information = aarq.user_information.as_deref().unwrap_or_default();
-        let apdu = match Apdu::decode(information)? {
-            Apdu::Protected(protected) => Apdu::decode(&self.unprotect(&protected)?)?,
-            _ if self.protection.keys.is_some() => {
-                return Err(Error::Protection("a plain initiate-request"));
-            }
-            plain => plain,
-        };
+        let opened = self.unprotect(information)?;
+        if opened.is_none() && self.protection.refuses_plain() {
+            return Err(Error::Protection("a plain initiate-request"));
+        }
+        let apdu = Apdu::decode(opened.as_deref().unwrap_or(information))?;
         match apdu {
             Apdu::InitiateRequest(initiate) => Ok(initiate),
             _ => Err(Error::malformed(0, "no initiate-request in an AARQ")),
         }
+    }
+
+    /// Takes the dedicated key and draws the challenge.
+    fn prepare(&mut self, initiate: &InitiateRequest) -> Result<(), Refusal> {
+        if let Some(key) = &initiate.dedicated_key {
+            let dedicated = self.protection.dedicate(key);
+            dedicated.map_err(|error| Refusal(Diagnostic::NO_REASON, error))?;
+        }
+        if self.level.is_high() {
+            self.own_challenge = self.next_challenge();
+            let failed = |error| Refusal(Diagnostic::AUTHENTICATION_FAILURE, error);
+            // A client that sends our challenge would let us prove ourselves to us.
+            if self.own_challenge == self.client_challenge {
+                return Err(failed(Error::Protection("a reflected challenge")));
+            }
+            let authentication = &self.config.authentication;
+            let checked = authentication.check_own(&self.config.credentials, &self.own_challenge);
+            checked.map_err(failed)?;
+        }
+        Ok(())
     }
 
     fn accept(&mut self, aarq: &Aarq) -> Result<(), Error> {
@@ -138,11 +164,9 @@ impl Server {
             vaa_name: VAA_LOGICAL_NAME,
         };
         let information = self.protection.seal(Apdu::InitiateResponse(response).encode())?;
-        let proving = self.level == Level::Hls5;
-        if proving {
-            self.own_challenge = self.next_challenge();
-        }
-        let names_itself = proving || self.protection.keys.is_some();
+        let proving = self.level.is_high();
+        let names_itself =
+            self.config.authentication.needs_titles() || self.protection.keys.is_some();
         let title = Bytes::copy_from_slice(&self.config.system_title);
         let aare = Aare {
             context: aarq.context,
@@ -153,8 +177,8 @@ impl Server {
                 Diagnostic::NULL
             },
             responding_title: names_itself.then_some(title),
-            mechanism: proving.then_some(Mechanism::HLS_GMAC),
-            authentication: proving.then(|| Bytes::copy_from_slice(&self.own_challenge)),
+            mechanism: proving.then(|| self.config.authentication.mechanism()),
+            authentication: proving.then(|| self.own_challenge.clone()),
             user_information: Some(information.into()),
         };
         self.transmit_apdu(self.client_sap, &Apdu::Aare(aare).encode())?;
@@ -189,9 +213,6 @@ impl Server {
 
     /// Pass 3: the client's value; pass 4 goes back.
     pub(super) fn proof(&mut self, plain: &[u8]) -> Result<(), Error> {
-        let Authentication::Hls5(keys) = self.config.authentication.clone() else {
-            return Err(Error::WrongState("no proof is awaited"));
-        };
         let (invoke, value) = match Apdu::decode(plain)? {
             Apdu::ActionRequest(ActionRequest::Normal {
                 invoke,
@@ -204,26 +225,35 @@ impl Server {
                 return Err(Error::WrongState("a request before the proof"));
             }
         };
-        let title = self.protection.peer_title.ok_or(Error::WrongTitle)?;
-        let checked = security::hls5_verify(&keys, &title, &self.own_challenge, &value);
+        let checked = self.config.authentication.verify(&self.handshake(), &value);
         let answer = match checked {
-            Ok(_) => self.own_proof(&keys)?,
+            Ok(()) => self.own_proof()?,
             Err(_) => ActionAnswer { result: Err(DataAccessError::OtherReason), returned: None },
         };
         let response = ActionResponse::Normal { invoke, answer };
         self.send(Apdu::ActionResponse(response).encode())?;
         match checked {
-            Ok(_) => self.opened(),
+            Ok(()) => self.opened(),
             Err(_) => self.end(),
         }
-        checked.map(|_| ())
+        checked
     }
 
-    fn own_proof(&mut self, keys: &Keys) -> Result<ActionAnswer, Error> {
-        let counter = self.protection.take_counter()?;
-        let title = &self.config.system_title;
-        let reply = security::hls5_reply(keys, title, counter, &self.client_challenge);
+    fn own_proof(&mut self) -> Result<ActionAnswer, Error> {
+        let needs_counter = self.config.authentication.needs_counter();
+        let counter = if needs_counter { self.protection.take_counter()? } else { 0 };
+        let reply = self.config.authentication.prove(&self.handshake(), counter)?;
         Ok(ActionAnswer { result: Ok(()), returned: Some(Ok(Data::octets(&reply))) })
+    }
+
+    fn handshake(&self) -> Handshake<'_> {
+        Handshake {
+            own_title: &self.config.system_title,
+            peer_title: self.protection.peer_title.as_ref(),
+            own_challenge: &self.own_challenge,
+            peer_challenge: &self.client_challenge,
+            credentials: &self.config.credentials,
+        }
     }
 
     fn opened(&mut self) {
@@ -235,16 +265,30 @@ impl Server {
         });
     }
 
-    /// The next challenge: the first 16 octets of SHA-256 over the secret seed and the number of
-    /// the association, which nobody without the seed can foretell.
-    fn next_challenge(&mut self) -> [u8; 16] {
+    /// The next challenge: the first octets of SHA-256 over the secret seed and the number of the
+    /// association, which nobody without the seed can foretell; 32 octets for ECDSA, else 16.
+    fn next_challenge(&mut self) -> Bytes {
         self.associations = self.associations.wrapping_add(1);
         let mut hash = Sha256::new();
         hash.update(*self.seed);
         hash.update(self.associations.to_be_bytes());
         let digest: [u8; 32] = hash.finalize().into();
-        let mut challenge = [0; 16];
-        challenge.copy_from_slice(&digest[..16]);
-        challenge
+        let octets = match self.config.authentication {
+            Authentication::Hls7 => ECDSA_CHALLENGE_OCTETS,
+            _ => 16,
+        };
+        Bytes::copy_from_slice(&digest[..octets])
+    }
+}
+
+const fn level_of(authentication: &Authentication) -> Level {
+    match authentication {
+        Authentication::None => Level::Public,
+        Authentication::Lls(_) => Level::Lls,
+        Authentication::Hls3(_) => Level::Hls3,
+        Authentication::Hls4(_) => Level::Hls4,
+        Authentication::Hls5(_) => Level::Hls5,
+        Authentication::Hls6(_) => Level::Hls6,
+        Authentication::Hls7 => Level::Hls7,
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! | state | takes | goes to |
 //! |---|---|---|
-//! | Idle | AARQ | Open, or Proving (HLS 5) |
+//! | Idle | AARQ | Open, or Proving (HLS) |
 //! | Proving | ACTION reply_to_HLS | Open, or Idle |
 //! | Open | requests, RLRQ | Open, or Idle |
 //! | any | AARQ | a new association in place of the old one |
@@ -17,6 +17,7 @@ mod serve;
 mod types;
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::ops::Range;
 use std::time::Instant;
 
@@ -25,15 +26,14 @@ use zeroize::Zeroizing;
 
 use self::serve::{Job, Receiving, Sending};
 pub use self::types::{AcceptedCounters, Answer, Level, Request, ServerConfig, ServerIndication};
-use super::protection::Protection;
+use super::protection::{KeyUse, Protection};
 use super::sealed::seal_encoded;
-use super::{frame, room, unframe};
+use super::{Authentication, frame, room, unframe};
 use crate::acse::Release;
-use crate::apdu::{
-    Apdu, Conformance, DataNotification, ExceptionResponse, Protected, ServiceFault, tag,
-};
+use crate::apdu::{Apdu, Conformance, DataNotification, ExceptionResponse, ServiceFault, tag};
 use crate::error::Error;
 use crate::gateway_header::Direction;
+use crate::security::{KeyId, NewKeys};
 use crate::wrapper::{self, Header};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,6 @@ enum State {
 }
 
 /// The machine.
-#[derive(Debug)]
 pub struct Server {
     config: ServerConfig,
     seed: Zeroizing<[u8; 32]>,
@@ -55,15 +54,32 @@ pub struct Server {
     level: Level,
     client_sap: u16,
     client_challenge: Bytes,
-    own_challenge: [u8; 16],
+    own_challenge: Bytes,
     peer_max_pdu: u16,
     conformance: Conformance,
     job: Option<Job>,
     sending: Option<Sending>,
     receiving: Option<Receiving>,
+    /// Keys to use once the answer that accepts them is sent.
+    switching: Option<NewKeys>,
     deadline: Option<Instant>,
     transmit: VecDeque<Vec<u8>>,
     indications: VecDeque<ServerIndication>,
+}
+
+/// What a client sent to prove itself may be a password, so it is not shown.
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("config", &self.config)
+            .field("state", &self.state)
+            .field("level", &self.level)
+            .field("client_sap", &self.client_sap)
+            .field("counters", &self.protection.counters)
+            .field("accepted", &self.accepted)
+            .field("transmit", &self.transmit.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Server {
@@ -72,7 +88,8 @@ impl Server {
     /// has accepted before.
     #[must_use]
     pub fn new(config: ServerConfig, seed: [u8; 32], accepted: AcceptedCounters) -> Self {
-        let protection = Protection::new(config.system_title, None);
+        let credentials = config.credentials.clone();
+        let protection = Protection::new(config.system_title, None, credentials);
         Self {
             config,
             seed: Zeroizing::new(seed),
@@ -83,12 +100,13 @@ impl Server {
             level: Level::Public,
             client_sap: 0,
             client_challenge: Bytes::new(),
-            own_challenge: [0; 16],
+            own_challenge: Bytes::new(),
             peer_max_pdu: 0,
             conformance: Conformance(0),
             job: None,
             sending: None,
             receiving: None,
+            switching: None,
             deadline: None,
             transmit: VecDeque::new(),
             indications: VecDeque::new(),
@@ -210,14 +228,14 @@ impl Server {
             _ => {}
         }
         let fault = ServiceFault::OperationNotPossible;
-        let opened = match Protected::decode(octets)? {
-            Some(protected) => self.unprotect(&protected),
-            None if self.protection.keys.is_some() => {
+        let opened = match self.unprotect(octets) {
+            Ok(None) if self.protection.refuses_plain() => {
                 Err(Error::Protection("a plain request in a ciphered association"))
             }
-            None => Ok(octets.to_vec()),
+            opened => opened,
         };
-        let plain = opened.map_err(|error| self.refuse(client_sap, error))?;
+        let opened = opened.map_err(|error| self.refuse(client_sap, error))?;
+        let plain = opened.unwrap_or_else(|| octets.to_vec());
         match self.state {
             State::Idle => {
                 self.exception(client_sap, ExceptionResponse::not_allowed(fault))?;
@@ -228,16 +246,53 @@ impl Server {
         }
     }
 
-    fn unprotect(&mut self, protected: &Protected) -> Result<Vec<u8>, Error> {
+    /// Takes the protections off; None when there are none.
+    fn unprotect(&mut self, octets: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         if let Some(title) = self.protection.peer_title {
-            self.protection.highest = self.accepted.highest(&title);
+            self.protection.highest = self.accepted.of(&title);
         }
-        let plain = self.protection.open(protected)?;
+        let Some(opened) = self.protection.open_frame(octets)? else { return Ok(None) };
         if let Some(title) = self.protection.peer_title {
-            self.accepted.raise(title, protected.counter);
+            self.accepted.raise_all(title, &self.protection.highest);
         }
-        self.protection.general = protected.is_general();
-        Ok(plain)
+        self.protection.answer_in_kind(&opened);
+        Ok(Some(opened.plain))
+    }
+
+    /// Uses new keys from the moment at which the answer to the request being served is sent, at
+    /// once when none is: until then the old ones stay valid. The driver keeps them for the
+    /// device's other connections. Counters of a changed key begin anew.
+    ///
+    /// # Errors
+    /// `NoKeys` when nothing is ciphered, `Protection` when a key has not the suite's length.
+    pub fn switch_keys(&mut self, keys: NewKeys) -> Result<(), Error> {
+        let mut changed = self.config.ciphered.clone().ok_or(Error::NoKeys)?;
+        keys.apply(&mut changed)?;
+        keys.apply_kek(&mut self.config.credentials.clone())?;
+        self.switching = Some(keys);
+        self.switch_when_answered()
+    }
+
+    fn switch_when_answered(&mut self) -> Result<(), Error> {
+        if self.is_answering() {
+            return Ok(());
+        }
+        let Some(keys) = self.switching.take() else { return Ok(()) };
+        if let Some(ciphered) = &mut self.config.ciphered {
+            keys.apply(ciphered)?;
+        }
+        if let Authentication::Hls5(own) = &mut self.config.authentication {
+            keys.apply(own)?;
+        }
+        keys.apply_kek(&mut self.config.credentials)?;
+        for id in keys.ids() {
+            match id {
+                KeyId::Unicast => self.accepted.forget(KeyUse::Unicast),
+                KeyId::Broadcast => self.accepted.forget(KeyUse::Broadcast),
+                KeyId::Authentication | KeyId::Kek => {}
+            }
+        }
+        self.protection.switch(&keys)
     }
 
     /// Tells the client why its frame was refused, and hands the error on.
@@ -246,7 +301,7 @@ impl Server {
             Error::Replayed { highest, .. } => {
                 ServiceFault::InvocationCounter { expected: highest.saturating_add(1) }
             }
-            Error::BadTag | Error::Suite(_) => ServiceFault::Deciphering,
+            Error::BadTag | Error::BadSignature | Error::Suite(_) => ServiceFault::Deciphering,
             _ => ServiceFault::OperationNotPossible,
         };
         // The frame is refused for `error`; that its exception could not be queued adds nothing.
@@ -275,10 +330,7 @@ impl Server {
         }
         self.state = State::Idle;
         self.level = Level::Public;
-        self.protection.keys = None;
-        self.protection.peer_title = None;
-        self.protection.highest = None;
-        self.protection.general = false;
+        self.protection.end();
         (self.job, self.sending, self.receiving, self.deadline) = (None, None, None, None);
     }
 
@@ -289,7 +341,8 @@ impl Server {
     /// Protects an APDU as the association demands and queues it.
     fn send(&mut self, apdu: Vec<u8>) -> Result<(), Error> {
         let sealed = self.protection.seal(apdu)?;
-        self.transmit_apdu(self.client_sap, &sealed)
+        self.transmit_apdu(self.client_sap, &sealed)?;
+        self.switch_when_answered()
     }
 
     fn transmit_apdu(&mut self, client_sap: u16, apdu: &[u8]) -> Result<(), Error> {
@@ -300,6 +353,6 @@ impl Server {
     }
 
     fn room(&self) -> usize {
-        room(self.peer_max_pdu, self.protection.keys.is_some())
+        room(self.peer_max_pdu, self.protection.overhead())
     }
 }

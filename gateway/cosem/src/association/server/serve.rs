@@ -68,6 +68,12 @@ enum Target {
 }
 
 impl Server {
+    /// Whether a request is being served or its answer is not all sent yet.
+    pub(super) fn is_answering(&self) -> bool {
+        let sending = self.sending.as_ref();
+        self.job.is_some() || sending.is_some_and(|sending| !sending.outgoing.is_finished())
+    }
+
     pub(super) fn serve(&mut self, plain: &[u8]) -> Result<(), Error> {
         let refusal = match Apdu::decode(plain) {
             Ok(_) if self.job.is_some() => Error::WrongState("a request is being served"),

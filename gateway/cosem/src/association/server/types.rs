@@ -9,9 +9,9 @@ use bytes::Bytes;
 use crate::apdu::action::ActionAnswer;
 use crate::apdu::get::GetResult;
 use crate::apdu::{AttributeRef, Conformance, DataAccessError, MethodRef, Selection};
-use crate::association::{Authentication, DEFAULT_CONFORMANCE};
+use crate::association::{Authentication, DEFAULT_CONFORMANCE, Highest, KeyUse};
 use crate::data::Data;
-use crate::security::{Keys, SystemTitle};
+use crate::security::{Credentials, Keys, Policy, SystemTitle};
 
 /// Most client titles whose counters are remembered; a further one is refused, since forgetting
 /// one would open it to replay.
@@ -26,8 +26,13 @@ pub struct ServerConfig {
     pub system_title: SystemTitle,
     /// How a client has to prove who it is.
     pub authentication: Authentication,
-    /// Keys when services are ciphered (then always authenticated and encrypted).
+    /// Keys when services are ciphered; their suite is that of the association.
     pub ciphered: Option<Keys>,
+    /// What must be protected how, when services are ciphered. An answer is protected no less than
+    /// its request.
+    pub policy: Policy,
+    /// Keys for signatures, for agreements and for other keys.
+    pub credentials: Credentials,
     /// Whether the public client (SAP 16) may associate without authentication and ciphering;
     /// the driver judges what it may read.
     pub allow_public: bool,
@@ -52,6 +57,8 @@ impl ServerConfig {
             system_title,
             authentication: Authentication::None,
             ciphered: None,
+            policy: Policy::BOTH,
+            credentials: Credentials::NONE,
             allow_public: true,
             gateway: None,
             conformance: DEFAULT_CONFORMANCE,
@@ -62,16 +69,22 @@ impl ServerConfig {
     }
 }
 
-/// Highest counter accepted from each client title. It belongs to the device, not to the
-/// connection: the driver carries it from one `Server` to the next.
+/// Highest counters accepted from each client title, under each kind of key. They belong to the
+/// device, not to the connection: the driver carries them from one `Server` to the next.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AcceptedCounters(BTreeMap<SystemTitle, u32>);
+pub struct AcceptedCounters(BTreeMap<SystemTitle, Highest>);
 
 impl AcceptedCounters {
-    /// Highest counter accepted from `title`.
+    /// Highest counter accepted from `title` under the unicast key.
     #[must_use]
     pub fn highest(&self, title: &SystemTitle) -> Option<u32> {
-        self.0.get(title).copied()
+        self.0.get(title).and_then(|highest| highest.get(KeyUse::Unicast))
+    }
+
+    /// Highest counters accepted from `title`.
+    #[must_use]
+    pub fn of(&self, title: &SystemTitle) -> Highest {
+        self.0.get(title).cloned().unwrap_or_default()
     }
 
     /// Whether a counter of `title` could be remembered.
@@ -80,19 +93,28 @@ impl AcceptedCounters {
         self.0.len() < MAX_TITLES || self.0.contains_key(title)
     }
 
-    /// Remembers a counter; a lower one than before changes nothing.
+    /// Remembers a counter of the unicast key; a lower one than before changes nothing.
     pub fn raise(&mut self, title: SystemTitle, counter: u32) {
+        let mut highest = Highest::default();
+        highest.raise(KeyUse::Unicast, counter);
+        self.raise_all(title, &highest);
+    }
+
+    /// Remembers counters of any keys; lower ones than before change nothing.
+    pub fn raise_all(&mut self, title: SystemTitle, counters: &Highest) {
         if self.has_room(&title) {
-            let highest = self.0.entry(title).or_insert(counter);
-            *highest = (*highest).max(counter);
+            self.0.entry(title).or_default().merge(counters);
         }
     }
 
     /// Takes over all counters that another connection of the same device has seen.
     pub fn merge(&mut self, other: &Self) {
-        for (title, counter) in &other.0 {
-            self.raise(*title, *counter);
-        }
+        other.0.iter().for_each(|(title, counters)| self.raise_all(*title, counters));
+    }
+
+    /// A key was changed: its counters begin anew with every client.
+    pub fn forget(&mut self, key: KeyUse) {
+        self.0.values_mut().for_each(|highest| highest.forget(key));
     }
 }
 
@@ -103,8 +125,24 @@ pub enum Level {
     Public,
     /// The password.
     Lls,
+    /// A secret, by MD5.
+    Hls3,
+    /// A secret, by SHA-1.
+    Hls4,
     /// The keys.
     Hls5,
+    /// A secret, by SHA-256.
+    Hls6,
+    /// Its private signing key.
+    Hls7,
+}
+
+impl Level {
+    /// Whether a challenge was answered, which a recorded association cannot do.
+    #[must_use]
+    pub const fn is_high(self) -> bool {
+        !matches!(self, Self::Public | Self::Lls)
+    }
 }
 
 /// What the machine tells its driver.
