@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::apply::table::{END, Key, Pair, Typed, after, end_of};
 use crate::apply::{Done, Effect, Table, Tx, View};
 use crate::error::{Fault, Stop, refuse};
-use crate::units::{Device, Stamp};
+use crate::units::{Address, Device, Stamp};
 
 /// Changes of the area.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +49,7 @@ pub enum Attach {
     },
     /// At an address of its own: it is dialled.
     Direct {
-        /// `host:port`.
+        /// Text of an [`Address`].
         address: String,
         /// Client service access point (wPort), 16 for a public client.
         client_sap: u16,
@@ -240,7 +240,7 @@ fn check_attach(tx: &mut Tx<'_>, serial: &str, attach: &Attach) -> Result<Device
             None => Err(refuse("unknown_concentrator", concentrator)),
         },
         Attach::Direct { address, system_title, .. } => {
-            check_address(address)?;
+            Address::parse(address)?;
             let device = Device::Meter(serial.to_owned());
             if let Some(title) = system_title {
                 take_title(tx, title, &device)?;
@@ -248,18 +248,6 @@ fn check_attach(tx: &mut Tx<'_>, serial: &str, attach: &Attach) -> Result<Device
             Ok(device)
         }
     }
-}
-
-fn check_address(address: &str) -> Result<(), Stop> {
-    let (host, port) = address.rsplit_once(':').unwrap_or_default();
-    let host_fits = !host.is_empty()
-        && host.bytes().all(|octet| octet.is_ascii_graphic() && octet != b'/' && octet != b'@');
-    let port_fits = port.bytes().all(|octet| octet.is_ascii_digit())
-        && port.parse::<u16>().is_ok_and(|port| port > 0);
-    if address.len() > 255 || !host_fits || !port_fits {
-        return Err(refuse("bad_address", "an address looks like meter.example:4059"));
-    }
-    Ok(())
 }
 
 /// A system title is half of every nonce: two devices with one title would share nonces.

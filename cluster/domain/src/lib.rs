@@ -26,4 +26,4 @@ pub use apply::{
     Write, apply,
 };
 pub use error::{Fault, Malformed, Refusal};
-pub use units::{CommandId, Device, NodeId, Obis, ProposalId, Stamp};
+pub use units::{Address, CommandId, Device, NodeId, Obis, ProposalId, Stamp};

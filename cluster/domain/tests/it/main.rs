@@ -1,6 +1,8 @@
 //! Tests of the whole domain from outside: golden scripts, properties under random change, codecs.
 
 #[cfg(test)]
+mod address;
+#[cfg(test)]
 mod batch;
 #[cfg(test)]
 mod clerk;
