@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::line::settings::{self, SerialPort};
+
 /// Every setting of the gateway. Times carry their unit in the name.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -77,6 +79,19 @@ pub struct Config {
     pub profile_reach_s: u64,
     /// The longest range of one load profile request, seconds.
     pub profile_chunk_s: u64,
+    /// Serial ports of this node.
+    pub serial: Vec<SerialPort>,
+    /// Conversations that wait for one line at a time. More are told that it is busy.
+    pub line_queue: usize,
+    /// Time for an answer on a serial line or behind a serial server, milliseconds, without the
+    /// time of the octets on the line. Too low: slow meters are called silent.
+    pub line_answer_timeout_ms: u64,
+    /// First pause before a serial port that is not there is tried again, milliseconds.
+    pub line_backoff_first_ms: u64,
+    /// Longest pause before a serial port is tried again, milliseconds.
+    pub line_backoff_cap_ms: u64,
+    /// Time after which an idle connection to a serial server is closed, milliseconds.
+    pub line_idle_ms: u64,
 }
 
 impl Default for Config {
@@ -113,6 +128,12 @@ impl Default for Config {
             profile_every_s: 900,
             profile_reach_s: 31 * 86_400,
             profile_chunk_s: 7 * 86_400,
+            serial: Vec::new(),
+            line_queue: 256,
+            line_answer_timeout_ms: 3_000,
+            line_backoff_first_ms: 1_000,
+            line_backoff_cap_ms: 30_000,
+            line_idle_ms: 5_000,
         }
     }
 }
@@ -146,6 +167,11 @@ impl Config {
             dial_session_timeout_ms: 10_000,
             dial_backoff_first_ms: 100,
             dial_backoff_cap_ms: 1_000,
+            line_queue: 8,
+            line_answer_timeout_ms: 500,
+            line_backoff_first_ms: 20,
+            line_backoff_cap_ms: 100,
+            line_idle_ms: 200,
             ..Self::default()
         }
     }
@@ -173,6 +199,12 @@ impl Config {
                 "dial_backoff_cap_ms: must not be less than dial_backoff_first_ms".to_owned(),
             );
         }
+        if self.line_backoff_cap_ms < self.line_backoff_first_ms {
+            faults.push(
+                "line_backoff_cap_ms: must not be less than line_backoff_first_ms".to_owned(),
+            );
+        }
+        faults.extend(settings::faults(&self.serial));
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 
@@ -191,6 +223,10 @@ impl Config {
             ("dial_session_timeout_ms", self.dial_session_timeout_ms, DAY_MS),
             ("dial_backoff_first_ms", self.dial_backoff_first_ms, DAY_MS),
             ("dial_backoff_cap_ms", self.dial_backoff_cap_ms, DAY_MS),
+            ("line_answer_timeout_ms", self.line_answer_timeout_ms, DAY_MS),
+            ("line_backoff_first_ms", self.line_backoff_first_ms, DAY_MS),
+            ("line_backoff_cap_ms", self.line_backoff_cap_ms, DAY_MS),
+            ("line_idle_ms", self.line_idle_ms, DAY_MS),
             ("registers_every_s", self.registers_every_s, 366 * 86_400),
             ("clock_every_s", self.clock_every_s, 366 * 86_400),
             ("profile_every_s", self.profile_every_s, 366 * 86_400),
@@ -216,6 +252,7 @@ impl Config {
             ("meters_open_per_channel", self.meters_open_per_channel, 1_024),
             ("reads_in_flight_per_channel", self.reads_in_flight_per_channel, 1_024),
             ("orders_per_channel", self.orders_per_channel, 65_536),
+            ("line_queue", self.line_queue, 65_536),
             ("dial_sessions", self.dial_sessions, 65_536),
         ];
         for (key, value, most) in counts {

@@ -3,8 +3,9 @@
 //! cluster through one bounded channel of [`Upcall`]s and is told things through [`Gateway`].
 //!
 //! Map: `listen` accepts, `channel` runs one task per live byte stream around the sans-IO machine
-//! `concentrator`; `dial` runs sessions with meters of their own address as `schedule` says; both
-//! speak to a meter with `meter` (association, counters) and `script` (a read as steps);
+//! `concentrator`; `dial` runs sessions with meters of their own address as `schedule` says, over
+//! TCP or in turns on a `line` that meters share; both speak to a COSEM meter with `meter`
+//! (association, counters) and `script` (a read as steps);
 //! `translate` alone turns the wire's types into the domain's; `roster` knows who is connected.
 //!
 //! Invariants: 1. a push is acknowledged only after its Ingest upcall was answered, and only up to
@@ -21,6 +22,7 @@ mod concentrator;
 mod config;
 mod dial;
 mod error;
+mod line;
 mod listen;
 mod meter;
 mod metrics;
@@ -46,6 +48,7 @@ pub use config::Config;
 /// Any frame of the field as a tree, for people.
 pub use cosem::{Keys, tree};
 pub use error::{Cause, Denied, StartError, TlsError};
+pub use line::settings::{Parity, SerialPort};
 pub use order::{Outcome, ProfileRead, ProfileRow, Work};
 pub use roster::{ChannelRole, ChannelStatus, Login};
 pub use tls::server_config;
@@ -105,9 +108,10 @@ impl Gateway {
                 Some((listen::bind(wanted).await?, wanted, TlsAcceptor::from(tls)))
             }
         };
-        let metrics = Metrics::new(registry).map_err(StartError::Metrics)?;
+        let metrics = Metrics::new(registry, &config.serial).map_err(StartError::Metrics)?;
         let (upcalls, questions) = mpsc::channel(config.upcall_queue);
         let shared = Arc::new(Shared::new(config, metrics, upcalls));
+        line::Lines::start(&shared);
         let stop = || shared.stop.subscribe();
         let plain = listen::run(Arc::clone(&shared), listener, None, stop());
         shared.tasks.spawn(plain);

@@ -235,6 +235,11 @@ impl Conversation {
         false
     }
 
+    /// What leads to the meter is gone, or gave it up.
+    pub fn handle_lost(&mut self, failure: Failure) {
+        self.fail(failure);
+    }
+
     /// What comes from the meter cannot be read any more.
     pub fn handle_broken(&mut self) {
         self.fail(Failure::Malformed("frames that cannot be read".to_owned()));

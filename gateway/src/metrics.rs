@@ -1,5 +1,5 @@
 //! All metrics of the gateway. Labels come from closed sets; no concentrator, meter or address is
-//! ever one.
+//! ever one, only the serial ports of this node's own configuration.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,6 +11,7 @@ use prometheus::{
 };
 
 use crate::error::Cause;
+use crate::line::settings::{SerialPort, TCP};
 
 /// Buckets that contain the promises (0.5 s, 1 s, 5 s) and the fast path.
 const SECONDS: [f64; 14] =
@@ -29,7 +30,7 @@ const CODES: [&str; 8] = [
 ];
 
 /// Results of a read.
-pub(crate) const READS: [&str; 9] = [
+pub(crate) const READS: [&str; 11] = [
     "ok",
     "no_channel",
     "no_answer",
@@ -38,6 +39,8 @@ pub(crate) const READS: [&str; 9] = [
     "malformed",
     "security",
     "channel_lost",
+    "busy",
+    "line",
     "other",
 ];
 
@@ -59,6 +62,11 @@ pub(crate) struct Metrics {
     pub reads: IntCounterVec,
     pub read: Histogram,
     pub dials: IntCounterVec,
+    pub line_up: IntGaugeVec,
+    pub line_turns: IntCounterVec,
+    pub line_busy: IntCounterVec,
+    pub line_open_failures: IntCounterVec,
+    pub line_lost: IntCounterVec,
     quiet: Mutex<HashMap<&'static str, Instant>>,
 }
 
@@ -67,8 +75,10 @@ impl Metrics {
     ///
     /// # Errors
     /// A name is taken in the registry.
-    pub fn new(registry: &Registry) -> Result<Self, Error> {
+    pub fn new(registry: &Registry, serial: &[SerialPort]) -> Result<Self, Error> {
         let make = Make { registry };
+        let ports: Vec<&str> = serial.iter().map(|port| port.name.as_str()).collect();
+        let lines = [&ports[..], &[TCP]].concat();
         let closed: Vec<&str> = Cause::ALL.iter().map(|cause| cause.label()).collect();
         Ok(Self {
             channels: make.gauges(
@@ -133,7 +143,46 @@ impl Metrics {
                 "dials_total",
                 "Sessions with directly addressed meters, by result.",
                 "result",
-                &["ok", "unreachable", "association_rejected", "no_answer", "refused", "cluster"],
+                &[
+                    "ok",
+                    "unreachable",
+                    "association_rejected",
+                    "no_answer",
+                    "refused",
+                    "cluster",
+                    "line_busy",
+                    "line_gone",
+                ],
+            )?,
+            line_up: make.gauges(
+                "line_up",
+                "1 while a serial port of this node is open, by its name.",
+                "line",
+                &ports,
+            )?,
+            line_turns: make.counters(
+                "line_turns_total",
+                "Conversations on a serial port, or on all serial servers together (tcp).",
+                "line",
+                &lines,
+            )?,
+            line_busy: make.counters(
+                "line_busy_total",
+                "Conversations that did not get their line in time.",
+                "line",
+                &lines,
+            )?,
+            line_open_failures: make.counters(
+                "line_open_failures_total",
+                "Serial ports, or connections to serial servers, that could not be opened.",
+                "line",
+                &lines,
+            )?,
+            line_lost: make.counters(
+                "line_lost_total",
+                "Open serial ports that went away.",
+                "line",
+                &ports,
             )?,
             quiet: Mutex::new(HashMap::new()),
         })
@@ -158,6 +207,8 @@ impl Metrics {
             Some(Failure::Malformed(_)) => "malformed",
             Some(Failure::Security(_)) => "security",
             Some(Failure::ChannelLost) => "channel_lost",
+            Some(Failure::Busy) => "busy",
+            Some(Failure::Line(_)) => "line",
             Some(_) => "other",
         };
         self.reads.with_label_values(&[result]).inc();
@@ -243,7 +294,7 @@ mod tests {
     #[test]
     fn names_are_ours_and_labels_are_closed() {
         let registry = Registry::new();
-        let metrics = Metrics::new(&registry).unwrap();
+        let metrics = Metrics::new(&registry, &[]).unwrap();
         metrics.refuse_part("something that a newer node says");
         let mut series = 0;
         for family in registry.gather() {
@@ -253,12 +304,12 @@ mod tests {
         assert!(series < 100, "{series} series");
         assert_eq!(known_code("unaligned"), "unaligned");
         assert_eq!(known_code("anything"), "other");
-        assert!(Metrics::new(&registry).is_err(), "twice in one registry is a fault");
+        assert!(Metrics::new(&registry, &[]).is_err(), "twice in one registry is a fault");
     }
 
     #[test]
     fn a_cause_is_logged_once_a_minute() {
-        let metrics = Metrics::new(&Registry::new()).unwrap();
+        let metrics = Metrics::new(&Registry::new(), &[]).unwrap();
         let start = Instant::now();
         assert!(metrics.may_log("a", start));
         assert!(!metrics.may_log("a", start + Duration::from_secs(59)));

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use crate::Config;
 use crate::concentrator::strangers::Strangers;
+use crate::line::Lines;
 use crate::listen::Connections;
 use crate::metrics::Metrics;
 use crate::roster::Roster;
@@ -25,6 +26,7 @@ pub(crate) struct Shared {
     /// False while this node may not act.
     pub acting: watch::Sender<bool>,
     pub strangers: Arc<Strangers>,
+    pub lines: Lines,
     roster: Mutex<Roster>,
     channels: AtomicU64,
 }
@@ -40,6 +42,7 @@ impl Shared {
             stop: watch::Sender::new(false),
             acting: watch::Sender::new(true),
             strangers: Arc::default(),
+            lines: Lines::default(),
             roster: Mutex::default(),
             channels: AtomicU64::new(1),
         }

@@ -130,6 +130,8 @@ pub enum Failure {
     Unsupported(String),
     /// Too many orders wait for this device.
     Busy,
+    /// The line to the device is not there or went away: a serial port, a serial server.
+    Line(String),
 }
 
 /// Where a command stands.
@@ -458,6 +460,7 @@ impl Failure {
             Failure::ChannelLost => "channel_lost",
             Failure::Unsupported(_) => "unsupported",
             Failure::Busy => "busy",
+            Failure::Line(_) => "line_gone",
         }
     }
 }

@@ -1,13 +1,16 @@
 //! The dialler: meters with an address of their own, read on schedule and on demand, each in its
-//! own session. It decides who is dialled when (by `schedule`); `session` talks.
+//! own session. It decides who is dialled when (by `schedule`); `session` talks, over a `link` of
+//! COSEM or in `local` (IEC 62056-21).
 //!
 //! Invariants: 1. one session a meter, a bounded number in all; 2. an order never waits for the
 //! schedule: an idle meter is dialled at once; 3. a meter that is not dialled here is `NoChannel`;
 //! 4. while the node may not act no session runs.
 
+mod link;
+mod local;
 mod session;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,12 +18,13 @@ use domain::commands::Failure;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, Id, JoinSet};
 
+use crate::line::Urgency;
 use crate::order::Order;
 use crate::schedule::{Job, Schedule, Times};
 use crate::script::Known;
 use crate::shared::{Shared, random};
 
-use session::{End, Errand};
+use session::{End, Errand, Inbox};
 
 /// What is told to the dialler.
 #[derive(Debug)]
@@ -50,8 +54,11 @@ pub(crate) enum Command {
 struct Dialled {
     epoch: u64,
     known: Option<Known>,
-    orders: VecDeque<Order>,
+    /// Orders that no session has taken yet.
+    orders: Inbox,
     session: Option<AbortHandle>,
+    /// That of the session.
+    urgency: Urgency,
 }
 
 struct Dialler {
@@ -114,8 +121,9 @@ impl Dialler {
                 let known = self.meters.entry(serial).or_insert_with(|| Dialled {
                     epoch,
                     known: None,
-                    orders: VecDeque::new(),
+                    orders: Inbox::default(),
                     session: None,
+                    urgency: Urgency::default(),
                 });
                 known.epoch = epoch;
             }
@@ -125,7 +133,7 @@ impl Dialler {
                     if let Some(session) = meter.session {
                         session.abort();
                     }
-                    for order in meter.orders {
+                    for order in meter.orders.take() {
                         order.answer(Err(Failure::ChannelLost));
                     }
                 }
@@ -145,7 +153,9 @@ impl Dialler {
             let busy = "too many orders wait for this device".to_owned();
             return order.answer(Err(Failure::Unsupported(busy)));
         }
-        meter.orders.push_back(order);
+        meter.orders.put(order);
+        // A session that waits for its line with scheduled work goes first now.
+        meter.urgency.raise();
         if self.may_open() && self.schedule.take(serial) {
             self.open(serial, Vec::new());
         }
@@ -158,7 +168,7 @@ impl Dialler {
     /// This node may not act: every session ends, and whoever waits is told.
     fn cut(&mut self) {
         self.sessions.abort_all();
-        for order in self.meters.values_mut().flat_map(|meter| meter.orders.drain(..)) {
+        for order in self.meters.values().flat_map(|meter| meter.orders.take()) {
             order.answer(Err(Failure::ChannelLost));
         }
     }
@@ -174,11 +184,16 @@ impl Dialler {
 
     fn open(&mut self, serial: &str, jobs: Vec<Job>) {
         let Some(meter) = self.meters.get_mut(serial) else { return };
+        meter.urgency = Urgency::default();
+        if meter.orders.len() > 0 {
+            meter.urgency.raise();
+        }
         let errand = Errand {
+            urgency: meter.urgency.clone(),
             serial: serial.to_owned(),
             epoch: meter.epoch,
             known: meter.known.take(),
-            orders: std::mem::take(&mut meter.orders),
+            inbox: meter.orders.clone(),
             jobs,
         };
         let shared = Arc::clone(&self.shared);
@@ -210,7 +225,7 @@ impl Dialler {
                 self.schedule.failed(now, &serial, jitter);
             }
         }
-        let waits = self.meters.get(&serial).is_some_and(|meter| !meter.orders.is_empty());
+        let waits = self.meters.get(&serial).is_some_and(|meter| meter.orders.len() > 0);
         if waits && self.may_open() && self.schedule.take(&serial) {
             self.open(&serial, Vec::new());
         }

@@ -1,26 +1,26 @@
-//! One session with a meter of its own address: connect, associate, read what is due and what was
-//! ordered, store it, release, close.
+//! One session with a meter of its own address: connect or wait for the line, associate or sign
+//! on, read what is due and what was ordered, store it, release, close.
 //!
 //! Invariants: 1. every wait has a deadline, the whole session too; 2. a part is stored before the
 //! next range is asked, so that the watermark moves on even when the meter dies half-way; 3. values
 //! go to the cluster or to who ordered them, never both ways round.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use bytes::BytesMut;
-use cosem::wrapper::Deframer;
 use domain::commands::{Attribute, Failure, Read, Value};
 use domain::readings::Part;
-use domain::{Device, Obis};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use domain::units::address::{Protocol, Way};
+use domain::{Address, Device, Obis};
 use tokio::time::{Instant, sleep_until, timeout};
+
+use super::link::{Event, Link};
+use super::local::{LocalMeter, enter_hdlc};
 
 use crate::ask::ask;
 use crate::error::Denied;
-use crate::listen::set_options;
+use crate::line::{Lines, Turn, Urgency};
 use crate::meter::{Conversation, Limits, Question};
 use crate::order::{Order, Outcome, ProfileRead, Work};
 use crate::schedule::Job;
@@ -32,16 +32,50 @@ use crate::upcall::{MeterAccess, MeterQuery, RaiseCounter, Reserve, Upcall};
 /// A meter's clock may run ahead of ours so far before its newest rows are left for later, seconds.
 const AHEAD_S: i64 = 3_600;
 
-/// Between two goes at reading the answer of a release.
-const GOOD_BYE: Duration = Duration::from_millis(500);
+/// So long before the end of an order a wait for the line ends.
+const TOLD_BEFORE: Duration = Duration::from_millis(500);
 
 /// What a session is for.
 pub(super) struct Errand {
     pub serial: String,
     pub epoch: u64,
     pub known: Option<Known>,
-    pub orders: VecDeque<Order>,
+    pub inbox: Inbox,
     pub jobs: Vec<Job>,
+    /// Whether somebody waits for it; the dialler may say so later.
+    pub urgency: Urgency,
+}
+
+/// Orders for one meter that no session has taken yet. The dialler puts them in, a session takes
+/// them when it has its line and between two pieces of scheduled work.
+#[derive(Clone, Default)]
+pub(super) struct Inbox(Arc<Mutex<VecDeque<Order>>>);
+
+impl Inbox {
+    pub fn put(&self, order: Order) {
+        self.lock().push_back(order);
+    }
+
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    pub fn take(&self) -> VecDeque<Order> {
+        std::mem::take(&mut *self.lock())
+    }
+
+    /// Tells those whose time is nearly over that the line is busy.
+    fn tell_busy(&self) {
+        let soon = (Instant::now() + TOLD_BEFORE).into_std();
+        let (late, left) = self.take().into_iter().partition(|order| order.deadline <= soon);
+        *self.lock() = left;
+        let late: VecDeque<Order> = late;
+        answer_all(late, &Failure::Busy);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Order>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// How it ended: what is known of the meter now, and the jobs that are done; None when the meter
@@ -52,7 +86,7 @@ pub(super) struct End {
 }
 
 /// Why a session ends early.
-enum Broken {
+pub(super) enum Broken {
     /// No connection.
     Unreachable(String),
     /// The meter.
@@ -62,43 +96,47 @@ enum Broken {
 }
 
 struct Session<'a> {
-    shared: &'a Shared,
+    shared: &'a Arc<Shared>,
     serial: &'a str,
     epoch: u64,
     access: MeterAccess,
-    stream: TcpStream,
-    deframer: Deframer,
-    buffer: BytesMut,
-    conversation: Conversation,
+    talk: Talk,
     /// No work after it.
     deadline: Instant,
 }
 
+/// What is spoken with the meter.
+enum Talk {
+    /// An association over a link.
+    Cosem(Link, Conversation),
+    /// IEC 62056-21.
+    Local(LocalMeter),
+}
+
 /// Runs the errand.
 pub(super) async fn run(shared: Arc<Shared>, errand: Errand) -> End {
-    let Errand { serial, epoch, known, mut orders, jobs } = errand;
+    let Errand { serial, epoch, known, inbox, jobs, urgency } = errand;
     let limit = Duration::from_millis(shared.config.dial_session_timeout_ms);
-    let deadline = Instant::now() + limit;
-    let opened = timeout(limit, open(&shared, &serial, epoch, known.clone(), deadline)).await;
-    let mut session = match opened {
+    let opening = open(&shared, &serial, epoch, known.clone(), &inbox, &urgency);
+    let mut session = match timeout(limit, opening).await {
         Ok(Ok(session)) => session,
         Ok(Err(broken)) => {
             let failure = report(&shared, &serial, &broken);
-            answer_all(orders, &failure);
+            answer_all(inbox.take(), &failure);
             return End { known, done: None };
         }
         Err(_) => {
-            answer_all(orders, &Failure::NoAnswer);
+            answer_all(inbox.take(), &Failure::NoAnswer);
             return End { known, done: None };
         }
     };
-    let mut done = Vec::new();
-    let result = match timeout(limit, session.work_off(&mut orders, jobs, &mut done)).await {
+    let (mut orders, mut done) = (VecDeque::new(), Vec::new());
+    let work = session.work_off(&inbox, &mut orders, jobs, &mut done);
+    let result = match timeout(limit, work).await {
         Ok(result) => result,
         Err(_) => Err(Broken::Meter(Failure::NoAnswer)),
     };
-    session.part().await;
-    let known = Some(session.conversation.into_known());
+    let known = session.part().await.or(known);
     match result {
         Ok(()) => {
             shared.metrics.dials.with_label_values(&["ok"]).inc();
@@ -113,67 +151,83 @@ pub(super) async fn run(shared: Arc<Shared>, errand: Errand) -> End {
 }
 
 async fn open<'a>(
-    shared: &'a Shared,
+    shared: &'a Arc<Shared>,
     serial: &'a str,
     epoch: u64,
     known: Option<Known>,
-    deadline: Instant,
+    inbox: &Inbox,
+    urgency: &Urgency,
 ) -> Result<Session<'a>, Broken> {
+    let limit = Duration::from_millis(shared.config.dial_session_timeout_ms);
     let query = MeterQuery { serial: serial.to_owned(), concentrator: None };
     let access = ask(shared, query, Upcall::Meter).await.map_err(Broken::Cluster)?;
-    let stream = connect(shared, &access).await?;
-    let limits = Limits {
-        response: Duration::from_millis(shared.config.meter_timeout_ms),
-        counters: shared.config.meter_counter_block,
+    let no_address = || Broken::Unreachable("the meter has no address of its own".to_owned());
+    let text = access.address.as_deref().ok_or_else(no_address)?;
+    let address = Address::parse(text).map_err(|no| Broken::Unreachable(no.to_string()))?;
+    let turn = async || wait_for_turn(shared, &address.way, inbox, urgency, limit).await;
+    let deadline = || Instant::now() + limit;
+    let cosem = |link: Link| {
+        let limits = Limits {
+            response: Duration::from_millis(shared.config.meter_timeout_ms) + link.line_time(),
+            counters: shared.config.meter_counter_block,
+        };
+        let now = Instant::now().into_std();
+        Talk::Cosem(link, Conversation::new(limits, None, known, now))
     };
-    Ok(Session {
-        shared,
-        serial,
-        epoch,
-        stream,
-        deframer: Deframer::new(shared.config.max_apdu_octets),
-        buffer: BytesMut::new(),
-        conversation: Conversation::new(limits, None, known, Instant::now().into_std()),
-        access,
-        deadline,
-    })
+    let talk = match (&address.protocol, &address.way) {
+        (Protocol::Wrapper, Way::Tcp { host, port }) => {
+            cosem(Link::connect(shared, host, *port).await?)
+        }
+        (Protocol::Wrapper, Way::Serial { .. }) => return Err(no_address()),
+        (Protocol::Hdlc(station), _) => cosem(Link::hdlc(shared, turn().await?, *station)),
+        (Protocol::ModeE(sign_on, station), _) => {
+            let mut turn = turn().await?;
+            let entered = enter_hdlc(shared, &mut turn, sign_on, deadline()).await;
+            entered.map_err(Broken::Meter)?;
+            cosem(Link::hdlc(shared, turn, *station))
+        }
+        (Protocol::Local(local), _) => {
+            Talk::Local(LocalMeter::new(turn().await?, local.clone(), &access))
+        }
+    };
+    Ok(Session { shared, serial, epoch, talk, access, deadline: deadline() })
 }
 
-async fn connect(shared: &Shared, access: &MeterAccess) -> Result<TcpStream, Broken> {
-    let unreachable = |why: String| Broken::Unreachable(why);
-    let Some(address) = &access.address else {
-        return Err(unreachable("the meter has no address of its own".to_owned()));
-    };
-    let limit = Duration::from_millis(shared.config.dial_connect_timeout_ms);
-    match timeout(limit, TcpStream::connect(address.as_str())).await {
-        Ok(Ok(stream)) => {
-            set_options(&stream);
-            Ok(stream)
+/// A turn on a line. Whoever ordered is told that it is busy before his own time is over.
+async fn wait_for_turn(
+    shared: &Arc<Shared>,
+    way: &Way,
+    inbox: &Inbox,
+    urgency: &Urgency,
+    limit: Duration,
+) -> Result<Turn, Broken> {
+    let turn = Lines::turn(shared, way, urgency, Instant::now() + limit);
+    tokio::pin!(turn);
+    loop {
+        tokio::select! {
+            turn = &mut turn => return turn.map_err(|fault| Broken::Meter(fault.into())),
+            () = tokio::time::sleep(TOLD_BEFORE / 4) => inbox.tell_busy(),
         }
-        Ok(Err(error)) => Err(unreachable(error.to_string())),
-        Err(_) => Err(unreachable("no connection in time".to_owned())),
     }
 }
 
 impl Session<'_> {
-    /// Orders first, then what is due.
+    /// Orders first, also those that come meanwhile, then what is due.
     async fn work_off(
         &mut self,
+        inbox: &Inbox,
         orders: &mut VecDeque<Order>,
         jobs: Vec<Job>,
         done: &mut Vec<Job>,
     ) -> Result<(), Broken> {
-        while let Some(order) = orders.pop_front() {
-            let deadline = Instant::from_std(order.deadline).min(self.deadline);
-            let result = self.read(&order.work, deadline).await;
-            let broken = result.as_ref().err().filter(|failure| breaks(failure)).cloned();
-            order.answer(result);
-            if let Some(failure) = broken {
-                return Err(Broken::Meter(failure));
-            }
-        }
+        self.orders(inbox, orders).await?;
         for job in jobs {
+            if self.is_wanted() {
+                // What was not done stays due.
+                return Ok(());
+            }
             match self.job(job).await {
+                Ok(()) if job == Job::Profile && self.is_wanted() => return Ok(()),
                 Ok(()) => {}
                 // The meter has no such object, or not of this shape: no use to ask again soon.
                 Err(Broken::Meter(failure)) if !breaks(&failure) => {
@@ -184,6 +238,22 @@ impl Session<'_> {
                 Err(broken) => return Err(broken),
             }
             done.push(job);
+            self.orders(inbox, orders).await?;
+        }
+        Ok(())
+    }
+
+    /// Carries out the orders of this moment.
+    async fn orders(&mut self, inbox: &Inbox, orders: &mut VecDeque<Order>) -> Result<(), Broken> {
+        orders.extend(inbox.take());
+        while let Some(order) = orders.pop_front() {
+            let deadline = Instant::from_std(order.deadline).min(self.deadline);
+            let result = self.read(&order.work, deadline).await;
+            let broken = result.as_ref().err().filter(|failure| breaks(failure)).cloned();
+            order.answer(result);
+            if let Some(failure) = broken {
+                return Err(Broken::Meter(failure));
+            }
         }
         Ok(())
     }
@@ -234,7 +304,7 @@ impl Session<'_> {
         let stored = self.access.watermark_s.map_or(oldest_s, |end_s| end_s.saturating_add(1));
         let mut from_s = stored.max(oldest_s);
         let end_s = now_s + AHEAD_S;
-        while from_s <= end_s {
+        while from_s <= end_s && !self.is_wanted() {
             let to_s = from_s.saturating_add(chunk_s - 1).min(end_s);
             let work = Work::Profile { obis, from_s, to_s };
             let read = self.read(&work, self.deadline).await.map_err(Broken::Meter)?;
@@ -283,112 +353,134 @@ impl Session<'_> {
         }
     }
 
-    /// One piece of work on the conversation.
+    /// Whether scheduled work is to make way for an order of another meter on the same line.
+    fn is_wanted(&self) -> bool {
+        match &self.talk {
+            Talk::Cosem(link, _) => link.is_wanted(),
+            Talk::Local(meter) => meter.is_wanted(),
+        }
+    }
+
+    /// One piece of work.
     async fn read(&mut self, work: &Work, deadline: Instant) -> Result<Outcome, Failure> {
-        let now = Instant::now().into_std();
-        self.conversation.begin(now, work, deadline.into_std(), random::<16>());
-        loop {
-            while let Some(question) = self.conversation.poll_question() {
-                self.question(question).await;
+        match &mut self.talk {
+            Talk::Local(meter) => meter.read(self.shared, work, deadline).await,
+            Talk::Cosem(link, conversation) => {
+                let now = Instant::now().into_std();
+                conversation.begin(now, work, deadline.into_std(), random::<16>());
+                let meter =
+                    Meter { shared: self.shared, serial: self.serial, access: &self.access };
+                meter.converse(link, conversation, deadline).await
             }
-            if self.write().await.is_err() && !self.reconnect().await {
+        }
+    }
+
+    /// Releases the association and closes, without insisting on an answer. What is known of a
+    /// COSEM meter.
+    async fn part(self) -> Option<Known> {
+        match self.talk {
+            Talk::Local(meter) => {
+                meter.part(self.shared).await;
+                None
+            }
+            Talk::Cosem(link, mut conversation) => {
+                conversation.release(Instant::now().into_std());
+                let frames = std::iter::from_fn(|| conversation.poll_transmit()).collect();
+                link.part(self.shared, frames).await;
+                Some(conversation.into_known())
+            }
+        }
+    }
+}
+
+/// The meter of a conversation.
+struct Meter<'a> {
+    shared: &'a Shared,
+    serial: &'a str,
+    access: &'a MeterAccess,
+}
+
+impl Meter<'_> {
+    /// Drives the conversation to the end of its work.
+    async fn converse(
+        &self,
+        link: &mut Link,
+        conversation: &mut Conversation,
+        deadline: Instant,
+    ) -> Result<Outcome, Failure> {
+        loop {
+            while let Some(question) = conversation.poll_question() {
+                self.question(conversation, question).await;
+            }
+            let mut written = Ok(());
+            while let Some(frame) = conversation.poll_transmit().filter(|_| written.is_ok()) {
+                written = link.send(self.shared, &frame).await;
+            }
+            if written.is_err() && !self.reconnect(link, conversation).await {
                 continue;
             }
-            if let Some(result) = self.conversation.poll_outcome() {
+            if let Some(result) = conversation.poll_outcome() {
                 return result;
             }
-            let at = self.conversation.poll_timeout().map_or(deadline, Instant::from_std);
+            let at = conversation.poll_timeout().map_or(deadline, Instant::from_std);
+            let now = || Instant::now().into_std();
             tokio::select! {
-                read = self.stream.read_buf(&mut self.buffer) => match read {
-                    Ok(octets) if octets > 0 => self.frames(octets),
-                    _ => {
-                        self.reconnect().await;
+                event = link.next(self.shared) => match event {
+                    Event::Frame(header, apdu) => {
+                        if let Err(error) = conversation.handle_frame(now(), header, &apdu) {
+                            self.count(&error);
+                        }
                     }
+                    Event::Broken(error) => {
+                        self.count(&error);
+                        conversation.handle_broken();
+                    }
+                    Event::Closed => {
+                        self.reconnect(link, conversation).await;
+                    }
+                    Event::Lost(failure) => conversation.handle_lost(failure),
                 },
-                () = sleep_until(at) => {
-                    self.conversation.handle_timeout(Instant::now().into_std());
-                }
+                () = sleep_until(at) => conversation.handle_timeout(now()),
             }
         }
     }
 
     /// False when the conversation has given up.
-    async fn reconnect(&mut self) -> bool {
-        if !self.conversation.handle_closed() {
+    async fn reconnect(&self, link: &mut Link, conversation: &mut Conversation) -> bool {
+        if !conversation.handle_closed() {
             return false;
         }
-        match connect(self.shared, &self.access).await {
-            Ok(stream) => {
-                self.stream = stream;
-                self.deframer = Deframer::new(self.shared.config.max_apdu_octets);
-                self.buffer.clear();
-                self.conversation.handle_reconnected(Instant::now().into_std());
+        match link.again(self.shared).await {
+            Ok(()) => {
+                conversation.handle_reconnected(Instant::now().into_std());
                 true
             }
-            Err(_) => self.conversation.handle_closed(),
+            Err(_) => conversation.handle_closed(),
         }
     }
 
-    async fn question(&mut self, question: Question) {
+    async fn question(&self, conversation: &mut Conversation, question: Question) {
         let device = Device::Meter(self.serial.to_owned());
         let shared = self.shared;
         let count = shared.config.meter_counter_block;
         match question {
             Question::Access => {
                 let now = Instant::now().into_std();
-                self.conversation.handle_access(now, Ok(self.access.clone()));
+                conversation.handle_access(now, Ok(self.access.clone()));
             }
             Question::Reserve => {
                 let first = ask(shared, Reserve { device, count }, Upcall::Reserve).await;
-                self.conversation.handle_reserved(Instant::now().into_std(), first);
+                conversation.handle_reserved(Instant::now().into_std(), first);
             }
             Question::Raise { at_least } => {
                 let raise = RaiseCounter { device, at_least };
                 let raised = ask(shared, raise, Upcall::RaiseCounter).await;
-                self.conversation.handle_raised(raised);
-            }
-        }
-        if let Some(more) = self.conversation.poll_question() {
-            Box::pin(self.question(more)).await;
-        }
-    }
-
-    async fn write(&mut self) -> std::io::Result<()> {
-        let limit = Duration::from_millis(self.shared.config.write_timeout_ms);
-        while let Some(frame) = self.conversation.poll_transmit() {
-            match timeout(limit, self.stream.write_all(&frame)).await {
-                Ok(written) => written?,
-                Err(_) => return Err(std::io::ErrorKind::TimedOut.into()),
-            }
-            self.shared.metrics.sent.inc_by(frame.len() as u64);
-        }
-        Ok(())
-    }
-
-    fn frames(&mut self, octets: usize) {
-        self.shared.metrics.received.inc_by(octets as u64);
-        self.deframer.feed(&self.buffer);
-        self.buffer.clear();
-        let now = Instant::now().into_std();
-        loop {
-            match self.deframer.next_frame() {
-                Ok(None) => return,
-                Ok(Some((header, apdu))) => {
-                    if let Err(error) = self.conversation.handle_frame(now, header, &apdu) {
-                        self.count(error);
-                    }
-                }
-                Err(error) => {
-                    self.count(error);
-                    // The stream cannot be read any more.
-                    self.conversation.handle_broken();
-                    return;
-                }
+                conversation.handle_raised(raised);
             }
         }
     }
 
-    fn count(&self, error: cosem::Error) {
+    fn count(&self, error: &cosem::Error) {
         let cause = match error {
             cosem::Error::Malformed { .. } => "malformed",
             cosem::Error::TooLong { .. } => "oversized",
@@ -398,25 +490,6 @@ impl Session<'_> {
         };
         self.shared.metrics.frames_refused.with_label_values(&[cause]).inc();
         tracing::debug!(serial = self.serial, %error, "a frame of a meter was refused");
-    }
-
-    /// Releases the association and closes, without insisting on an answer.
-    async fn part(&mut self) {
-        self.conversation.release(Instant::now().into_std());
-        let stream = &mut self.stream;
-        let mut frames = Vec::new();
-        while let Some(frame) = self.conversation.poll_transmit() {
-            frames.extend_from_slice(&frame);
-        }
-        let good_bye = async {
-            stream.write_all(&frames).await?;
-            self.buffer.clear();
-            stream.read_buf(&mut self.buffer).await?;
-            stream.shutdown().await
-        };
-        if !frames.is_empty() {
-            let _ = timeout(GOOD_BYE, good_bye).await;
-        }
     }
 }
 
@@ -443,6 +516,8 @@ fn report(shared: &Shared, serial: &str, broken: &Broken) -> Failure {
             let label = match failure {
                 Failure::Rejected(_) | Failure::Security(_) => "association_rejected",
                 Failure::NoAnswer => "no_answer",
+                Failure::Busy => "line_busy",
+                Failure::Line(_) => "line_gone",
                 _ => "refused",
             };
             (label, failure.clone())

@@ -17,9 +17,9 @@ use tokio::net::TcpListener;
 use crate::support::{GAK, GUEK, House, Peer, access, eventually, house};
 
 /// Rows of the meter's profile: long enough for many blocks.
-const ROWS: i64 = 400;
+pub const ROWS: i64 = 400;
 
-fn now_slot() -> i64 {
+pub fn now_slot() -> i64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     i64::try_from(now.as_secs()).unwrap() / 900 * 900
 }
@@ -28,7 +28,7 @@ fn clock(at_s: i64) -> Data {
     Data::octets(&DateTime::from_unix_s(at_s, 0, 0).to_octets())
 }
 
-fn answer(request: &Request, level: Level, highest: u32) -> Answer {
+pub fn answer(request: &Request, level: Level, highest: u32) -> Answer {
     let Request::Get { attribute, selection } = request else { return Answer::done() };
     let object = |class, name: [u8; 6]| {
         Data::Structure(vec![Data::U16(class), Data::octets(&name), Data::I8(2), Data::U16(0)])

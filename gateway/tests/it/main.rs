@@ -2,11 +2,15 @@
 //! the domain's own rules in memory on the other. One binary for all of it.
 
 #[cfg(test)]
+mod bus;
+#[cfg(test)]
 mod concentrator;
 #[cfg(test)]
 mod direct;
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod line;
 #[cfg(test)]
 mod pair;
 #[cfg(test)]

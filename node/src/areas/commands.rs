@@ -326,9 +326,10 @@ fn detail(failure: &commands::Failure) -> String {
         Failure::Rejected(text)
         | Failure::Malformed(text)
         | Failure::Security(text)
-        | Failure::Unsupported(text) => text.clone(),
+        | Failure::Unsupported(text)
+        | Failure::Line(text) => text.clone(),
         Failure::Access(code) => format!("data-access-result {code}"),
-        Failure::Busy => "too many orders wait for the device".to_string(),
+        Failure::Busy => "too many orders wait for the device, or its line is busy".to_string(),
         Failure::NoChannel => "no channel leads to the device".to_string(),
         Failure::NoAnswer => "the device did not answer in time".to_string(),
         Failure::ChannelLost => "the channel was lost meanwhile".to_string(),

@@ -77,6 +77,14 @@ impl Intake {
         }
     }
 
+    /// Whether a NAK came; what stood before it is dropped.
+    pub(super) fn nak(&mut self) -> bool {
+        let at = self.buffer.iter().position(|c| *c == NAK);
+        self.buffer.advance(at.map_or(0, |at| at + 1));
+        self.searched = 0;
+        at.is_some()
+    }
+
     /// The next single character, break, or block.
     pub(super) fn message(&mut self) -> Option<Message> {
         let starts = [ACK, NAK, SOH, STX];

@@ -244,15 +244,19 @@ impl Server {
                 }
                 line.is_some()
             }
-            State::ReadOut => match self.intake.message() {
-                Some(message) => {
-                    if message == Message::Nak {
-                        self.repeat(now);
-                    }
-                    true
+            State::ReadOut => {
+                if self.intake.nak() {
+                    self.repeat(now);
+                    return true;
                 }
-                None => false,
-            },
+                // Whoever signs on anew is content with the readout.
+                let line = self.intake.line(b'/');
+                if line.as_deref().and_then(parse_sign_on).is_some_and(|a| self.is_ours(a)) {
+                    self.rest();
+                    self.identify(now);
+                }
+                line.is_some()
+            }
             State::Programming => match self.intake.message() {
                 Some(message) => {
                     self.deadline = Some(now + self.config.session_timeout);

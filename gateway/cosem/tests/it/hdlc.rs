@@ -521,6 +521,17 @@ fn another_client_is_refused_and_another_meter_is_not_heard() {
 }
 
 #[test]
+fn client_and_server_of_one_number_hear_each_other() {
+    let one = Address::one(1).unwrap();
+    let mut client = Client::new(ClientConfig::new(one, one));
+    let mut server = Server::new(ServerConfig::new(one));
+    client.connect(start()).unwrap();
+    server.handle_bytes(start(), &client.poll_transmit().unwrap());
+    client.handle_bytes(start(), &server.poll_transmit().unwrap());
+    assert!(matches!(client.poll(), Some(Indication::Connected(_))));
+}
+
+#[test]
 fn an_unasked_answer_comes_at_the_next_enquiry() {
     let mut pair = Pair::new(0, 0, parameters(128, 1), parameters(128, 1));
     pair.run_until(|pair| pair.client.is_connected());

@@ -300,6 +300,20 @@ fn another_meter_stays_silent() {
 }
 
 #[test]
+fn a_meter_that_was_read_out_hears_the_next_sign_on_at_once() {
+    let mut pair = Pair::new(ClientConfig::new("", Wish::Readout), meter("/XYZ Old"), 0, 1);
+    for _ in 0..3 {
+        pair.run_until(|got| got.iter().any(is_end));
+        assert_eq!(pair.got.pop(), Some(readout()));
+        pair.got.clear();
+        let before = pair.now;
+        pair.client.start(pair.now).unwrap();
+        pair.run_until(|got| got.iter().any(|i| matches!(i, Indication::Identified(_))));
+        assert!(pair.now - before < Duration::from_secs(1), "within the first sign-on");
+    }
+}
+
+#[test]
 fn a_special_readout_and_what_is_not_offered() {
     let check = |identification: &str, wish, expect: &dyn Fn(&Indication) -> bool| {
         let mut pair = Pair::new(ClientConfig::new("", wish), meter(identification), 0, 1);

@@ -248,8 +248,10 @@ impl Client {
     }
 
     fn take_frame(&mut self, now: Instant, frame: &Frame) {
-        // Our own octets come back on two-wire lines and optical heads.
-        let echo = frame.source == self.config.client && frame.destination == self.config.server;
+        // Our own octets come back on two-wire lines and optical heads. Client 1 and server 1 in
+        // one octet each look the same from both ends: there the driver takes the echo away.
+        let (client, server) = (self.config.client, self.config.server);
+        let echo = client != server && frame.source == client && frame.destination == server;
         if echo || self.indications.len() >= MAX_INDICATIONS || self.port.is_full() {
             return;
         }
