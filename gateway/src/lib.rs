@@ -137,6 +137,17 @@ impl Gateway {
         self.tls_address
     }
 
+    /// Whether this node has the way to a meter of this address: every TCP address, and the serial
+    /// ports of its own configuration. An address that cannot be read is nobody's.
+    #[must_use]
+    pub fn reaches(&self, address: &str) -> bool {
+        let parsed = domain::Address::parse(address);
+        parsed.is_ok_and(|address| match address.serial_port() {
+            Some(name) => self.shared.config.serial.iter().any(|port| port.name == name),
+            None => true,
+        })
+    }
+
     /// False between `suspend` and `resume`.
     #[must_use]
     pub fn is_acting(&self) -> bool {

@@ -226,6 +226,8 @@ fn gateway_config(config: &Config) -> gateway::Config {
         profile_every_s: given.profile_every_s,
         clock_every_s: given.clock_every_s,
         profile_reach_s: given.profile_reach_s,
+        line_answer_timeout_ms: given.line_answer_timeout_ms,
+        serial: given.serial.clone(),
         ..gateway::Config::default()
     }
 }

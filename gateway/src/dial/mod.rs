@@ -6,6 +6,8 @@
 //! schedule: an idle meter is dialled at once; 3. a meter that is not dialled here is `NoChannel`;
 //! 4. while the node may not act no session runs.
 
+mod converse;
+mod inbox;
 mod link;
 mod local;
 mod session;
@@ -24,7 +26,8 @@ use crate::schedule::{Job, Schedule, Times};
 use crate::script::Known;
 use crate::shared::{Shared, random};
 
-use session::{End, Errand, Inbox};
+use inbox::Inbox;
+use session::{End, Errand};
 
 /// What is told to the dialler.
 #[derive(Debug)]

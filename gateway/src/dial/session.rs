@@ -6,34 +6,33 @@
 //! go to the cluster or to who ordered them, never both ways round.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use domain::commands::{Attribute, Failure, Read, Value};
 use domain::readings::Part;
 use domain::units::address::{Protocol, Way};
 use domain::{Address, Device, Obis};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 
-use super::link::{Event, Link};
+use super::converse::Meter;
+use super::inbox::{Inbox, TOLD_BEFORE, answer_all};
+use super::link::Link;
 use super::local::{LocalMeter, enter_hdlc};
 
 use crate::ask::ask;
 use crate::error::Denied;
 use crate::line::{Lines, Turn, Urgency};
-use crate::meter::{Conversation, Limits, Question};
+use crate::meter::{Conversation, Limits};
 use crate::order::{Order, Outcome, ProfileRead, Work};
 use crate::schedule::Job;
 use crate::script::Known;
 use crate::shared::{Shared, random};
 use crate::translate;
-use crate::upcall::{MeterAccess, MeterQuery, RaiseCounter, Reserve, Upcall};
+use crate::upcall::{MeterAccess, MeterQuery, Upcall};
 
 /// A meter's clock may run ahead of ours so far before its newest rows are left for later, seconds.
 const AHEAD_S: i64 = 3_600;
-
-/// So long before the end of an order a wait for the line ends.
-const TOLD_BEFORE: Duration = Duration::from_millis(500);
 
 /// What a session is for.
 pub(super) struct Errand {
@@ -44,38 +43,6 @@ pub(super) struct Errand {
     pub jobs: Vec<Job>,
     /// Whether somebody waits for it; the dialler may say so later.
     pub urgency: Urgency,
-}
-
-/// Orders for one meter that no session has taken yet. The dialler puts them in, a session takes
-/// them when it has its line and between two pieces of scheduled work.
-#[derive(Clone, Default)]
-pub(super) struct Inbox(Arc<Mutex<VecDeque<Order>>>);
-
-impl Inbox {
-    pub fn put(&self, order: Order) {
-        self.lock().push_back(order);
-    }
-
-    pub fn len(&self) -> usize {
-        self.lock().len()
-    }
-
-    pub fn take(&self) -> VecDeque<Order> {
-        std::mem::take(&mut *self.lock())
-    }
-
-    /// Tells those whose time is nearly over that the line is busy.
-    fn tell_busy(&self) {
-        let soon = (Instant::now() + TOLD_BEFORE).into_std();
-        let (late, left) = self.take().into_iter().partition(|order| order.deadline <= soon);
-        *self.lock() = left;
-        let late: VecDeque<Order> = late;
-        answer_all(late, &Failure::Busy);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Order>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// How it ended: what is known of the meter now, and the jobs that are done; None when the meter
@@ -393,115 +360,9 @@ impl Session<'_> {
     }
 }
 
-/// The meter of a conversation.
-struct Meter<'a> {
-    shared: &'a Shared,
-    serial: &'a str,
-    access: &'a MeterAccess,
-}
-
-impl Meter<'_> {
-    /// Drives the conversation to the end of its work.
-    async fn converse(
-        &self,
-        link: &mut Link,
-        conversation: &mut Conversation,
-        deadline: Instant,
-    ) -> Result<Outcome, Failure> {
-        loop {
-            while let Some(question) = conversation.poll_question() {
-                self.question(conversation, question).await;
-            }
-            let mut written = Ok(());
-            while let Some(frame) = conversation.poll_transmit().filter(|_| written.is_ok()) {
-                written = link.send(self.shared, &frame).await;
-            }
-            if written.is_err() && !self.reconnect(link, conversation).await {
-                continue;
-            }
-            if let Some(result) = conversation.poll_outcome() {
-                return result;
-            }
-            let at = conversation.poll_timeout().map_or(deadline, Instant::from_std);
-            let now = || Instant::now().into_std();
-            tokio::select! {
-                event = link.next(self.shared) => match event {
-                    Event::Frame(header, apdu) => {
-                        if let Err(error) = conversation.handle_frame(now(), header, &apdu) {
-                            self.count(&error);
-                        }
-                    }
-                    Event::Broken(error) => {
-                        self.count(&error);
-                        conversation.handle_broken();
-                    }
-                    Event::Closed => {
-                        self.reconnect(link, conversation).await;
-                    }
-                    Event::Lost(failure) => conversation.handle_lost(failure),
-                },
-                () = sleep_until(at) => conversation.handle_timeout(now()),
-            }
-        }
-    }
-
-    /// False when the conversation has given up.
-    async fn reconnect(&self, link: &mut Link, conversation: &mut Conversation) -> bool {
-        if !conversation.handle_closed() {
-            return false;
-        }
-        match link.again(self.shared).await {
-            Ok(()) => {
-                conversation.handle_reconnected(Instant::now().into_std());
-                true
-            }
-            Err(_) => conversation.handle_closed(),
-        }
-    }
-
-    async fn question(&self, conversation: &mut Conversation, question: Question) {
-        let device = Device::Meter(self.serial.to_owned());
-        let shared = self.shared;
-        let count = shared.config.meter_counter_block;
-        match question {
-            Question::Access => {
-                let now = Instant::now().into_std();
-                conversation.handle_access(now, Ok(self.access.clone()));
-            }
-            Question::Reserve => {
-                let first = ask(shared, Reserve { device, count }, Upcall::Reserve).await;
-                conversation.handle_reserved(Instant::now().into_std(), first);
-            }
-            Question::Raise { at_least } => {
-                let raise = RaiseCounter { device, at_least };
-                let raised = ask(shared, raise, Upcall::RaiseCounter).await;
-                conversation.handle_raised(raised);
-            }
-        }
-    }
-
-    fn count(&self, error: &cosem::Error) {
-        let cause = match error {
-            cosem::Error::Malformed { .. } => "malformed",
-            cosem::Error::TooLong { .. } => "oversized",
-            cosem::Error::Replayed { .. } => "replayed",
-            cosem::Error::BadTag | cosem::Error::Protection(_) => "undecipherable",
-            _ => "unexpected",
-        };
-        self.shared.metrics.frames_refused.with_label_values(&[cause]).inc();
-        tracing::debug!(serial = self.serial, %error, "a frame of a meter was refused");
-    }
-}
-
 /// Whether a failure means that the session is of no more use.
 fn breaks(failure: &Failure) -> bool {
     !matches!(failure, Failure::Access(_) | Failure::Malformed(_) | Failure::Unsupported(_))
-}
-
-fn answer_all(orders: VecDeque<Order>, failure: &Failure) {
-    for order in orders {
-        order.answer(Err(failure.clone()));
-    }
 }
 
 /// Counts and logs how a session broke, once; the failure for orders that still wait.

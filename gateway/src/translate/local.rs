@@ -331,3 +331,110 @@ pub(crate) fn is_other(sets: &[DataSet], called: &str) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cosem::iec62056_21::data::parse;
+    use domain::Obis;
+    use domain::commands::{Attribute, Failure, Value};
+    use domain::readings::flag;
+
+    use super::{code_of, find, is_other, profile, read, stamp_of, stamp_s};
+
+    const NOON: i64 = 1_795_348_800;
+
+    #[test]
+    fn codes_are_as_short_as_meters_like_them_and_find_themselves() {
+        let check = |obis: [u8; 6], code: &str| {
+            let obis = Obis(obis);
+            assert_eq!(code_of(obis), code);
+            let sets = parse(format!("9.9(0)\r\n{code}(1)\r\n").as_bytes()).unwrap();
+            assert_eq!(find(&sets, obis).map(|set| set.address.as_str()), Some(code), "{code}");
+        };
+        check([1, 0, 1, 8, 0, 255], "1.8.0");
+        check([1, 0, 1, 8, 1, 3], "1.8.1*03");
+        check([1, 1, 1, 8, 0, 255], "1-1:1.8.0");
+        check([0, 0, 96, 1, 0, 255], "C.1.0");
+        check([0, 0, 97, 97, 0, 255], "F.F");
+        check([1, 0, 99, 1, 0, 255], "P.01");
+        let other_channel = parse(b"1-1:1.8.0(5*kWh)").unwrap();
+        assert_eq!(find(&other_channel, Obis::ACTIVE_IMPORT), None, "another channel's register");
+    }
+
+    #[test]
+    fn values_keep_their_digits_and_texts_stay_texts() {
+        let check = |line: &str, expect: (Value, Option<i8>, Option<u8>)| {
+            let sets = parse(line.as_bytes()).unwrap();
+            let what = Attribute { class: 3, obis: Obis::ACTIVE_IMPORT, attribute: 2 };
+            let read = read(&what, &sets[0]).unwrap();
+            assert_eq!((read.value, read.scaler, read.unit), expect, "{line}");
+        };
+        check("1.8.0(000123.45*kWh)", (Value::Integer(12_345), Some(1), Some(30)));
+        check("1.8.0(-7)", (Value::Integer(-7), Some(0), Some(255)));
+        check("1.8.0(--.--)", (Value::Text("--.--".to_owned()), None, None));
+    }
+
+    #[test]
+    fn stamps_know_their_season() {
+        for (text, offset, expect) in [
+            ("2611221200", 0, Some(NOON)),
+            ("261122120000", 60, Some(NOON - 3_600)),
+            ("02611221200", 60, Some(NOON - 3_600)),
+            ("1261122120000", 60, Some(NOON - 7_200)),
+            ("22611221200", 60, Some(NOON)),
+            ("2611222400", 0, Some(NOON + 12 * 3_600)),
+            ("2613221200", 0, None),
+            ("2611221260", 0, None),
+            ("26112212", 0, None),
+            ("x611221200", 0, None),
+        ] {
+            assert_eq!(stamp_s(text, offset), expect, "{text}");
+        }
+        assert_eq!(stamp_of(NOON, 60), "2611221300");
+        assert_eq!(stamp_s(&stamp_of(NOON, -90), -90), Some(NOON));
+    }
+
+    #[test]
+    fn a_profile_has_heads_and_rows_and_flags() {
+        let text = "P.01(0261122120000)(00)(15)(2)(1.5)(kW)(2.5)(kW)\r\n(1.25)(0)\r\n(1.5)(--)\r\n\
+                    P.01(0261122130000)(A2)(15)(2)(1.5)(kW)(2.5)(kW)\r\n(2.000)(0)\r\n";
+        let obis = Obis::LOAD_PROFILE;
+        let read = profile(obis, &parse(text.as_bytes()).unwrap(), 0).unwrap();
+        assert_eq!(read.interval_minutes, 15);
+        let registers: Vec<_> = read.registers.iter().map(|r| (r.obis.0[2], r.scaler)).collect();
+        assert_eq!(registers, [(1, 0), (2, 3)]);
+        let rows: Vec<_> =
+            read.rows.iter().map(|row| (row.end_s - NOON, row.flag, row.values.clone())).collect();
+        let bad = flag::POWER_FAILURE | flag::CLOCK_SET | flag::CLOCK_DOUBTFUL;
+        let expected = [
+            (0, 0, vec![Some(1_250), Some(0)]),
+            (900, 0, vec![Some(1_500), None]),
+            (3_600, bad, vec![Some(2_000), Some(0)]),
+        ];
+        assert_eq!(rows, expected);
+        for empty in ["", "P.01()", "P.01(ERROR)"] {
+            let sets = parse(empty.as_bytes()).unwrap();
+            assert_eq!(profile(obis, &sets, 0).unwrap().rows.len(), 0, "{empty}");
+        }
+        for bad in [
+            "(1.25)",
+            "P.01(yesterday)(00)(15)(1)(1.5)(kW)",
+            "P.01(2611221200)(00)(0)(1)(1.5)(kW)",
+            "P.01(2611221200)(00)(15)(2)(1.5)(kW)",
+            "P.01(2611221200)(00)(15)(99)(1.5)(kW)",
+            "P.01(2611221200)(00)(15)(2)(1.5)(kW)(2.5)(kW)\r\n(1)",
+        ] {
+            let sets = parse(bad.as_bytes()).unwrap();
+            assert!(matches!(profile(obis, &sets, 0), Err(Failure::Malformed(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_meter_that_says_another_number_is_another() {
+        let says = |number: &str| parse(format!("0.0.0({number})\r\n").as_bytes()).unwrap();
+        assert!(!is_other(&says("0012345678"), "12345678"));
+        assert!(!is_other(&says("1EMH0012345678"), "12345678"));
+        assert!(!is_other(&says("99"), ""));
+        assert!(is_other(&says("87654321"), "12345678"));
+    }
+}

@@ -8,7 +8,8 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use domain::assets::{self, Attach, Authentication, Change, Meter};
 use domain::keys::KeyKind;
-use domain::{Device, Fault, View};
+use domain::units::address::GRAMMAR;
+use domain::{Address, Device, Fault, View};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -29,7 +30,7 @@ pub struct NewMeter {
     pub serial: String,
     /// Logical device name of the concentrator before it.
     pub concentrator: Option<String>,
-    /// `host:port` of a meter with an address of its own.
+    /// Address of a meter of its own: `host:port`, `hdlc+tcp://host:port`, `iec+serial://name` ...
     pub address: Option<String>,
     /// Client service access point; 16 when left out.
     pub client_sap: Option<u16>,
@@ -72,8 +73,10 @@ pub struct MeterBody {
     pub ordinal: u32,
     /// Logical device name of the concentrator before it.
     pub concentrator: Option<String>,
-    /// `host:port` of a meter with an address of its own.
+    /// Address of a meter of its own.
     pub address: Option<String>,
+    /// What is spoken there, in words, with `address`.
+    pub transport: Option<String>,
     /// Client service access point, with `address`.
     pub client_sap: Option<u16>,
     /// Server service access point, with `address`.
@@ -250,13 +253,25 @@ fn attach(new: &NewMeter) -> Result<Attach, Problem> {
         }
         (Some(concentrator), None) => Ok(Attach::Behind { concentrator: concentrator.clone() }),
         (None, Some(address)) => Ok(Attach::Direct {
-            address: address.clone(),
+            address: checked_address(address)?,
             client_sap: new.client_sap.unwrap_or(16),
             server_sap: new.server_sap.unwrap_or(1),
             authentication: authentication(new)?,
             system_title: new.system_title.as_deref().map(keys::system_title).transpose()?,
         }),
         _ => Err(Problem::bad("bad_attach", "give either concentrator or address")),
+    }
+}
+
+/// An address that can be read; every fault names what an address looks like.
+fn checked_address(address: &str) -> Result<String, Problem> {
+    match Address::parse(address) {
+        Ok(_) => Ok(address.to_owned()),
+        Err(refusal) => {
+            let mut problem = Problem::from(refusal);
+            problem.detail = format!("{}. An address is {GRAMMAR}", problem.detail);
+            Err(problem)
+        }
     }
 }
 
@@ -281,6 +296,7 @@ pub fn body(meter: Meter) -> MeterBody {
         ordinal: meter.ordinal,
         concentrator: None,
         address: None,
+        transport: None,
         client_sap: None,
         server_sap: None,
         auth: None,
@@ -291,6 +307,8 @@ pub fn body(meter: Meter) -> MeterBody {
     match meter.attach {
         Attach::Behind { concentrator } => body.concentrator = Some(concentrator),
         Attach::Direct { address, client_sap, server_sap, authentication, system_title } => {
+            let parsed = Address::parse(&address);
+            body.transport = parsed.ok().map(|address| address.transport().to_owned());
             body.address = Some(address);
             body.client_sap = Some(client_sap);
             body.server_sap = Some(server_sap);

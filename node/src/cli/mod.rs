@@ -232,7 +232,8 @@ pub enum MeterCommand {
 pub struct MeterAdd {
     /// Its serial.
     pub serial: String,
-    /// Where it is dialled, host:port.
+    /// Where it is dialled: host:port, or hdlc, iec or mode-e with +tcp://host:port or
+    /// +serial://portname, and ?options (docs/reference/lines.md).
     #[arg(long, required_unless_present = "concentrator", conflicts_with = "concentrator")]
     pub address: Option<String>,
     /// The concentrator that it stands behind.

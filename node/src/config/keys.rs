@@ -52,6 +52,8 @@ const fn key(
 
 /// The words that `log.level` takes.
 pub const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
+/// The words that `gateway.serial.parity` takes.
+pub const PARITIES: &[&str] = &["none", "even", "odd"];
 /// The words that `log.format` takes.
 pub const FORMATS: &[&str] = &["json", "human"];
 /// The words that `storage.tables_backend` takes.
@@ -66,6 +68,11 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("keys", "Secrets for meter keys."),
     ("http", "API, page, health and metrics."),
     ("gateway", "Channels to concentrators and meters."),
+    (
+        "gateway.serial",
+        "One `[[gateway.serial]]` table for every serial port of this node that leads to meters: \
+         RS485 adapters, optical heads. Their addresses are `hdlc+serial://NAME` and the like.",
+    ),
     ("storage", "Bytes on disk."),
     ("log", "Lines on standard output."),
 ];
@@ -338,6 +345,64 @@ pub const KEYS: &[Key] = &[
          back its first load profile reading reaches, seconds.",
     ),
     key(
+        "gateway",
+        "line_answer_timeout_ms",
+        Kind::Integer(50, 120_000),
+        Some("3000"),
+        "Time for an answer on a serial port or behind a serial server, without the time that the \
+         octets are on the line. Too low: slow meters are called silent; too high: a silent meter \
+         holds its line for long.",
+    ),
+    key(
+        "gateway.serial",
+        "name",
+        Kind::Text,
+        None,
+        "The port's name in the addresses of meters and in metrics: 1 to 32 letters, digits, `-`, \
+         `_` and `.`. A meter at `...+serial://NAME` is read by a node that has a port of this \
+         name.",
+    ),
+    key(
+        "gateway.serial",
+        "path",
+        Kind::Path,
+        None,
+        "The device. `/dev/serial/by-id/...` stays the same when adapters are plugged in anew.",
+    ),
+    key(
+        "gateway.serial",
+        "baud",
+        Kind::Integer(300, 1_000_000),
+        Some("9600"),
+        "Rate of HDLC. IEC 62056-21 \
+         signs on at 300 and goes up from there, whatever stands here. Wrong: nobody answers.",
+    ),
+    key("gateway.serial", "data_bits", Kind::Integer(7, 8), Some("8"), "Data bits of HDLC."),
+    key(
+        "gateway.serial",
+        "parity",
+        Kind::Choice(PARITIES),
+        Some("\"none\""),
+        "Parity of HDLC. IEC 62056-21 has even parity of its own.",
+    ),
+    key("gateway.serial", "stop_bits", Kind::Integer(1, 2), Some("1"), "Stop bits of HDLC."),
+    key(
+        "gateway.serial",
+        "echo",
+        Kind::Flag,
+        Some("false"),
+        "Whether the adapter gives back what it sends, as some two-wire adapters and optical heads \
+         do. The echo is taken away.",
+    ),
+    key(
+        "gateway.serial",
+        "turnaround_ms",
+        Kind::Integer(0, 2_000),
+        Some("20"),
+        "Silence between the last octet heard and the next one sent, milliseconds. Too low: the \
+         sender of an RS485 meter is still on.",
+    ),
+    key(
         "storage",
         "wal_segment_bytes",
         Kind::Integer(1 << 16, 1 << 32),
@@ -389,7 +454,8 @@ pub fn find(section: &str, name: &str) -> Option<&'static Key> {
 pub fn document() -> String {
     let mut out = String::from(HEAD);
     for (section, about) in SECTIONS {
-        let brackets = if *section == "cluster.peers" { ("[[", "]]") } else { ("[", "]") };
+        // A section within a section is a list of tables.
+        let brackets = if section.contains('.') { ("[[", "]]") } else { ("[", "]") };
         out.push_str(&format!("\n## `{}{section}{}`\n\n{about}\n\n", brackets.0, brackets.1));
         out.push_str("| key | value | default | meaning |\n|---|---|---|---|\n");
         for key in KEYS.iter().filter(|k| k.section == *section) {
@@ -426,7 +492,7 @@ One TOML file, written by `holdfast init`, read by `holdfast run --config F`.
 here is refused by name. Relative paths start at the folder of the file.
 
 The environment goes over the file: `HOLDFAST_SECTION__KEY`, for example
-`HOLDFAST_HTTP__LISTEN=0.0.0.0:8080` (`[[cluster.peers]]` can only stand in the file). Secrets are
+`HOLDFAST_HTTP__LISTEN=0.0.0.0:8080` (`[[...]]` tables can only stand in the file). Secrets are
 files, never values.
 
 This page is written from the table of keys in the program

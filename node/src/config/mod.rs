@@ -155,6 +155,11 @@ pub struct Gateway {
     pub clock_every_s: u64,
     /// How far back the first profile reading reaches, seconds.
     pub profile_reach_s: u64,
+    /// How long an answer on a line may take.
+    pub line_answer_timeout_ms: u64,
+    /// Serial ports with meters.
+    #[serde(default)]
+    pub serial: Vec<gateway::SerialPort>,
 }
 
 /// `[storage]`.
@@ -282,6 +287,9 @@ fn absolute(config: &mut Config, folder: &Path) {
         if path.is_relative() {
             *path = folder.join(&*path);
         }
+    }
+    for port in config.gateway.serial.iter_mut().filter(|port| port.path.is_relative()) {
+        port.path = folder.join(&port.path);
     }
 }
 

@@ -1,19 +1,23 @@
 //! Meters with an address of their own: which node dials which.
 //!
 //! Every node reckons the same owner of a meter from the living nodes (rendezvous hashing), so
-//! nobody hands out work; the lease decides if two reckon differently for a moment.
+//! nobody hands out work; the lease decides if two reckon differently for a moment. A meter on a
+//! serial port is no matter of reckoning: it belongs to the node that has a port of that name, and
+//! where several have one, to the one that holds the lease.
 //!
 //! Invariants: a meter is dialled only under a lease of this node; a node that may not act hangs
-//! up; a lost node moves its own meters only.
+//! up; a lost node moves its own meters only; nobody claims a meter on a port that it does not
+//! have.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use cluster::Woken;
-use domain::assets::{self, Attach};
+use domain::assets::{self, Attach, Meter};
 use domain::leases::{self, Reason, Role};
-use domain::{Change, Device, Done, Effect, Fault, NodeId};
+use domain::{Address, Change, Device, Done, Effect, Fault, NodeId};
 use futures::StreamExt;
+use gateway::Gateway;
 
 use super::Wires;
 
@@ -25,10 +29,20 @@ const RELIST: Duration = Duration::from_secs(600);
 const AT_A_TIME: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// What leads to a meter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Every node can go it.
+    Shared,
+    /// A serial port of this node.
+    Own,
+}
+
 /// What this node knows of the meters to be dialled.
 #[derive(Default)]
 struct Book {
-    meters: BTreeSet<String>,
+    /// What leads to each meter that can be reached from here.
+    meters: BTreeMap<String, Way>,
     /// Meters that are dialled here, with the epoch of the lease.
     dialled: BTreeMap<String, u64>,
     listed: Option<Instant>,
@@ -64,10 +78,12 @@ fn heed(wires: &Wires, effect: Effect, book: &mut Book) {
     match effect {
         Effect::MeterRegistered { serial, .. } => {
             match assets::meter(&wires.cluster.view(), &serial) {
-                Ok(Some(meter)) if matches!(meter.attach, Attach::Direct { .. }) => {
-                    book.meters.insert(serial);
+                Ok(Some(meter)) => {
+                    if let Some(way) = way(&wires.gateway, &meter) {
+                        book.meters.insert(serial, way);
+                    }
                 }
-                Ok(_) => {}
+                Ok(None) => {}
                 Err(fault) => wires.fault("direct", &fault),
             }
         }
@@ -94,8 +110,10 @@ async fn settle(wires: &Wires, book: &mut Book) -> Result<(), Fault> {
     let living: Vec<NodeId> =
         leases::nodes(&view)?.iter().filter(|n| stamp < n.until).map(|n| n.node).collect();
     let mut wanted = Vec::new();
-    for serial in &book.meters {
-        if owner(serial, &living) != Some(wires.node) {
+    let is_mine =
+        |serial: &str, way: Way| way == Way::Own || owner(serial, &living) == Some(wires.node);
+    for (serial, way) in &book.meters {
+        if !is_mine(serial, *way) {
             continue;
         }
         let device = Device::Meter(serial.clone());
@@ -107,6 +125,7 @@ async fn settle(wires: &Wires, book: &mut Book) -> Result<(), Fault> {
                     wires.gateway.dial(serial, epoch).await;
                 }
             }
+            // Of a port that two nodes have, the other one has the meter.
             Some(node) if living.contains(&node) => {}
             Some(_) => wanted.push((serial.clone(), Reason::OwnerLost)),
             None => wanted.push((serial.clone(), Reason::Login)),
@@ -115,9 +134,7 @@ async fn settle(wires: &Wires, book: &mut Book) -> Result<(), Fault> {
     let gone: Vec<(String, u64)> = book
         .dialled
         .iter()
-        .filter(|(serial, _)| {
-            !book.meters.contains(*serial) || owner(serial, &living) != Some(wires.node)
-        })
+        .filter(|(serial, _)| book.meters.get(*serial).is_none_or(|way| !is_mine(serial, *way)))
         .map(|(serial, epoch)| (serial.clone(), *epoch))
         .collect();
     for (serial, epoch) in gone {
@@ -153,27 +170,40 @@ async fn give_up(wires: &Wires, serial: &str, epoch: u64) {
     let _ = wires.propose(Change::Leases(change), PATIENCE).await;
 }
 
-/// All active meters with an address, read beside the tasks of the runtime.
-async fn list(wires: &Wires) -> Result<BTreeSet<String>, Fault> {
+/// All active meters with an address that this node can reach, read beside the tasks of the
+/// runtime.
+async fn list(wires: &Wires) -> Result<BTreeMap<String, Way>, Fault> {
     const CHUNK: usize = 1024;
     let view = wires.cluster.view();
+    let gateway = wires.gateway.clone();
     let read = move || {
-        let mut serials = BTreeSet::new();
+        let mut meters = BTreeMap::new();
         let mut behind: Option<String> = None;
         loop {
             let chunk = assets::direct_meters(&view, behind.as_deref(), CHUNK)?;
             let full = chunk.len() == CHUNK;
             behind = chunk.last().map(|meter| meter.serial.clone());
-            serials.extend(chunk.into_iter().map(|meter| meter.serial));
+            let ways = chunk.into_iter().map(|meter| (way(&gateway, &meter), meter.serial));
+            meters.extend(ways.filter_map(|(way, serial)| Some((serial, way?))));
             if !full {
-                return Ok(serials);
+                return Ok(meters);
             }
         }
     };
     match tokio::task::spawn_blocking(read).await {
-        Ok(serials) => serials,
+        Ok(meters) => meters,
         Err(error) => Err(Fault::Storage(error.to_string())),
     }
+}
+
+/// What leads to a meter from this node; None when nothing does.
+fn way(gateway: &Gateway, meter: &Meter) -> Option<Way> {
+    let Attach::Direct { address, .. } = &meter.attach else { return None };
+    if !gateway.reaches(address) {
+        return None;
+    }
+    let parsed = Address::parse(address).ok()?;
+    Some(if parsed.serial_port().is_some() { Way::Own } else { Way::Shared })
 }
 
 /// The living node with the highest hash of (meter, node): each node lost moves only its own.

@@ -128,3 +128,41 @@ fn every_key_is_documented() {
     let found = std::fs::read_to_string(&path).unwrap();
     assert_eq!(found, wanted, "write it anew: HOLDFAST_WRITE_DOCS=1 cargo nextest run -p node");
 }
+
+/// The fenced block of this kind in the page about lines.
+fn lines_example(kind: &str) -> String {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/lines.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let (_, rest) = page.split_once(&format!("```{kind}\n")).unwrap();
+    rest.split_once("```").unwrap().0.to_owned()
+}
+
+#[test]
+fn the_examples_of_serial_lines_are_good() {
+    let ports = lines_example("toml");
+    assert_eq!(faults(&format!("{GOOD}\n{ports}"), &[]), Vec::<String>::new());
+    let mut addresses = 0;
+    for line in lines_example("sh").lines() {
+        let (_, rest) = line.split_once("--address ").unwrap();
+        let text = rest.split(' ').next().unwrap();
+        let address = domain::Address::parse(text).unwrap_or_else(|no| panic!("{text}: {no}"));
+        let known = |name: &str| ports.contains(&format!("name = \"{name}\""));
+        assert!(address.serial_port().is_none_or(known), "{text}");
+        addresses += 1;
+    }
+    assert!(addresses > 3);
+}
+
+#[test]
+fn faults_of_serial_ports_are_listed_with_all_others() {
+    let port = "[[gateway.serial]]\nname = \"east\"\npath = \"/dev/ttyUSB0\"\n";
+    let bad = "[[gateway.serial]]\nname = \"west\"\nbaud = 110\nparity = \"mark\"\n";
+    let found = faults(&format!("{GOOD}\n{bad}"), &[]);
+    for part in
+        ["gateway.serial.path: is missing", "gateway.serial.baud = 110", "gateway.serial.parity"]
+    {
+        assert!(found.iter().any(|fault| fault.starts_with(part)), "{part} in {found:#?}");
+    }
+    let found = faults(&format!("{GOOD}\n{port}{port}"), &[]);
+    assert_eq!(found.len(), 2, "name and path stand twice: {found:#?}");
+}

@@ -265,7 +265,7 @@ fn plain_fault() -> Refusal {
 }
 
 fn scheme_fault(scheme: &str) -> Refusal {
-    let text = format!("{scheme:?} is none of the schemes; {GRAMMAR}");
+    let text = format!("{scheme:?} is none of tcp, hdlc, iec, mode-e with +tcp or +serial");
     Refusal::new("bad_address_scheme", text)
 }
 

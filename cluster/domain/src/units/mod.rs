@@ -1,4 +1,5 @@
-//! Small value types that every area uses: ids, times, OBIS codes, devices, addresses. No rules of any area.
+//! Small value types that every area uses: ids, times, OBIS codes, devices, addresses. No rules of
+//! any area.
 
 pub mod address;
 pub mod id;
