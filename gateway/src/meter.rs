@@ -419,6 +419,7 @@ fn lost(failure: Lost) -> Failure {
             }
             fault => Failure::Rejected(format!("{fault:?}")),
         },
+        Lost::ServiceError(error) => Failure::Rejected(format!("{error:?}")),
         Lost::Refused(error) => Failure::Malformed(error.to_string()),
         Lost::Closed => Failure::ChannelLost,
     }

@@ -54,6 +54,9 @@ pub enum Error {
     /// The frame is for another association: ports or gateway address differ.
     #[error("the frame is addressed to another association")]
     WrongAddress,
+    /// A service of short-name referencing (READ, WRITE): only logical names are spoken here.
+    #[error("short-name referencing (READ, WRITE) is not supported")]
+    ShortName,
     /// Too many requests wait already.
     #[error("the request queue is full")]
     QueueFull,
@@ -78,6 +81,7 @@ impl Error {
             Self::NoCounters => "no_counters",
             Self::NoKeys => "no_keys",
             Self::WrongAddress => "wrong_address",
+            Self::ShortName => "short_name",
             Self::QueueFull => "queue_full",
             Self::WrongState(_) => "wrong_state",
         }

@@ -10,6 +10,9 @@
 //!
 //! Invariants: an APDU comes out once, whole and in order; nothing beyond `max_apdu` octets and
 //! two windows of blocks is held; an exchange that makes no progress ends after `tries`.
+//!
+//! Either side may give an exchange up with an empty last block of window 0 (our reading of the
+//! standard's abort); an exception-response ends it too, one layer above.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -27,9 +30,21 @@ const LAST: u8 = 0x80;
 /// Control: more of the window follows.
 const STREAMING: u8 = 0x40;
 
+/// Which end of a service this side is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It asks, or takes what is pushed: a whole APDU is acknowledged at once.
+    Asks,
+    /// It answers: the answer itself acknowledges the request, so that a quick answer costs no
+    /// block more; an answer that takes longer than `wait` is preceded by an acknowledgement.
+    Answers,
+}
+
 /// The limits of an exchange.
 #[derive(Debug, Clone, Copy)]
 pub struct Config {
+    /// Which end of the service this side is.
+    pub role: Role,
     /// Blocks that we take before we must answer, 1..=63.
     pub window: u8,
     /// Octets of an APDU in one block of ours, at least 1.
@@ -45,6 +60,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            role: Role::Asks,
             window: 8,
             block_octets: 1_024,
             max_apdu: 1 << 20,
@@ -72,6 +88,8 @@ pub struct Exchange {
     whole: VecDeque<Bytes>,
     deadline: Option<Instant>,
     silent: u8,
+    /// Our acknowledgement of a whole APDU waits for the answer.
+    held: bool,
     failed: bool,
 }
 
@@ -91,6 +109,7 @@ impl Exchange {
             whole: VecDeque::new(),
             deadline: None,
             silent: 0,
+            held: false,
             failed: false,
         }
     }
@@ -128,6 +147,10 @@ impl Exchange {
         if self.failed {
             return Err(Error::WrongState("the exchange has failed"));
         }
+        if block.is_abort() {
+            self.fail();
+            return Err(Error::WrongState("the peer has aborted the block transfer"));
+        }
         let progress = self.acknowledge(block.acknowledged)?;
         self.peer_window = usize::from(block.window().max(1));
         let is_next = self.received.checked_add(1) == Some(block.block);
@@ -147,6 +170,10 @@ impl Exchange {
         // The turn is ours. A block without data only acknowledges, and is not acknowledged.
         let has_data = !block.octets.is_empty();
         match (is_next, is_repeated) {
+            (true, _) if has_data && block.is_last() && self.config.role == Role::Answers => {
+                self.held = true;
+                self.arm(now);
+            }
             (true, _) if has_data => self.acknowledge_peer(now),
             (true, _) if self.is_sending() => self.say(now),
             (false, true) if has_data => self.repeat(now),
@@ -199,6 +226,29 @@ impl Exchange {
         self.failed
     }
 
+    /// Forgets what the peer has sent; what we send stays as it is.
+    pub fn restart(&mut self) {
+        self.received = 0;
+        self.incoming = Vec::new();
+        self.whole.clear();
+        self.held = false;
+    }
+
+    /// Highest number received in order, and how many of ours were acknowledged: whoever waits
+    /// sees by them whether anything moves.
+    #[must_use]
+    pub const fn progress(&self) -> (u16, u16) {
+        (self.received, self.first.saturating_sub(1))
+    }
+
+    /// Gives the exchange up and tells the peer so.
+    pub fn abort(&mut self) {
+        let number = self.first;
+        let acknowledged = self.received;
+        self.fail();
+        self.transmit.push_back(GeneralBlock::abort(number, acknowledged));
+    }
+
     fn block_octets(&self) -> usize {
         self.config.block_octets.max(1)
     }
@@ -231,7 +281,7 @@ impl Exchange {
     fn take(&mut self, block: &GeneralBlock) -> Result<(), Error> {
         let length = self.incoming.len() + block.octets.len();
         if length > self.config.max_apdu {
-            self.fail();
+            self.abort();
             return Err(Error::TooLong { length, limit: self.config.max_apdu });
         }
         self.incoming.extend_from_slice(&block.octets);
@@ -267,6 +317,7 @@ impl Exchange {
     /// The same without the first `skipped` blocks. The window counts blocks with data: were it
     /// filled with old acknowledgements, which nobody answers, the data would never follow.
     fn say_from(&mut self, now: Instant, skipped: usize) {
+        self.held = false;
         let empty = |octets: &&Bytes| octets.is_empty();
         let old = self.unacknowledged.iter().take_while(empty).count();
         let end = old.max(skipped) + self.peer_window;
@@ -299,7 +350,7 @@ impl Exchange {
 
     /// Waits when the peer owes something: an acknowledgement of data, or the rest of an APDU.
     fn arm(&mut self, now: Instant) {
-        let owed = self.is_sending() || !self.incoming.is_empty();
+        let owed = self.is_sending() || self.held || !self.incoming.is_empty();
         self.deadline = if owed { now.checked_add(self.config.wait) } else { None };
     }
 }

@@ -104,6 +104,8 @@ impl Conversation {
 fn rejected(rejection: Rejection) -> Failure {
     match rejection {
         Rejection::Timeout => Failure::NoAnswer,
+        Rejection::Disconnected => Failure::ChannelLost,
+        Rejection::ServiceError(error) => Failure::Rejected(format!("{error:?}")),
         Rejection::Server { diagnostic, .. } => Failure::Rejected(format!("{diagnostic:?}")),
         Rejection::Exception(exception) => Failure::Rejected(format!("{:?}", exception.fault)),
         Rejection::Refused(error) => Failure::Security(error.to_string()),

@@ -39,6 +39,18 @@ impl GeneralBlock {
         self.control & 0x3f
     }
 
+    /// The block that gives an exchange up: last, not streaming, window 0, empty.
+    #[must_use]
+    pub const fn abort(block: u16, acknowledged: u16) -> Self {
+        Self { control: 0x80, block, acknowledged, octets: Bytes::new() }
+    }
+
+    /// Whether it gives the exchange up. Acknowledgements are empty too, but have a window.
+    #[must_use]
+    pub const fn is_abort(&self) -> bool {
+        self.control == 0x80 && self.octets.is_empty()
+    }
+
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Error> {
         let control = reader.u8()?;
         let block = reader.u16()?;

@@ -49,6 +49,8 @@ const NAMES: [(u8, &str); 22] = [
 impl Conformance {
     /// general-glo and its kin may protect services.
     pub const GENERAL_PROTECTION: Self = Self::bit(1);
+    /// Any APDU by general block transfer.
+    pub const GENERAL_BLOCKS: Self = Self::bit(2);
     /// Long answers of GET by blocks.
     pub const BLOCK_GET: Self = Self::bit(11);
     /// Long values of SET by blocks.
@@ -59,6 +61,8 @@ impl Conformance {
     pub const MULTIPLE_REFERENCES: Self = Self::bit(14);
     /// Data-notification.
     pub const DATA_NOTIFICATION: Self = Self::bit(16);
+    /// ACCESS.
+    pub const ACCESS: Self = Self::bit(17);
     /// GET.
     pub const GET: Self = Self::bit(19);
     /// SET.
@@ -70,14 +74,16 @@ impl Conformance {
     /// ACTION.
     pub const ACTION: Self = Self::bit(23);
 
-    /// What both our machines do: GET, SET, ACTION, all with blocks and lists, selective access,
-    /// notifications.
+    /// What both our machines do: GET, SET, ACTION, all with blocks and lists, ACCESS, general
+    /// block transfer, selective access, notifications.
     pub const OURS: Self = Self(
-        Self::BLOCK_GET.0
+        Self::GENERAL_BLOCKS.0
+            | Self::BLOCK_GET.0
             | Self::BLOCK_SET.0
             | Self::BLOCK_ACTION.0
             | Self::MULTIPLE_REFERENCES.0
             | Self::DATA_NOTIFICATION.0
+            | Self::ACCESS.0
             | Self::GET.0
             | Self::SET.0
             | Self::SELECTIVE_ACCESS.0

@@ -20,7 +20,7 @@ use crate::acse::{Aare, Aarq, Release};
 use crate::axdr::Reader;
 use crate::error::Error;
 
-pub use access::AccessRequest;
+pub use access::{AccessRequest, AccessResponse};
 pub use action::{ActionRequest, ActionResponse};
 pub use block::GeneralBlock;
 pub use ciphered::{GeneralCiphering, GeneralHeader, GeneralSigning, KeyInfo, Protected};
@@ -69,6 +69,8 @@ pub mod tag {
     pub const EXCEPTION_RESPONSE: u8 = 0xd8;
     /// access-request.
     pub const ACCESS_REQUEST: u8 = 0xd9;
+    /// access-response.
+    pub const ACCESS_RESPONSE: u8 = 0xda;
     /// general-glo-ciphering.
     pub const GENERAL_GLO: u8 = 0xdb;
     /// general-ded-ciphering.
@@ -118,6 +120,8 @@ pub enum Apdu {
     ExceptionResponse(ExceptionResponse),
     /// access-request.
     AccessRequest(AccessRequest),
+    /// access-response.
+    AccessResponse(AccessResponse),
     /// glo-, ded-, general-glo- and general-ded-ciphering.
     Protected(Protected),
     /// general-ciphering.
@@ -162,11 +166,13 @@ impl Apdu {
             tag::EVENT_NOTIFICATION => Self::EventNotification(EventNotification::read(reader)?),
             tag::EXCEPTION_RESPONSE => Self::ExceptionResponse(ExceptionResponse::read(reader)?),
             tag::ACCESS_REQUEST => Self::AccessRequest(AccessRequest::read(reader)?),
+            tag::ACCESS_RESPONSE => Self::AccessResponse(AccessResponse::read(reader)?),
             tag::GENERAL_CIPHERING => Self::GeneralCiphering(GeneralCiphering::read(reader)?),
             tag::GENERAL_SIGNING => Self::GeneralSigning(GeneralSigning::read(reader)?),
             tag::GENERAL_BLOCK_TRANSFER => Self::GeneralBlock(GeneralBlock::read(reader)?),
             _ => match Protected::read(tag, reader)? {
                 Some(protected) => Self::Protected(protected),
+                None if is_short_name(tag) => return Err(Error::ShortName),
                 None => return Err(Error::malformed(0, "unknown APDU tag")),
             },
         })
@@ -194,6 +200,7 @@ impl Apdu {
             Self::DataNotification(apdu) => apdu.put(&mut out),
             Self::ExceptionResponse(apdu) => apdu.put(&mut out),
             Self::AccessRequest(apdu) => apdu.put(&mut out),
+            Self::AccessResponse(apdu) => apdu.put(&mut out),
             Self::Protected(apdu) => apdu.put(&mut out),
             Self::GeneralCiphering(apdu) => apdu.put(&mut out),
             Self::GeneralSigning(apdu) => apdu.put(&mut out),
@@ -201,4 +208,19 @@ impl Apdu {
         }
         out
     }
+}
+
+/// Whether a tag belongs to the services of short-name referencing, plain or protected: read,
+/// write, unconfirmed write and information report.
+#[must_use]
+pub const fn is_short_name(tag: u8) -> bool {
+    const PLAIN: [u8; 6] = [0x05, 0x06, 0x0c, 0x0d, 0x16, 0x18];
+    let mut at = 0;
+    while at < PLAIN.len() {
+        if tag == PLAIN[at] || tag == PLAIN[at] + 0x20 {
+            return true;
+        }
+        at += 1;
+    }
+    false
 }

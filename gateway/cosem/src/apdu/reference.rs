@@ -148,6 +148,12 @@ impl InvokePriority {
         Self(0xc0 | (id & 0x0f))
     }
 
+    /// The same without an answer.
+    #[must_use]
+    pub const fn unconfirmed(id: u8) -> Self {
+        Self(0x80 | (id & 0x0f))
+    }
+
     /// The id, 0-15.
     #[must_use]
     pub const fn id(self) -> u8 {
@@ -183,6 +189,30 @@ impl LongInvokePriority {
     #[must_use]
     pub const fn is_confirmed(self) -> bool {
         self.0 & 0x4000_0000 != 0
+    }
+
+    /// Whether the answer shall repeat what was asked for.
+    #[must_use]
+    pub const fn is_self_descriptive(self) -> bool {
+        self.0 & 0x1000_0000 != 0
+    }
+
+    /// The same with the answer describing itself.
+    #[must_use]
+    pub const fn self_descriptive(self) -> Self {
+        Self(self.0 | 0x1000_0000)
+    }
+
+    /// Whether nothing is done any more after the first error.
+    #[must_use]
+    pub const fn breaks_on_error(self) -> bool {
+        self.0 & 0x2000_0000 != 0
+    }
+
+    /// The same, stopping at the first error.
+    #[must_use]
+    pub const fn breaking_on_error(self) -> Self {
+        Self(self.0 | 0x2000_0000)
     }
 }
 

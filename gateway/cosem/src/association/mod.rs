@@ -8,6 +8,7 @@
 
 mod authentication;
 pub mod client;
+mod general;
 mod protection;
 pub mod sealed;
 pub mod server;
@@ -21,7 +22,11 @@ use crate::gateway_header::{self, Direction, Prefix};
 use crate::wrapper::{self, Header};
 
 pub use authentication::Authentication;
-pub use client::{Client, ClientConfig, Failure, Indication, InvokeId, Rejection};
+pub use client::{
+    AccessItem, AccessOptions, AccessResult, Client, ClientConfig, Failure, Indication, InvokeId,
+    Rejection,
+};
+pub use general::{GeneralBlocks, GeneralUse};
 pub use protection::{Highest, KeyUse, Wrapping};
 pub use sealed::{Notification, open_notification, peek_sender, seal_notification};
 pub use server::{

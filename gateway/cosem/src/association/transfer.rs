@@ -45,6 +45,10 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
+    pub(super) const fn new() -> Self {
+        Self { octets: Vec::new(), number: 0 }
+    }
+
     /// Takes the next block.
     pub(super) fn take(&mut self, number: u32, octets: &[u8], limit: usize) -> Result<(), Error> {
         if number != self.number.saturating_add(1) {

@@ -34,6 +34,7 @@ pub(super) fn apdu(
             tag::DATA_NOTIFICATION => data_notification(walk)?,
             tag::EVENT_NOTIFICATION => event_notification(walk)?,
             tag::ACCESS_REQUEST => access_request(walk)?,
+            tag::ACCESS_RESPONSE => access_response(walk)?,
             tag::GET_REQUEST
             | tag::GET_RESPONSE
             | tag::SET_REQUEST
@@ -325,14 +326,35 @@ fn access_request(walk: &mut Walk<'_>) -> Result<()> {
     let at = walk.at();
     let octets = walk.reader.octets()?;
     walk.leaf("date-time", at, data::string(octets));
+    specifications(walk)?;
+    list(walk, "values", |walk| data::value(walk, ""))
+}
+
+fn access_response(walk: &mut Walk<'_>) -> Result<()> {
+    long_invoke(walk)?;
+    let at = walk.at();
+    let octets = walk.reader.octets()?;
+    walk.leaf("date-time", at, data::string(octets));
+    if walk.flag("specifications-present")? {
+        specifications(walk)?;
+    }
+    list(walk, "values", |walk| data::value(walk, ""))?;
+    list(walk, "outcomes", |walk| {
+        walk.octet("choice", |choice| {
+            ["", "get", "set", "action"].get(usize::from(choice)).unwrap_or(&"").to_string()
+        })?;
+        access_result(walk)
+    })
+}
+
+fn specifications(walk: &mut Walk<'_>) -> Result<()> {
     list(walk, "specifications", |walk| match walk.u8("choice")? {
         3 => descriptor(walk, "method"),
         choice => {
             descriptor(walk, if matches!(choice, 1 | 4) { "get" } else { "set" })?;
             if choice > 3 { selection(walk) } else { Ok(()) }
         }
-    })?;
-    list(walk, "values", |walk| data::value(walk, ""))
+    })
 }
 
 fn general_block(walk: &mut Walk<'_>) -> Result<()> {
@@ -410,6 +432,7 @@ const fn name(type_tag: u8) -> &'static str {
         tag::ACTION_RESPONSE => "action-response",
         tag::EXCEPTION_RESPONSE => "exception-response",
         tag::ACCESS_REQUEST => "access-request",
+        tag::ACCESS_RESPONSE => "access-response",
         tag::GENERAL_CIPHERING => "general-ciphering",
         tag::GENERAL_SIGNING => "general-signing",
         tag::GENERAL_BLOCK_TRANSFER => "general-block-transfer",

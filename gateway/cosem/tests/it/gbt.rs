@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use cosem::Error;
 use cosem::apdu::{Apdu, GeneralBlock};
-use cosem::gbt::{Config, Exchange};
+use cosem::gbt::{Config, Exchange, Role};
 use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, proptest};
 
 use crate::clock::start;
@@ -15,7 +15,7 @@ const FLIGHT: Duration = Duration::from_millis(20);
 
 fn config(window: u8) -> Config {
     let wait = Duration::from_millis(300);
-    Config { window, block_octets: 10, max_apdu: 5_000, wait, tries: 40 }
+    Config { role: Role::Asks, window, block_octets: 10, max_apdu: 5_000, wait, tries: 40 }
 }
 
 fn apdu(octets: usize) -> Bytes {

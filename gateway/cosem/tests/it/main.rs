@@ -29,6 +29,8 @@ mod security;
 #[cfg(test)]
 mod shape;
 #[cfg(test)]
+mod transfer;
+#[cfg(test)]
 mod tree;
 #[cfg(test)]
 mod vectors;

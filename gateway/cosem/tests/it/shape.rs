@@ -81,6 +81,7 @@ pub fn apdu(apdu: &Apdu) -> Value {
         Apdu::DataNotification(apdu) => notification(apdu),
         Apdu::ExceptionResponse(apdu) => exception(apdu),
         Apdu::AccessRequest(apdu) => access(apdu),
+        Apdu::AccessResponse(apdu) => panic!("no vector holds {apdu:?}"),
         Apdu::Protected(apdu) => protected(apdu),
         Apdu::GeneralCiphering(apdu) => general_ciphering(apdu),
         Apdu::GeneralSigning(_) => panic!("no vector holds general-signing"),

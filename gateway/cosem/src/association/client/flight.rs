@@ -1,5 +1,5 @@
-//! Requests and answers of a client: sending the next wish, by blocks where it is long, and
-//! putting the answer together.
+//! Answers to a client: putting them together, by blocks where they are long, and what each kind
+//! of request makes of them.
 //!
 //! Invariant: an answer is taken only when its invoke-id is that of the request in flight; one
 //! that does not fit the request ends it as failed.
@@ -8,37 +8,29 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{BLOCK_HEAD_OCTETS, COUNTERS_LOW, Client, Failure, Indication, InvokeId, State};
-use crate::acse::Release;
+use super::types::AccessResult;
+use super::{BLOCK_HEAD_OCTETS, Client, Failure, Indication, InvokeId};
+use crate::apdu::access::{AccessOutcome, AccessResponse, AccessSpecification};
 use crate::apdu::action::{ActionAnswer, ActionRequest, ActionResponse};
 use crate::apdu::get::{GetRequest, GetResponse, read_result, read_results};
 use crate::apdu::set::{SetRequest, SetResponse};
-use crate::apdu::{Apdu, AttributeRef, Conformance, InvokePriority, MethodRef, Selection, tag};
+use crate::apdu::{Apdu, DataAccessError, InvokePriority, LongInvokePriority, tag};
 use crate::association::transfer::{Incoming, Outgoing};
-use crate::association::{frame, room};
 use crate::axdr::Reader;
 use crate::data::Data;
 use crate::error::Error;
-use crate::gateway_header::Direction;
-use crate::wrapper::Header;
 
-/// What a driver asked for.
-#[derive(Debug)]
-pub(super) enum Wish {
-    Get { attribute: AttributeRef, selection: Option<Selection>, encoded: bool },
-    GetList(Vec<(AttributeRef, Option<Selection>)>),
-    Set { attribute: AttributeRef, selection: Option<Selection>, value: Data },
-    Action { method: MethodRef, parameters: Option<Data> },
-    Release,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What is in flight.
+#[derive(Debug, PartialEq)]
 pub(super) enum Kind {
     Get,
     GetEncoded,
     GetList(usize),
     Set,
+    SetList(usize),
     Action,
+    ActionList(usize),
+    Access { invoke: LongInvokePriority, asked: Vec<AccessSpecification> },
 }
 
 /// The request in flight.
@@ -49,148 +41,6 @@ pub(super) struct Flight {
     invoke: InvokePriority,
     incoming: Incoming,
     outgoing: Option<Outgoing>,
-}
-
-impl Client {
-    /// Sends the next wish, when the association is open and nothing is in flight.
-    pub(super) fn pump(&mut self, now: Instant) {
-        while self.state == State::Open && self.flight.is_none() {
-            if self.protection.keys.is_some() && self.protection.counters_left() == 0 {
-                self.ask_for_counters();
-                return;
-            }
-            let Some((id, wish)) = self.waiting.pop_front() else { return };
-            if matches!(wish, Wish::Release) {
-                let release = Release { reason: Some(0), user_information: None };
-                self.state = State::Releasing;
-                self.deadline = Some(now + self.config.response_timeout);
-                if self.send_plain(&Apdu::Rlrq(release).encode()).is_err() {
-                    self.closed();
-                }
-                return;
-            }
-            match self.begin(id, wish) {
-                Ok(()) => self.deadline = Some(now + self.config.response_timeout),
-                Err(error) => {
-                    let failure = Failure::Refused(error);
-                    self.indications.push_back(Indication::Failed { invoke: id, failure });
-                }
-            }
-        }
-    }
-
-    fn begin(&mut self, id: InvokeId, wish: Wish) -> Result<(), Error> {
-        let invoke = InvokePriority::confirmed(id.0.to_be_bytes()[3]);
-        let mut outgoing = None;
-        let (kind, apdu) = match wish {
-            Wish::Get { attribute, selection, encoded } => {
-                let request = GetRequest::Normal { invoke, attribute, selection };
-                let kind = if encoded { Kind::GetEncoded } else { Kind::Get };
-                (kind, Apdu::GetRequest(request))
-            }
-            Wish::GetList(list) => {
-                let kind = Kind::GetList(list.len());
-                (kind, Apdu::GetRequest(GetRequest::WithList { invoke, list }))
-            }
-            Wish::Set { attribute, selection, value } => {
-                let apdu = self.set_request(invoke, attribute, selection, value, &mut outgoing)?;
-                (Kind::Set, apdu)
-            }
-            Wish::Action { method, parameters } => {
-                let apdu = self.action_request(invoke, method, parameters, &mut outgoing)?;
-                (Kind::Action, apdu)
-            }
-            Wish::Release => return Err(Error::WrongState("a release is not a request")),
-        };
-        let apdu = apdu.encode();
-        if apdu.len() > self.room() {
-            return Err(Error::TooLong { length: apdu.len(), limit: self.room() });
-        }
-        self.send(apdu)?;
-        self.flight = Some(Flight { id, kind, invoke, incoming: Incoming::default(), outgoing });
-        Ok(())
-    }
-
-    fn set_request(
-        &self,
-        invoke: InvokePriority,
-        attribute: AttributeRef,
-        selection: Option<Selection>,
-        value: Data,
-        outgoing: &mut Option<Outgoing>,
-    ) -> Result<Apdu, Error> {
-        let octets = value.to_axdr();
-        let empty = SetRequest::Normal {
-            invoke,
-            attribute,
-            selection: selection.clone(),
-            value: Data::Null,
-        };
-        let head = Apdu::SetRequest(empty).encode().len();
-        if head + octets.len() <= self.room() {
-            let request = SetRequest::Normal { invoke, attribute, selection, value };
-            return Ok(Apdu::SetRequest(request));
-        }
-        let size = self.block_size(Conformance::BLOCK_SET, head)?;
-        let block = outgoing.insert(Outgoing::new(octets.into())).next(size);
-        Ok(Apdu::SetRequest(SetRequest::FirstBlock { invoke, attribute, selection, block }))
-    }
-
-    fn action_request(
-        &self,
-        invoke: InvokePriority,
-        method: MethodRef,
-        parameters: Option<Data>,
-        outgoing: &mut Option<Outgoing>,
-    ) -> Result<Apdu, Error> {
-        let octets = parameters.as_ref().map(Data::to_axdr).unwrap_or_default();
-        let head = Apdu::ActionRequest(ActionRequest::Normal { invoke, method, parameters: None });
-        let head = head.encode().len();
-        if head + octets.len() <= self.room() {
-            return Ok(Apdu::ActionRequest(ActionRequest::Normal { invoke, method, parameters }));
-        }
-        let size = self.block_size(Conformance::BLOCK_ACTION, head)?;
-        let block = outgoing.insert(Outgoing::new(octets.into())).next(size);
-        Ok(Apdu::ActionRequest(ActionRequest::FirstBlock { invoke, method, block }))
-    }
-
-    /// Octets of a value that fit a block after a head of `head` octets.
-    fn block_size(&self, needed: Conformance, head: usize) -> Result<usize, Error> {
-        let limit = self.room();
-        let size = limit.saturating_sub(head + BLOCK_HEAD_OCTETS);
-        if size == 0 || !self.peer.as_ref().is_some_and(|peer| peer.conformance.has(needed)) {
-            return Err(Error::TooLong { length: head, limit });
-        }
-        Ok(size)
-    }
-
-    fn room(&self) -> usize {
-        let max_pdu = self.peer.as_ref().map_or(0, |peer| peer.max_pdu);
-        room(max_pdu, self.protection.overhead())
-    }
-
-    pub(super) fn send(&mut self, apdu: Vec<u8>) -> Result<(), Error> {
-        let sealed = self.protection.seal(apdu)?;
-        if self.protection.keys.is_some() && self.protection.counters_left() < COUNTERS_LOW {
-            self.ask_for_counters();
-        }
-        self.send_plain(&sealed)
-    }
-
-    pub(super) fn send_plain(&mut self, apdu: &[u8]) -> Result<(), Error> {
-        let super::ClientConfig { client_sap, server_sap, gateway, .. } = &self.config;
-        let header = Header { source: *client_sap, destination: *server_sap };
-        self.transmit.push_back(frame(header, Direction::Request, gateway.as_ref(), apdu)?);
-        Ok(())
-    }
-
-    fn ask_for_counters(&mut self) {
-        if !self.asked_for_counters {
-            self.asked_for_counters = true;
-            let left = self.protection.counters_left();
-            self.indications.push_back(Indication::NeedCounters { left });
-        }
-    }
 }
 
 /// What an answer leads to.
@@ -247,10 +97,19 @@ const fn mismatch() -> Error {
 }
 
 impl Flight {
+    pub(super) const fn new(
+        id: InvokeId,
+        kind: Kind,
+        invoke: InvokePriority,
+        outgoing: Option<Outgoing>,
+    ) -> Self {
+        Self { id, kind, invoke, incoming: Incoming::new(), outgoing }
+    }
+
     /// The value of a normal get-response, when the driver wants its octets: it is handed on
     /// without building it, and judged by whoever reads it.
     fn encoded_value(&self, octets: &[u8]) -> Option<Indication> {
-        match (self.kind, octets) {
+        match (&self.kind, octets) {
             (Kind::GetEncoded, [tag::GET_RESPONSE, 1, invoke, 0, value @ ..])
                 if InvokePriority(*invoke).id() == self.invoke.id() =>
             {
@@ -263,6 +122,12 @@ impl Flight {
 
     fn is_answered_by(&self, apdu: &Apdu) -> bool {
         let invoke = match apdu {
+            Apdu::AccessResponse(response) => {
+                return matches!(&self.kind, Kind::Access { invoke, .. }
+                    if invoke.id() == response.invoke.id());
+            }
+            // An ACCESS has a long id only; its low bits say nothing about other services.
+            _ if matches!(self.kind, Kind::Access { .. }) => return false,
             Apdu::GetResponse(response) => response.invoke(),
             Apdu::SetResponse(response) => response.invoke(),
             Apdu::ActionResponse(response) => response.invoke(),
@@ -276,13 +141,14 @@ impl Flight {
             Apdu::GetResponse(response) => self.got(response, limit),
             Apdu::SetResponse(response) => self.written(response, size),
             Apdu::ActionResponse(response) => self.acted(response, limit, size),
+            Apdu::AccessResponse(response) => self.accessed(response),
             _ => Err(mismatch()),
         }
     }
 
     fn got(&mut self, response: GetResponse, limit: usize) -> Result<Step, Error> {
         let invoke = self.id;
-        match (self.kind, response) {
+        match (&self.kind, response) {
             (Kind::Get, GetResponse::Normal { result, .. }) => {
                 Ok(Step::Done(Indication::Got { invoke, result }))
             }
@@ -291,7 +157,7 @@ impl Flight {
                 Ok(Step::Done(Indication::GotEncoded { invoke, result }))
             }
             (Kind::GetList(count), GetResponse::WithList { results, .. }) => {
-                got_list(invoke, count, results)
+                got_list(invoke, *count, results)
             }
             (kind, GetResponse::Block { last, block, result, .. }) => match result {
                 Ok(octets) => {
@@ -306,7 +172,7 @@ impl Flight {
                 Err(reason) => Ok(Step::Done(match kind {
                     Kind::GetEncoded => Indication::GotEncoded { invoke, result: Err(reason) },
                     Kind::GetList(count) => {
-                        Indication::GotList { invoke, results: vec![Err(reason); count] }
+                        Indication::GotList { invoke, results: vec![Err(reason); *count] }
                     }
                     _ => Indication::Got { invoke, result: Err(reason) },
                 })),
@@ -317,16 +183,30 @@ impl Flight {
 
     fn written(&mut self, response: SetResponse, size: usize) -> Result<Step, Error> {
         let invoke = self.id;
-        match response {
-            _ if self.kind != Kind::Set => Err(mismatch()),
-            SetResponse::Normal { result, .. } | SetResponse::LastBlock { result, .. } => {
-                Ok(Step::Done(Indication::Set { invoke, result }))
-            }
-            SetResponse::Block { block, .. } => {
+        match (&self.kind, response) {
+            (Kind::Set | Kind::SetList(_), SetResponse::Block { block, .. }) => {
                 let block = self.next_block(block, size)?;
                 let next = SetRequest::Block { invoke: self.invoke, block };
                 Ok(Step::Send(Apdu::SetRequest(next).encode()))
             }
+            (
+                Kind::Set,
+                SetResponse::Normal { result, .. } | SetResponse::LastBlock { result, .. },
+            ) => Ok(Step::Done(Indication::Set { invoke, result })),
+            // A list whose blocks were refused as a whole is answered as one value would be.
+            (
+                Kind::SetList(count),
+                SetResponse::LastBlock { result: Err(reason), .. }
+                | SetResponse::Normal { result: Err(reason), .. },
+            ) => {
+                let results = vec![Err(reason); *count];
+                Ok(Step::Done(Indication::SetList { invoke, results }))
+            }
+            (
+                Kind::SetList(count),
+                SetResponse::WithList { results, .. }
+                | SetResponse::LastBlockWithList { results, .. },
+            ) if results.len() == *count => Ok(Step::Done(Indication::SetList { invoke, results })),
             _ => Err(mismatch()),
         }
     }
@@ -337,25 +217,55 @@ impl Flight {
         limit: usize,
         size: usize,
     ) -> Result<Step, Error> {
-        match response {
-            _ if self.kind != Kind::Action => Err(mismatch()),
-            ActionResponse::Normal { answer, .. } => Ok(Step::Done(acted(self.id, answer))),
-            ActionResponse::Next { block, .. } => {
+        match (&self.kind, response) {
+            (Kind::Action, ActionResponse::Normal { answer, .. }) => {
+                Ok(Step::Done(acted(self.id, answer)))
+            }
+            (Kind::ActionList(count), ActionResponse::WithList { answers, .. }) => {
+                acted_list(self.id, *count, answers)
+            }
+            (Kind::Action | Kind::ActionList(_), ActionResponse::Next { block, .. }) => {
                 let block = self.next_block(block, size)?;
                 let next = ActionRequest::Block { invoke: self.invoke, block };
                 Ok(Step::Send(Apdu::ActionRequest(next).encode()))
             }
-            ActionResponse::Block { block, .. } => {
+            (Kind::Action | Kind::ActionList(_), ActionResponse::Block { block, .. }) => {
                 self.incoming.take(block.number, &block.octets, limit)?;
                 if !block.last {
                     let next = ActionRequest::Next { invoke: self.invoke, block: block.number };
                     return Ok(Step::Send(Apdu::ActionRequest(next).encode()));
                 }
                 let octets = std::mem::take(&mut self.incoming).into_octets();
-                Ok(Step::Done(acted(self.id, joined_answer(&octets)?)))
+                match self.kind {
+                    Kind::ActionList(count) => acted_list(self.id, count, joined_answers(&octets)?),
+                    _ => Ok(Step::Done(acted(self.id, joined_answer(&octets)?))),
+                }
             }
-            ActionResponse::WithList { .. } => Err(mismatch()),
+            _ => Err(mismatch()),
         }
+    }
+
+    fn accessed(&self, response: AccessResponse) -> Result<Step, Error> {
+        let Kind::Access { invoke, asked } = &self.kind else { return Err(mismatch()) };
+        let AccessResponse { list, values, outcomes, .. } = response;
+        let fit = outcomes.iter().zip(asked).all(|(outcome, asked)| outcome.fits(asked));
+        // Fewer outcomes than asked for can only be a break, and then the last is the error.
+        let broke = invoke.breaks_on_error()
+            && outcomes.len() < asked.len()
+            && outcomes.last().is_some_and(|outcome| outcome.result().is_err());
+        if !fit || (outcomes.len() != asked.len() && !broke) {
+            return Err(Error::WrongState("other outcomes than asked for"));
+        }
+        if list.is_some_and(|list| list != *asked) {
+            return Err(Error::WrongState("an answer that describes another request"));
+        }
+        let result = |(outcome, value): (AccessOutcome, Data)| match outcome {
+            AccessOutcome::Get(result) => AccessResult::Got(result.map(|()| value)),
+            AccessOutcome::Set(result) => AccessResult::Set(result),
+            AccessOutcome::Action(result) => AccessResult::Acted(result.map(|()| value)),
+        };
+        let results = outcomes.into_iter().zip(values).map(result).collect();
+        Ok(Step::Done(Indication::Accessed { invoke: self.id, results }))
     }
 
     /// The block after the one that the server took.
@@ -370,7 +280,7 @@ impl Flight {
 }
 
 /// The answer that the blocks of a get-response make.
-fn joined(invoke: InvokeId, kind: Kind, octets: Vec<u8>) -> Result<Step, Error> {
+fn joined(invoke: InvokeId, kind: &Kind, octets: Vec<u8>) -> Result<Step, Error> {
     match kind {
         Kind::Get => {
             let result = Ok(Data::decode(&octets)?);
@@ -383,9 +293,9 @@ fn joined(invoke: InvokeId, kind: Kind, octets: Vec<u8>) -> Result<Step, Error> 
             let mut reader = Reader::new(&octets);
             let results = read_results(&mut reader)?;
             reader.finish()?;
-            got_list(invoke, count, results)
+            got_list(invoke, *count, results)
         }
-        Kind::Set | Kind::Action => Err(mismatch()),
+        _ => Err(mismatch()),
     }
 }
 
@@ -402,13 +312,35 @@ fn got_list(
 }
 
 fn acted(invoke: InvokeId, answer: ActionAnswer) -> Indication {
-    let result = match (answer.result, answer.returned) {
-        (Err(reason), _) => Err(reason),
+    Indication::Acted { invoke, result: returned(answer) }
+}
+
+fn acted_list(invoke: InvokeId, count: usize, answers: Vec<ActionAnswer>) -> Result<Step, Error> {
+    if answers.len() == count {
+        let results = answers.into_iter().map(returned).collect();
+        Ok(Step::Done(Indication::ActedList { invoke, results }))
+    } else {
+        Err(Error::WrongState("another number of answers than asked for"))
+    }
+}
+
+fn returned(answer: ActionAnswer) -> Result<Option<Data>, DataAccessError> {
+    match (answer.result, answer.returned) {
+        (Err(reason), _) | (Ok(()), Some(Err(reason))) => Err(reason),
         (Ok(()), None) => Ok(None),
         (Ok(()), Some(Ok(data))) => Ok(Some(data)),
-        (Ok(()), Some(Err(reason))) => Err(reason),
-    };
-    Indication::Acted { invoke, result }
+    }
+}
+
+fn joined_answers(octets: &[u8]) -> Result<Vec<ActionAnswer>, Error> {
+    let mut reader = Reader::new(octets);
+    let count = reader.count()?;
+    let mut answers = Vec::with_capacity(count.min(64));
+    for _ in 0..count {
+        answers.push(ActionAnswer::read(&mut reader)?);
+    }
+    reader.finish()?;
+    Ok(answers)
 }
 
 /// What the blocks of an action-response hold: the whole answer, or, with some servers, only the

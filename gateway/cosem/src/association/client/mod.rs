@@ -16,7 +16,9 @@
 
 mod associate;
 mod flight;
+mod general;
 mod types;
+mod wish;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -25,8 +27,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use self::flight::{Flight, Wish};
-pub use self::types::{ClientConfig, Failure, Indication, InvokeId, Rejection};
+use self::flight::Flight;
+pub use self::types::{
+    AccessItem, AccessOptions, AccessResult, ClientConfig, Failure, Indication, InvokeId, Rejection,
+};
+use self::wish::{Service, Wish};
+use super::general::General;
 use super::protection::{Highest, KeyUse, Protection};
 use super::sealed::{Notification, is_notification};
 use super::unframe;
@@ -61,6 +67,7 @@ pub struct Client {
     peer: Option<InitiateResponse>,
     waiting: VecDeque<(InvokeId, Wish)>,
     flight: Option<Flight>,
+    general: Option<General>,
     next_id: u32,
     asked_for_counters: bool,
     /// Keys to use once the request that transfers them has succeeded.
@@ -104,6 +111,7 @@ impl Client {
             peer: None,
             waiting: VecDeque::new(),
             flight: None,
+            general: None,
             next_id: 1,
             asked_for_counters: false,
             switching: None,
@@ -174,7 +182,34 @@ impl Client {
         selection: Option<Selection>,
         value: Data,
     ) -> Result<InvokeId, Error> {
-        self.wish(now, Wish::Set { attribute, selection, value })
+        self.wish(now, Wish::Set { attribute, selection, value, service: Service::Confirmed })
+    }
+
+    /// Writes an attribute without an answer (`Indication::Sent` when it has gone out); it must
+    /// fit one APDU. Whether it was carried out is not known.
+    ///
+    /// # Errors
+    /// As `get`.
+    pub fn set_unconfirmed(
+        &mut self,
+        now: Instant,
+        attribute: AttributeRef,
+        selection: Option<Selection>,
+        value: Data,
+    ) -> Result<InvokeId, Error> {
+        self.wish(now, Wish::Set { attribute, selection, value, service: Service::Unconfirmed })
+    }
+
+    /// Writes several attributes with one request; what is long goes by blocks.
+    ///
+    /// # Errors
+    /// As `get`.
+    pub fn set_list(
+        &mut self,
+        now: Instant,
+        list: Vec<(AttributeRef, Option<Selection>, Data)>,
+    ) -> Result<InvokeId, Error> {
+        self.wish(now, Wish::SetList(list))
     }
 
     /// Invokes a method; long parameters go by blocks.
@@ -187,7 +222,46 @@ impl Client {
         method: MethodRef,
         parameters: Option<Data>,
     ) -> Result<InvokeId, Error> {
-        self.wish(now, Wish::Action { method, parameters })
+        self.wish(now, Wish::Action { method, parameters, service: Service::Confirmed })
+    }
+
+    /// Invokes a method without an answer (`Indication::Sent` when it has gone out); it must fit
+    /// one APDU. Whether it was carried out is not known.
+    ///
+    /// # Errors
+    /// As `get`.
+    pub fn action_unconfirmed(
+        &mut self,
+        now: Instant,
+        method: MethodRef,
+        parameters: Option<Data>,
+    ) -> Result<InvokeId, Error> {
+        self.wish(now, Wish::Action { method, parameters, service: Service::Unconfirmed })
+    }
+
+    /// Invokes several methods with one request, each with parameters (null-data for none).
+    ///
+    /// # Errors
+    /// As `get`.
+    pub fn action_list(
+        &mut self,
+        now: Instant,
+        list: Vec<(MethodRef, Data)>,
+    ) -> Result<InvokeId, Error> {
+        self.wish(now, Wish::ActionList(list))
+    }
+
+    /// Reads, writes and invokes with one ACCESS request, where ACCESS is negotiated.
+    ///
+    /// # Errors
+    /// As `get`.
+    pub fn access(
+        &mut self,
+        now: Instant,
+        options: AccessOptions,
+        items: Vec<AccessItem>,
+    ) -> Result<InvokeId, Error> {
+        self.wish(now, Wish::Access(options, items))
     }
 
     /// Releases the association after the requests that wait already.
@@ -196,6 +270,33 @@ impl Client {
     /// As `get`.
     pub fn release(&mut self, now: Instant) -> Result<(), Error> {
         self.wish(now, Wish::Release).map(|_| ())
+    }
+
+    /// The connection is lost or was closed: whatever is in flight or waits has failed.
+    pub fn disconnected(&mut self) {
+        match self.state {
+            State::Idle | State::Closed => {}
+            State::Associating | State::Proving => self.reject(Rejection::Disconnected),
+            State::Open | State::Releasing => self.closed(),
+        }
+    }
+
+    /// Makes a closed client ready to connect again, over a new connection say. Counters go on
+    /// where they were, the peer's too. `challenge` are 8 to 64 fresh random octets.
+    ///
+    /// # Errors
+    /// `WrongState` unless the client is closed.
+    pub fn renew(&mut self, challenge: &[u8]) -> Result<(), Error> {
+        if self.state != State::Closed {
+            return Err(Error::WrongState("the association is not closed"));
+        }
+        self.challenge = Bytes::copy_from_slice(challenge);
+        self.server_challenge = Bytes::new();
+        self.peer = None;
+        self.general = None;
+        self.transmit.clear();
+        self.state = State::Idle;
+        Ok(())
     }
 
     /// Whether the association is open.
@@ -254,7 +355,8 @@ impl Client {
         let parameters = Some(keys.wrapped(kek)?);
         // Known before the request may go out, since its answer can then be told at once.
         self.switching = Some((InvokeId(self.next_id), keys));
-        let wished = self.wish(now, Wish::Action { method, parameters });
+        let wished =
+            self.wish(now, Wish::Action { method, parameters, service: Service::Confirmed });
         if wished.is_err() {
             self.switching = None;
         }
@@ -304,8 +406,9 @@ impl Client {
 
     /// When `handle_timeout` wants to be called.
     #[must_use]
-    pub const fn poll_timeout(&self) -> Option<Instant> {
-        self.deadline
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        // Blocks under way have a deadline of their own, and repetitions of a bounded number.
+        self.general.as_ref().and_then(General::poll_timeout).or(self.deadline)
     }
 }
 
@@ -326,6 +429,14 @@ impl Client {
         }
         let octets = unframe(self.config.gateway.as_ref(), octets)?;
         let for_us = header.destination == self.config.client_sap;
+        if octets.first() == Some(&tag::GENERAL_BLOCK_TRANSFER) {
+            return self.general_block(now, octets, for_us);
+        }
+        self.apdu(now, octets, for_us)
+    }
+
+    /// Takes one APDU, which came alone or in blocks.
+    fn apdu(&mut self, now: Instant, octets: &[u8], for_us: bool) -> Result<(), Error> {
         let Some(opened) = self.protection.open_frame(octets)? else {
             if is_notification(octets) {
                 return self.notified(None, None, Bytes::copy_from_slice(octets));
@@ -343,19 +454,19 @@ impl Client {
 
     /// Acts on a deadline that has come.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.deadline.is_none_or(|deadline| deadline > now) {
+        if self.poll_timeout().is_none_or(|deadline| deadline > now) {
             return;
+        }
+        if self.general.as_ref().is_some_and(|general| general.poll_timeout().is_some()) {
+            return self.general_timeout(now);
         }
         self.deadline = None;
         match self.state {
             State::Associating | State::Proving => self.reject(Rejection::Timeout),
             State::Releasing => self.closed(),
             State::Open => {
-                if let Some(flight) = self.flight.take() {
-                    let failure = Failure::Timeout;
-                    self.indications.push_back(Indication::Failed { invoke: flight.id, failure });
-                }
-                self.pump(now);
+                self.general = None;
+                self.fail_flight(now, Failure::Timeout);
             }
             State::Idle | State::Closed => {}
         }
@@ -385,24 +496,43 @@ impl Client {
             }
             _ => return self.service(now, octets),
         }
-        match (self.state, Apdu::decode(octets)?) {
-            (State::Associating, Apdu::Aare(aare)) => match self.associate(now, aare) {
-                Ok(()) => {}
-                Err(rejection) => self.reject(rejection),
-            },
-            (State::Releasing, Apdu::Rlre(_)) => self.closed(),
-            (State::Associating | State::Proving, Apdu::ExceptionResponse(exception)) => {
-                self.reject(Rejection::Exception(exception));
+        let (rejection, failure) = match (self.state, Apdu::decode(octets)?) {
+            (State::Associating, Apdu::Aare(aare)) => {
+                if let Err(rejection) = self.associate(now, aare) {
+                    self.reject(rejection);
+                }
+                return Ok(());
             }
-            (State::Open, Apdu::ExceptionResponse(exception)) => {
-                let flight = self.flight.take();
-                let invoke = flight.ok_or(Error::WrongState("an exception to no request"))?.id;
-                let failure = Failure::Exception(exception);
-                self.indications.push_back(Indication::Failed { invoke, failure });
-                self.pump(now);
+            (State::Releasing, Apdu::Rlre(_)) => {
+                self.closed();
+                return Ok(());
             }
-            (State::Releasing, Apdu::ExceptionResponse(_)) => self.closed(),
+            (_, Apdu::ExceptionResponse(exception)) => {
+                (Rejection::Exception(exception), Failure::Exception(exception))
+            }
+            (_, Apdu::ConfirmedServiceError(error)) => {
+                (Rejection::ServiceError(error), Failure::ServiceError(error))
+            }
             _ => return Err(Error::WrongState("an APDU that is not awaited")),
+        };
+        self.refused(now, rejection, failure)
+    }
+
+    /// The server could not serve what was sent last.
+    fn refused(
+        &mut self,
+        now: Instant,
+        rejection: Rejection,
+        failure: Failure,
+    ) -> Result<(), Error> {
+        match self.state {
+            State::Associating | State::Proving => self.reject(rejection),
+            State::Releasing => self.closed(),
+            State::Open if self.flight.is_some() => {
+                self.general = None;
+                self.fail_flight(now, failure);
+            }
+            _ => return Err(Error::WrongState("an exception to no request")),
         }
         Ok(())
     }

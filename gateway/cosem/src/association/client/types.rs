@@ -6,9 +6,15 @@ use bytes::Bytes;
 
 use crate::acse::{AssociateResult, Diagnostic};
 use crate::apdu::get::GetResult;
-use crate::apdu::{ConfirmedServiceError, Conformance, DataAccessError, ExceptionResponse};
-use crate::association::{Authentication, DEFAULT_CONFORMANCE, Notification, Wrapping};
+use crate::apdu::{
+    AttributeRef, ConfirmedServiceError, Conformance, DataAccessError, ExceptionResponse,
+    MethodRef, Selection,
+};
+use crate::association::{
+    Authentication, DEFAULT_CONFORMANCE, GeneralBlocks, Notification, Wrapping,
+};
 use crate::data::Data;
+use crate::datetime::DateTime;
 use crate::error::Error;
 use crate::security::{Credentials, Keys, Policy, Secret, SystemTitle};
 
@@ -44,6 +50,8 @@ pub struct ClientConfig {
     pub max_pdu: u16,
     /// Longest answer that is put together from blocks, octets.
     pub max_answer_octets: usize,
+    /// How general block transfer is done, where it is negotiated.
+    pub general: GeneralBlocks,
     /// How many requests may wait behind the one in flight.
     pub max_waiting: usize,
     /// How long an answer may take.
@@ -69,6 +77,7 @@ impl ClientConfig {
             conformance: DEFAULT_CONFORMANCE,
             max_pdu: 0xffff,
             max_answer_octets: 4 << 20,
+            general: GeneralBlocks::DEFAULT,
             max_waiting: 64,
             response_timeout: Duration::from_secs(5),
         }
@@ -78,6 +87,39 @@ impl ClientConfig {
 /// Names a request of this client; the low four bits go over the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct InvokeId(pub u32);
+
+/// One thing to do in an ACCESS request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AccessItem {
+    /// Read, with a selection or whole.
+    Get(AttributeRef, Option<Selection>),
+    /// Write, with a selection or whole.
+    Set(AttributeRef, Option<Selection>, Data),
+    /// Invoke with parameters (null-data for none).
+    Action(MethodRef, Data),
+}
+
+/// How an ACCESS request is carried out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AccessOptions {
+    /// The response repeats what was asked for.
+    pub self_descriptive: bool,
+    /// The server stops at the first error.
+    pub break_on_error: bool,
+    /// When it is sent.
+    pub date_time: Option<DateTime>,
+}
+
+/// What one thing of an ACCESS request led to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AccessResult {
+    /// Value or reason.
+    Got(GetResult),
+    /// Written or reason.
+    Set(Result<(), DataAccessError>),
+    /// What the method returned (null-data for nothing), or why it was not done.
+    Acted(Result<Data, DataAccessError>),
+}
 
 /// What the machine tells its driver.
 #[derive(Debug, Clone, PartialEq)]
@@ -121,6 +163,33 @@ pub enum Indication {
         /// Written or reason.
         result: Result<(), DataAccessError>,
     },
+    /// Answer to `set_list`.
+    SetList {
+        /// Which request.
+        invoke: InvokeId,
+        /// Written or reason, for each in the order of the request.
+        results: Vec<Result<(), DataAccessError>>,
+    },
+    /// Answer to `action_list`.
+    ActedList {
+        /// Which request.
+        invoke: InvokeId,
+        /// What each method returned, or why it was not done, in the order of the request.
+        results: Vec<Result<Option<Data>, DataAccessError>>,
+    },
+    /// Answer to `access`.
+    Accessed {
+        /// Which request.
+        invoke: InvokeId,
+        /// What came of each, in the order of the request; fewer when it broke on an error, which
+        /// is then the last.
+        results: Vec<AccessResult>,
+    },
+    /// A request without an answer has gone out.
+    Sent {
+        /// Which request.
+        invoke: InvokeId,
+    },
     /// Answer to `action`.
     Acted {
         /// Which request.
@@ -160,6 +229,10 @@ pub enum Rejection {
     },
     /// The server answered with an exception.
     Exception(ExceptionResponse),
+    /// The server answered with a confirmed-service-error.
+    ServiceError(ConfirmedServiceError),
+    /// The connection was lost.
+    Disconnected,
     /// The server's answer is not acceptable, or it did not prove that it has the keys.
     Refused(Error),
     /// No answer in time.
@@ -173,6 +246,8 @@ pub enum Failure {
     Timeout,
     /// The server answered with an exception.
     Exception(ExceptionResponse),
+    /// The server answered with a confirmed-service-error.
+    ServiceError(ConfirmedServiceError),
     /// The request cannot be sent, or the answer does not fit it.
     Refused(Error),
     /// The association closed before it was sent or answered.

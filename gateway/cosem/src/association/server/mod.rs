@@ -12,7 +12,9 @@
 //! unprotected; a counter that is not above the highest one of its title is refused with
 //! exception-response invocation-counter-error; challenges are never used twice.
 
+mod access;
 mod associate;
+mod general;
 mod serve;
 mod types;
 
@@ -26,11 +28,14 @@ use zeroize::Zeroizing;
 
 use self::serve::{Job, Receiving, Sending};
 pub use self::types::{AcceptedCounters, Answer, Level, Request, ServerConfig, ServerIndication};
+use super::general::General;
 use super::protection::{KeyUse, Protection};
 use super::sealed::seal_encoded;
 use super::{Authentication, frame, room, unframe};
 use crate::acse::Release;
-use crate::apdu::{Apdu, Conformance, DataNotification, ExceptionResponse, ServiceFault, tag};
+use crate::apdu::{
+    Apdu, Conformance, DataNotification, ExceptionResponse, ServiceFault, is_short_name, tag,
+};
 use crate::error::Error;
 use crate::gateway_header::Direction;
 use crate::security::{KeyId, NewKeys};
@@ -62,6 +67,9 @@ pub struct Server {
     receiving: Option<Receiving>,
     /// Keys to use once the answer that accepts them is sent.
     switching: Option<NewKeys>,
+    general: Option<General>,
+    /// When the driver last called: the base of the deadlines of an answer.
+    now: Option<Instant>,
     deadline: Option<Instant>,
     transmit: VecDeque<Vec<u8>>,
     indications: VecDeque<ServerIndication>,
@@ -107,6 +115,8 @@ impl Server {
             sending: None,
             receiving: None,
             switching: None,
+            general: None,
+            now: None,
             deadline: None,
             transmit: VecDeque::new(),
             indications: VecDeque::new(),
@@ -181,15 +191,25 @@ impl Server {
 
     /// When `handle_timeout` wants to be called.
     #[must_use]
-    pub const fn poll_timeout(&self) -> Option<Instant> {
-        self.deadline
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let blocks = self.general.as_ref().and_then(General::poll_timeout);
+        self.deadline.into_iter().chain(blocks).min()
     }
 
-    /// Gives an association up that has been silent for too long.
+    /// Repeats blocks that are not acknowledged, and gives an association up that has been silent
+    /// for too long.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = Some(now);
+        self.general_timeout(now);
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             self.end();
         }
+    }
+
+    /// The connection is lost or was closed: the association is over.
+    pub fn disconnected(&mut self) {
+        self.end();
+        self.transmit.clear();
     }
 
     /// Takes one frame: wrapper header and what follows it (with its gateway prefix, if any).
@@ -211,7 +231,8 @@ impl Server {
         if first != tag::AARQ && self.state != State::Idle && header.source != self.client_sap {
             return Err(Error::WrongAddress);
         }
-        let handled = self.dispatch(header.source, first, octets);
+        self.now = Some(now);
+        let handled = self.dispatch(now, header.source, first, octets);
         if handled.is_ok() {
             self.deadline = match (self.state, self.config.idle_timeout) {
                 (State::Idle, _) | (_, None) => None,
@@ -221,13 +242,42 @@ impl Server {
         handled
     }
 
-    fn dispatch(&mut self, client_sap: u16, first: u8, octets: &[u8]) -> Result<(), Error> {
+    fn dispatch(
+        &mut self,
+        now: Instant,
+        client_sap: u16,
+        first: u8,
+        octets: &[u8],
+    ) -> Result<(), Error> {
         match first {
             tag::AARQ => return self.associate(client_sap, octets),
             tag::RLRQ => return self.release(octets),
+            tag::GENERAL_BLOCK_TRANSFER => return self.general_block(now, client_sap, octets),
+            _ if is_short_name(first) => {
+                let fault = ServiceFault::NotSupported;
+                self.exception(client_sap, ExceptionResponse { service_unknown: true, fault })?;
+                return Err(Error::ShortName);
+            }
             _ => {}
         }
-        let fault = ServiceFault::OperationNotPossible;
+        let plain = self.opened_apdu(client_sap, octets)?;
+        match self.state {
+            State::Idle => {
+                let fault = ServiceFault::OperationNotPossible;
+                self.exception(client_sap, ExceptionResponse::not_allowed(fault))?;
+                Err(Error::WrongState("no association"))
+            }
+            State::Proving => self.proof(&plain),
+            State::Open => {
+                // Whoever asks anew has what was sent before, or does not want it any more.
+                self.general = None;
+                self.serve(&plain)
+            }
+        }
+    }
+
+    /// The plain octets of an APDU, which must be protected as the association is.
+    fn opened_apdu(&mut self, client_sap: u16, octets: &[u8]) -> Result<Vec<u8>, Error> {
         let opened = match self.unprotect(octets) {
             Ok(None) if self.protection.refuses_plain() => {
                 Err(Error::Protection("a plain request in a ciphered association"))
@@ -235,15 +285,7 @@ impl Server {
             opened => opened,
         };
         let opened = opened.map_err(|error| self.refuse(client_sap, error))?;
-        let plain = opened.unwrap_or_else(|| octets.to_vec());
-        match self.state {
-            State::Idle => {
-                self.exception(client_sap, ExceptionResponse::not_allowed(fault))?;
-                Err(Error::WrongState("no association"))
-            }
-            State::Proving => self.proof(&plain),
-            State::Open => self.serve(&plain),
-        }
+        Ok(opened.unwrap_or_else(|| octets.to_vec()))
     }
 
     /// Takes the protections off; None when there are none.
@@ -332,6 +374,7 @@ impl Server {
         self.level = Level::Public;
         self.protection.end();
         (self.job, self.sending, self.receiving, self.deadline) = (None, None, None, None);
+        self.general = None;
     }
 
     fn exception(&mut self, client_sap: u16, response: ExceptionResponse) -> Result<(), Error> {
@@ -341,7 +384,18 @@ impl Server {
     /// Protects an APDU as the association demands and queues it.
     fn send(&mut self, apdu: Vec<u8>) -> Result<(), Error> {
         let sealed = self.protection.seal(apdu)?;
-        self.transmit_apdu(self.client_sap, &sealed)?;
+        if self.general.is_some() {
+            self.send_general(sealed)?;
+        } else {
+            self.transmit_apdu(self.client_sap, &sealed)?;
+        }
+        self.switch_when_answered()
+    }
+
+    /// The same in general blocks, though the request came alone.
+    fn send_in_blocks(&mut self, apdu: Vec<u8>) -> Result<(), Error> {
+        let sealed = self.protection.seal(apdu)?;
+        self.send_general(sealed)?;
         self.switch_when_answered()
     }
 

@@ -8,14 +8,16 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::access::Access;
 use super::{Answer, Request, Server, ServerIndication};
 use crate::apdu::action::ActionRequest;
 use crate::apdu::get::{GetRequest, GetResponse};
 use crate::apdu::set::{Block, SetRequest, SetResponse, read_values};
 use crate::apdu::{
-    ActionResponse, Apdu, AttributeRef, DataAccessError, ExceptionResponse, InvokePriority,
-    MethodRef, Selection, ServiceFault, tag,
+    AccessRequest, ActionResponse, Apdu, AttributeRef, Conformance, DataAccessError,
+    ExceptionResponse, InvokePriority, MethodRef, Selection, ServiceFault, tag,
 };
+use crate::association::general::GeneralUse;
 use crate::association::transfer::{Incoming, Outgoing};
 use crate::axdr::{Reader, put_length};
 use crate::data::Data;
@@ -34,13 +36,26 @@ enum Service {
 /// A request that the driver is answering.
 #[derive(Debug)]
 pub(super) struct Job {
+    reply: Reply,
+    parts: VecDeque<Request>,
+}
+
+/// What the answers to the parts are gathered in.
+#[derive(Debug)]
+enum Reply {
+    Plain(Plain),
+    Access(Access),
+}
+
+/// GET, SET or ACTION.
+#[derive(Debug)]
+struct Plain {
     service: Service,
     invoke: InvokePriority,
     /// Number of parts, when the request came with a list.
     list: Option<usize>,
     /// Number of the last block, when the request came in blocks.
     blocks: Option<u32>,
-    parts: VecDeque<Request>,
     results: Vec<u8>,
 }
 
@@ -80,10 +95,16 @@ impl Server {
             Ok(Apdu::GetRequest(request)) => return self.serve_get(request),
             Ok(Apdu::SetRequest(request)) => return self.serve_set(request),
             Ok(Apdu::ActionRequest(request)) => return self.serve_action(request),
+            Ok(Apdu::AccessRequest(request)) if self.has(Conformance::ACCESS) => {
+                return self.serve_access(request);
+            }
             Ok(_) => Error::WrongState("a service that is not served"),
             Err(error) => error,
         };
-        let fault = ServiceFault::OtherReason;
+        let fault = match refusal {
+            Error::ShortName => ServiceFault::NotSupported,
+            _ => ServiceFault::OtherReason,
+        };
         let service_unknown = self.job.is_none();
         self.exception(self.client_sap, ExceptionResponse { service_unknown, fault })?;
         Err(refusal)
@@ -148,6 +169,13 @@ impl Server {
         }
     }
 
+    fn serve_access(&mut self, request: AccessRequest) -> Result<(), Error> {
+        let (access, parts) = Access::new(request);
+        (self.sending, self.receiving) = (None, None);
+        self.job = Some(Job { reply: Reply::Access(access), parts });
+        self.advance()
+    }
+
     fn begin(
         &mut self,
         service: Service,
@@ -157,7 +185,8 @@ impl Server {
         parts: VecDeque<Request>,
     ) -> Result<(), Error> {
         (self.sending, self.receiving) = (None, None);
-        self.job = Some(Job { service, invoke, list, blocks, parts, results: Vec::new() });
+        let plain = Plain { service, invoke, list, blocks, results: Vec::new() };
+        self.job = Some(Job { reply: Reply::Plain(plain), parts });
         self.advance()
     }
 
@@ -168,8 +197,9 @@ impl Server {
             self.indications.push_back(ServerIndication::Request(part));
             return Ok(());
         }
-        match self.job.take() {
-            Some(job) => self.finish(job),
+        match self.job.take().map(|job| job.reply) {
+            Some(Reply::Plain(plain)) => self.finish(plain),
+            Some(Reply::Access(access)) => self.finish_access(access),
             None => Ok(()),
         }
     }
@@ -181,42 +211,45 @@ impl Server {
     /// service; `NoCounters` when the answer cannot be protected.
     pub fn respond(&mut self, answer: Answer) -> Result<(), Error> {
         let job = self.job.as_mut().ok_or(Error::WrongState("no request waits"))?;
-        match (job.service, answer) {
-            (Service::Get, Answer::Got(Ok(data))) => {
-                job.results.push(0);
-                data.encode(&mut job.results);
+        match &mut job.reply {
+            Reply::Plain(plain) => plain.take(answer)?,
+            Reply::Access(access) => {
+                if !access.take(answer)? {
+                    job.parts.clear();
+                }
             }
-            (Service::Get, Answer::Got(Err(reason))) => {
-                job.results.extend_from_slice(&[1, reason.to_octet()]);
-            }
-            (Service::Get, Answer::Encoded(octets)) => {
-                job.results.push(0);
-                job.results.extend_from_slice(&octets);
-            }
-            (Service::Set, Answer::Set(result)) => {
-                job.results.push(DataAccessError::octet_of(result));
-            }
-            (Service::Action, Answer::Acted(answer)) => answer.put(&mut job.results),
-            _ => return Err(Error::WrongState("an answer to another service")),
         }
         self.advance()
     }
 
-    fn finish(&mut self, job: Job) -> Result<(), Error> {
-        let Job { service, invoke, list, blocks, results, .. } = job;
+    fn finish(&mut self, plain: Plain) -> Result<(), Error> {
+        let Plain { service, invoke, list, blocks, results } = plain;
+        if service != Service::Get && !invoke.is_confirmed() {
+            return Ok(());
+        }
         if service == Service::Set {
             let apdu = Apdu::SetResponse(set_response(invoke, list, blocks, &results));
             return self.send(apdu.encode());
         }
-        let first = if service == Service::Get { tag::GET_RESPONSE } else { tag::ACTION_RESPONSE };
+        let (first, own) = match service {
+            Service::Get => (tag::GET_RESPONSE, Conformance::BLOCK_GET),
+            _ => (tag::ACTION_RESPONSE, Conformance::BLOCK_ACTION),
+        };
         let mut apdu = vec![first, if list.is_some() { 3 } else { 1 }, invoke.0];
         if let Some(count) = list {
             put_length(&mut apdu, count);
         }
         let head = apdu.len();
         apdu.extend_from_slice(&results);
-        if apdu.len() <= self.room() {
+        if apdu.len() <= self.room() || self.general.is_some() {
             return self.send(apdu);
+        }
+        let prefers = self.config.general.usage != GeneralUse::WhenNeeded;
+        if self.has(Conformance::GENERAL_BLOCKS) && (prefers || !self.has(own)) {
+            return self.send_in_blocks(apdu);
+        }
+        if !self.has(own) {
+            return self.too_long(apdu.len());
         }
         // What goes by blocks is the value itself, or the list with its count, or the answer of
         // the method: a normal get-response leaves its choice octet out.
@@ -228,6 +261,27 @@ impl Server {
         let octets = Bytes::from(apdu).slice(skip..);
         self.sending = Some(Sending { service, outgoing: Outgoing::new(octets) });
         self.send_block(invoke)
+    }
+
+    fn finish_access(&mut self, access: Access) -> Result<(), Error> {
+        if !access.invoke.is_confirmed() {
+            return Ok(());
+        }
+        let apdu = access.response();
+        if apdu.len() <= self.room() || self.general.is_some() {
+            return self.send(apdu);
+        }
+        if self.has(Conformance::GENERAL_BLOCKS) {
+            return self.send_in_blocks(apdu);
+        }
+        self.too_long(apdu.len())
+    }
+
+    /// No block transfer that could carry the answer was negotiated.
+    fn too_long(&mut self, length: usize) -> Result<(), Error> {
+        let fault = ServiceFault::PduTooLong;
+        self.exception(self.client_sap, ExceptionResponse::not_allowed(fault))?;
+        Err(Error::TooLong { length, limit: self.room() })
     }
 
     fn send_next(
@@ -336,6 +390,30 @@ impl Server {
         }
         let fault = ServiceFault::OperationNotPossible;
         self.exception(self.client_sap, ExceptionResponse::not_allowed(fault))
+    }
+}
+
+impl Plain {
+    fn take(&mut self, answer: Answer) -> Result<(), Error> {
+        match (self.service, answer) {
+            (Service::Get, Answer::Got(Ok(data))) => {
+                self.results.push(0);
+                data.encode(&mut self.results);
+            }
+            (Service::Get, Answer::Got(Err(reason))) => {
+                self.results.extend_from_slice(&[1, reason.to_octet()]);
+            }
+            (Service::Get, Answer::Encoded(octets)) => {
+                self.results.push(0);
+                self.results.extend_from_slice(&octets);
+            }
+            (Service::Set, Answer::Set(result)) => {
+                self.results.push(DataAccessError::octet_of(result));
+            }
+            (Service::Action, Answer::Acted(answer)) => answer.put(&mut self.results),
+            _ => return Err(Error::WrongState("an answer to another service")),
+        }
+        Ok(())
     }
 }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::apdu::action::ActionAnswer;
 use crate::apdu::get::GetResult;
 use crate::apdu::{AttributeRef, Conformance, DataAccessError, MethodRef, Selection};
-use crate::association::{Authentication, DEFAULT_CONFORMANCE, Highest, KeyUse};
+use crate::association::{Authentication, DEFAULT_CONFORMANCE, GeneralBlocks, Highest, KeyUse};
 use crate::data::Data;
 use crate::security::{Credentials, Keys, Policy, SystemTitle};
 
@@ -44,6 +44,8 @@ pub struct ServerConfig {
     pub max_pdu: u16,
     /// Longest request that is put together from blocks, octets.
     pub max_request_octets: usize,
+    /// How general block transfer is done, where it is negotiated.
+    pub general: GeneralBlocks,
     /// After how long without a frame an association is given up; None = never.
     pub idle_timeout: Option<Duration>,
 }
@@ -64,6 +66,7 @@ impl ServerConfig {
             conformance: DEFAULT_CONFORMANCE,
             max_pdu: 0xffff,
             max_request_octets: 1 << 20,
+            general: GeneralBlocks::DEFAULT,
             idle_timeout: None,
         }
     }
