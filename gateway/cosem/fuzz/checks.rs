@@ -1,7 +1,12 @@
 //! What must hold for any octets, one function a layer: no panic, and what decodes encodes to the
 //! same meaning. The fuzz targets and the replay of the corpus call the same functions.
 
+use std::time::{Duration, Instant};
+
 use cosem::apdu::Protected;
+use cosem::association::{
+    AcceptedCounters, Answer, Client, ClientConfig, Request, Server, ServerConfig, ServerIndication,
+};
 use cosem::hdlc::{self, Frame};
 use cosem::iec62056_21::{Identification, Reading, data};
 use cosem::profile::{Layout, Rows};
@@ -131,4 +136,75 @@ pub fn iec62056_21(octets: &[u8]) {
             assert_eq!(data::parse(&encoded), Ok(sets));
         }
     }
+}
+
+/// The association machines, open and in the middle of a request, fed with arbitrary frames: each
+/// piece of the octets is one frame, its first octet says to whom it goes and how long it is.
+/// Whatever comes, the machines say little, keep one request in flight and end when left alone.
+pub fn association(mut now: Instant, octets: &[u8]) {
+    let config = ClientConfig::new(16, 1, *b"HFDNODE1");
+    let mut client = Client::new(config, &[1; 16]);
+    let server = ServerConfig::new(1, *b"MMM\0\0\0\0\x01");
+    let mut server = Server::new(server, [2; 32], AcceptedCounters::default());
+    let register = cosem::AttributeRef::new(3, [1, 0, 1, 8, 0, 255], 2);
+    client.connect(now).expect("the first call");
+    client.get(now, register, None).expect("the queue is empty");
+    client.set(now, register, None, Data::Null).expect("the queue has room");
+    let mut rest = octets;
+    for _ in 0..64 {
+        now += Duration::from_millis(700);
+        exchange(&mut client, &mut server, now);
+        let Some((&head, tail)) = rest.split_first() else { break };
+        let length = usize::from(head & 0x3f).min(tail.len());
+        let (frame, tail) = tail.split_at(length);
+        rest = tail;
+        let (to_client, to_server) = (head & 0x40 != 0, head & 0x80 != 0);
+        if to_client {
+            let header = wrapper::Header { source: 1, destination: 16 };
+            let _refused = client.handle_frame(now, header, frame);
+        }
+        if to_server {
+            let header = wrapper::Header { source: 16, destination: 1 };
+            let _refused = server.handle_frame(now, header, frame);
+        }
+        client.handle_timeout(now);
+        server.handle_timeout(now);
+    }
+    for _ in 0..200 {
+        let timeouts = [client.poll_timeout(), server.poll_timeout()];
+        let Some(next) = timeouts.into_iter().flatten().min() else { return };
+        now = now.max(next);
+        client.handle_timeout(now);
+        server.handle_timeout(now);
+        // What is sent is lost: the machines are left alone.
+        while client.poll_transmit().is_some() || server.poll_transmit().is_some() {}
+        while client.poll().is_some() || server.poll().is_some() {}
+    }
+    panic!("the machines never come to rest");
+}
+
+/// Lets what both machines say reach the other, once, with an answer to each request.
+fn exchange(client: &mut Client, server: &mut Server, now: Instant) {
+    let mut said = 0;
+    while let Some(frame) = client.poll_transmit() {
+        let (header, octets) = wrapper::decode(&frame).expect("our own frame");
+        let _refused = server.handle_frame(now, header, octets);
+        said += 1;
+    }
+    while let Some(indication) = server.poll() {
+        let ServerIndication::Request(request) = indication else { continue };
+        let reason = cosem::DataAccessError::ObjectUndefined;
+        let answer = match &request {
+            Request::Get { .. } => Answer::Got(Ok(Data::U32(42))),
+            other => Answer::refused(other, reason),
+        };
+        let _refused = server.respond(answer);
+    }
+    while let Some(frame) = server.poll_transmit() {
+        let (header, octets) = wrapper::decode(&frame).expect("our own frame");
+        let _refused = client.handle_frame(now, header, octets);
+        said += 1;
+    }
+    while client.poll().is_some() {}
+    assert!(said < 1_000, "one turn never says so much");
 }

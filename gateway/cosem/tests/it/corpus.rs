@@ -6,32 +6,122 @@ use std::io::Read;
 use std::path::Path;
 
 use crate::checks;
+use crate::clock::start;
 
-fn replay(target: &str, check: fn(&[u8])) {
+/// Mutations of the corpus for each target: what the fuzzer does, bounded, on every build.
+const ROUNDS: usize = 20_000;
+
+/// Another seed is as good; it is printed, so that a finding can be had again.
+const SEED: u64 = 0x686f_6c64_6661_7374;
+
+/// splitmix64.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let limit = u64::try_from(limit.max(1)).unwrap();
+        usize::try_from((z ^ (z >> 31)) % limit).unwrap()
+    }
+}
+
+fn files(target: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
-    let mut files = 0;
-    for entry in fs::read_dir(&folder).unwrap() {
+    let mut names: Vec<_> = fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).collect();
+    names.sort();
+    let read = |name| {
         let mut octets = Vec::new();
-        let mut file = OpenOptions::new().read(true).open(entry.unwrap().path()).unwrap();
+        let mut file = OpenOptions::new().read(true).open(name).unwrap();
         file.read_to_end(&mut octets).unwrap();
-        check(&octets);
+        octets
+    };
+    names.into_iter().map(read).collect()
+}
+
+/// One to eight changes of the kinds that find most: bits, octets that are limits, pieces cut
+/// out, doubled, or taken from another file.
+fn mutate(octets: &mut Vec<u8>, other: &[u8], chance: &mut Chance) {
+    let mut below = |limit: usize| chance.below(limit);
+    for _ in 0..=below(8) {
+        let at = below(octets.len() + 1);
+        let end = (at + 1 + below(16)).min(octets.len());
+        match below(6) {
+            0 if at < octets.len() => octets[at] ^= 1 << below(8),
+            1 if at < octets.len() => {
+                octets[at] = [0, 1, 0x7f, 0x80, 0x82, 0x84, 0xfe, 0xff][below(8)];
+            }
+            2 if at < end => drop(octets.drain(at..end)),
+            3 if at < end => {
+                let piece = octets[at..end].to_vec();
+                octets.splice(at..at, piece);
+            }
+            4 => octets.insert(at, u8::try_from(below(256)).unwrap()),
+            _ if !other.is_empty() => {
+                let from = below(other.len());
+                let piece = other[from..(from + 1 + below(32)).min(other.len())].to_vec();
+                octets.splice(at..at, piece);
+            }
+            _ => {}
+        }
+    }
+    octets.truncate(2_048);
+}
+
+fn replay(target: &str, check: impl Fn(&[u8])) {
+    let all = files(target);
+    for octets in &all {
+        check(octets);
         for at in (0..octets.len()).step_by(1 + octets.len() / 64) {
             check(&octets[..at]);
             let mut changed = octets.clone();
             changed[at] ^= 0x80;
             check(&changed);
         }
-        files += 1;
     }
-    assert!(files >= 4, "{target} has {files} files");
+    assert!(all.len() >= 4, "{target} has {} files", all.len());
+    println!("{target}: {ROUNDS} mutations with the seed {SEED:#x}");
+    let mut chance = Chance(SEED);
+    for _ in 0..ROUNDS {
+        let mut octets = all[chance.below(all.len())].clone();
+        let other = &all[chance.below(all.len())];
+        mutate(&mut octets, other, &mut chance);
+        check(&octets);
+    }
 }
 
 #[test]
-fn the_corpus_holds() {
+fn the_corpus_of_wrapper_holds() {
     replay("wrapper", checks::wrapper);
+}
+
+#[test]
+fn the_corpus_of_hdlc_holds() {
     replay("hdlc", checks::hdlc);
+}
+
+#[test]
+fn the_corpus_of_apdu_holds() {
     replay("apdu", checks::apdu);
+}
+
+#[test]
+fn the_corpus_of_axdr_holds() {
     replay("axdr", checks::axdr);
+}
+
+#[test]
+fn the_corpus_of_ciphered_holds() {
     replay("ciphered", checks::ciphered);
+}
+
+#[test]
+fn the_corpus_of_iec62056_21_holds() {
     replay("iec62056_21", checks::iec62056_21);
+}
+
+#[test]
+fn the_corpus_of_association_holds() {
+    replay("association", |octets| checks::association(start(), octets));
 }

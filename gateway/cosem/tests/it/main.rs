@@ -21,6 +21,8 @@ mod iec62056_21;
 #[cfg(test)]
 mod machines;
 #[cfg(test)]
+mod memory;
+#[cfg(test)]
 mod octets;
 #[cfg(test)]
 mod properties;
@@ -28,6 +30,8 @@ mod properties;
 mod security;
 #[cfg(test)]
 mod shape;
+#[cfg(test)]
+mod states;
 #[cfg(test)]
 mod transfer;
 #[cfg(test)]
