@@ -12,8 +12,9 @@
 //! to the same; the form without a scheme stays as it was when only it was known, because the log
 //! holds such addresses.
 
+// A value without a socket, so of the pure part of the library.
+use core::net::Ipv6Addr;
 use std::fmt;
-use std::net::Ipv6Addr;
 
 use crate::error::Refusal;
 
