@@ -49,7 +49,7 @@ pub use config::Config;
 pub use cosem::{Keys, tree};
 pub use error::{Cause, Denied, StartError, TlsError};
 pub use line::settings::{Parity, SerialPort};
-pub use order::{Outcome, ProfileRead, ProfileRow, Work};
+pub use order::{Anchor, Outcome, ProfileRead, ProfileRow, Work};
 pub use roster::{ChannelRole, ChannelStatus, Login};
 pub use tls::server_config;
 pub use upcall::{
@@ -176,7 +176,7 @@ impl Gateway {
         let work = Work::Attributes(attributes);
         match self.execute(device, meter, work, None, deadline).await? {
             Outcome::Reads(reads) => Ok(reads),
-            Outcome::Profile(_) => Err(Failure::Malformed("rows instead of values".to_owned())),
+            _ => Err(Failure::Malformed("rows instead of values".to_owned())),
         }
     }
 
@@ -197,7 +197,7 @@ impl Gateway {
         let work = Work::Profile { obis, from_s, to_s };
         match self.execute(device, meter, work, None, deadline).await? {
             Outcome::Profile(read) => Ok(read),
-            Outcome::Reads(_) => Err(Failure::Malformed("values instead of rows".to_owned())),
+            _ => Err(Failure::Malformed("values instead of rows".to_owned())),
         }
     }
 

@@ -22,6 +22,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use cosem::Data;
 use cosem::apdu::ServiceFault;
 use cosem::association::{Client, Failure as Lost, Indication, InvokeId};
 use cosem::wrapper::Header;
@@ -31,7 +32,7 @@ use domain::commands::Failure;
 use self::opening::COUNTER;
 use crate::error::Denied;
 use crate::order::{Outcome, Work};
-use crate::script::{Known, Next, Script};
+use crate::script::{self, Known, Next, Script};
 use crate::translate::StatusBits;
 use crate::upcall::MeterAccess;
 
@@ -343,10 +344,14 @@ impl Conversation {
             (State::Counter, Indication::Rejected(_) | Indication::Failed { .. }) => {
                 self.counter_known(None);
             }
-            (State::Open, Indication::Got { invoke, result })
-                if self.task.as_ref().and_then(|task| task.invoke) == Some(invoke) =>
-            {
+            (State::Open, Indication::Got { invoke, result }) if self.awaits(invoke) => {
                 self.step(now, result);
+            }
+            (State::Open, Indication::Set { invoke, result }) if self.awaits(invoke) => {
+                self.step(now, result.map(|()| Data::Null));
+            }
+            (State::Open, Indication::Acted { invoke, result }) if self.awaits(invoke) => {
+                self.step(now, result.map(|returned| returned.unwrap_or(Data::Null)));
             }
             (State::Open, Indication::Failed { failure, .. }) => self.fail(lost(failure)),
             (State::Open | State::Associating, Indication::NeedCounters { .. })
@@ -360,31 +365,28 @@ impl Conversation {
         }
     }
 
+    fn awaits(&self, invoke: InvokeId) -> bool {
+        self.task.as_ref().and_then(|task| task.invoke) == Some(invoke)
+    }
+
     fn step_first(&mut self, now: Instant) {
         let Some(task) = &mut self.task else { return };
-        let next = task.script.start(&self.known);
+        let next = task.script.start(now, &self.known);
         self.follow(now, next);
     }
 
     fn step(&mut self, now: Instant, result: crate::script::GetResult) {
         let Some(task) = &mut self.task else { return };
-        let next = task.script.answer(&mut self.known, result);
+        let next = task.script.answer(now, &mut self.known, result);
         self.follow(now, next);
     }
 
     fn follow(&mut self, now: Instant, next: Result<Next, Failure>) {
-        match next {
-            Ok(Next::Done(outcome)) => self.end(Ok(outcome)),
-            Err(failure) => self.end(Err(failure)),
-            Ok(Next::Get(attribute, selection)) => {
-                let Some(client) = &mut self.client else { return };
-                let asked = client.get(now, attribute, selection);
-                match (asked, &mut self.task) {
-                    (Ok(invoke), Some(task)) => task.invoke = Some(invoke),
-                    (Err(error), _) => self.fail(Failure::Malformed(error.to_string())),
-                    (Ok(_), None) => {}
-                }
-            }
+        let Some(client) = &mut self.client else { return };
+        match (script::ask(client, now, next), &mut self.task) {
+            (Ok(invoke), Some(task)) => task.invoke = Some(invoke),
+            (Ok(_), None) => {}
+            (Err(ended), _) => self.end(ended),
         }
     }
 

@@ -24,6 +24,38 @@ pub enum Work {
         /// Last interval end.
         to_s: i64,
     },
+    /// Carry out an order that acts.
+    Act {
+        /// Which.
+        order: domain::commands::Order,
+        /// What time it is.
+        anchor: Anchor,
+    },
+    /// See whether the device stands as such an order wants it.
+    ReadBack {
+        /// Which.
+        order: domain::commands::Order,
+        /// What time it is.
+        anchor: Anchor,
+    },
+}
+
+/// One instant on two clocks: ours that only counts, and the time of day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Anchor {
+    /// The instant.
+    pub at: Instant,
+    /// Milliseconds since 1970 UTC at that instant.
+    pub unix_ms: i64,
+}
+
+impl Anchor {
+    /// The time of day at another instant.
+    #[must_use]
+    pub fn unix_ms(&self, now: Instant) -> i64 {
+        let since = now.saturating_duration_since(self.at).as_millis();
+        self.unix_ms.saturating_add(i64::try_from(since).unwrap_or(i64::MAX))
+    }
 }
 
 /// What was read.
@@ -33,6 +65,8 @@ pub enum Outcome {
     Reads(Vec<Read>),
     /// Rows of a profile.
     Profile(ProfileRead),
+    /// The device took the order; what was read of it before.
+    Acted(Vec<Read>),
 }
 
 impl Outcome {
@@ -41,7 +75,7 @@ impl Outcome {
     #[must_use]
     pub fn into_reads(self) -> Vec<Read> {
         match self {
-            Self::Reads(reads) => reads,
+            Self::Reads(reads) | Self::Acted(reads) => reads,
             Self::Profile(read) => crate::translate::reads_of(&read),
         }
     }

@@ -5,11 +5,15 @@
 //! period) is asked once and kept in `Known`; 3. a refusal of the device ends the read with its
 //! data-access-result, except where other attributes of the same order can still be read.
 
+mod act;
+
 use std::collections::HashMap;
 use std::collections::VecDeque;
+use std::time::Instant;
 
+use cosem::association::{Client, InvokeId};
 use cosem::datetime::DEVIATION_NOT_SPECIFIED;
-use cosem::{AttributeRef, Data, DataAccessError, DateTime, Selection};
+use cosem::{AttributeRef, Data, DataAccessError, DateTime, MethodRef, Selection};
 use domain::Obis;
 use domain::commands::{Attribute, Failure, Read, Value};
 
@@ -59,12 +63,33 @@ enum Range {
 pub(crate) enum Next {
     /// Read this attribute.
     Get(AttributeRef, Option<Selection>),
+    /// Write this attribute; null-data answers.
+    Set(AttributeRef, Data),
+    /// Invoke this method; what it returns answers, null-data for nothing.
+    Action(MethodRef, Data),
     /// All is read.
     Done(Outcome),
 }
 
-/// The answer to the last step.
+/// The answer to the last step; null-data for what was written, or returned nothing.
 pub(crate) type GetResult = Result<Data, DataAccessError>;
+
+/// Sends the next step through an association: the request that is in flight, or how the work
+/// ended.
+pub(crate) fn ask(
+    client: &mut Client,
+    now: Instant,
+    next: Result<Next, Failure>,
+) -> Result<InvokeId, Result<Outcome, Failure>> {
+    let asked = match next {
+        Ok(Next::Get(attribute, selection)) => client.get(now, attribute, selection),
+        Ok(Next::Set(attribute, value)) => client.set(now, attribute, None, value),
+        Ok(Next::Action(method, parameter)) => client.action(now, method, Some(parameter)),
+        Ok(Next::Done(outcome)) => return Err(Ok(outcome)),
+        Err(failure) => return Err(Err(failure)),
+    };
+    asked.map_err(|error| Err(Failure::Malformed(error.to_string())))
+}
 
 /// A read under way.
 #[derive(Debug)]
@@ -77,6 +102,7 @@ pub(crate) struct Script {
 enum Plan {
     Attributes { left: VecDeque<Attribute>, single: bool, reads: Vec<Read> },
     Profile(ProfilePlan),
+    Act(act::Plan),
 }
 
 #[derive(Debug)]
@@ -117,6 +143,10 @@ impl Script {
                 deviation: None,
                 result: None,
             }),
+            Work::Act { order, anchor } => Plan::Act(act::Plan::new(order, act::Aim::Act, *anchor)),
+            Work::ReadBack { order, anchor } => {
+                Plan::Act(act::Plan::new(order, act::Aim::ReadBack, *anchor))
+            }
         };
         Self { plan, asked: None }
     }
@@ -125,15 +155,26 @@ impl Script {
     ///
     /// # Errors
     /// As `answer`.
-    pub fn start(&mut self, known: &Known) -> Result<Next, Failure> {
-        self.next(known)
+    pub fn start(&mut self, now: Instant, known: &Known) -> Result<Next, Failure> {
+        match &mut self.plan {
+            Plan::Act(plan) => plan.start(now),
+            _ => self.next(known),
+        }
     }
 
     /// Takes the answer to the last step and says the next.
     ///
     /// # Errors
     /// The device refused (`Access`) or its answer does not fit the question (`Malformed`).
-    pub fn answer(&mut self, known: &mut Known, result: GetResult) -> Result<Next, Failure> {
+    pub fn answer(
+        &mut self,
+        now: Instant,
+        known: &mut Known,
+        result: GetResult,
+    ) -> Result<Next, Failure> {
+        if let Plan::Act(plan) = &mut self.plan {
+            return plan.answer(now, result);
+        }
         match self.asked.take() {
             None => return Err(Failure::Malformed("an answer to nothing".to_owned())),
             Some(Asked::Value(attribute)) => self.value(known, attribute, result)?,
@@ -175,6 +216,7 @@ impl Script {
                 self.asked = Some(asked);
                 Ok(next)
             }
+            Plan::Act(_) => Err(Failure::Malformed("an order that acts has no next read".into())),
         }
     }
 

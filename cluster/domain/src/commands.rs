@@ -1,23 +1,30 @@
 //! Commands: the outbox of orders to devices, each with a life cycle.
 //!
-//! queued -> sent -> acknowledged, or failed; queued -> expired or cancelled; sent -> unknown
-//! when its time is over without an answer; unknown -> acknowledged or failed when the answer
-//! comes late.
+//! Orders that read: queued -> sent -> acknowledged, or failed; queued -> expired or cancelled;
+//! sent -> unknown when its time is over without an answer; unknown -> acknowledged or failed when
+//! the answer comes late.
+//!
+//! Orders that act (write, switch, clock) are proven by reading back: sent -> acknowledged ->
+//! verified, or failed. One that was sent and whose fate is not known, because the channel or the
+//! time was lost, is never sent again: it stays open, and whoever owns the channel reads back.
 //!
 //! Invariants: 1. The outbox is state: effects are only wake-ups. 2. A command is sent at most once
-//! under one epoch, and only under the current one. 3. Nothing is sent after its expiry. 4. An end
-//! state is left by nothing.
+//! under one epoch, and only under the current one; an order that acts is sent once at all.
+//! 3. Nothing is sent after its expiry. 4. An end state is left by nothing. 5. `Verified` means
+//! that the device was read after it acted, and stood as ordered.
 
+mod order;
 mod value;
 
 use serde::{Deserialize, Serialize};
 
+pub use order::{Attribute, Failure, MAX_ATTRIBUTES, MAX_REASON, MAX_SHIFT_S, Order, Read};
 pub use value::{MAX_DEPTH, Value};
 
 use crate::apply::table::{END, Key, Pair, Typed, after, end_of};
 use crate::apply::{Author, Done, Effect, Table, Tx, View, hash};
 use crate::error::{Fault, Stop, refuse};
-use crate::units::{CommandId, Device, NodeId, Obis, Stamp};
+use crate::units::{CommandId, Device, NodeId, Stamp};
 use crate::{assets, leases};
 
 /// Changes of the area.
@@ -62,76 +69,13 @@ pub enum Change {
         /// Which.
         id: CommandId,
     },
-}
-
-/// What a device is to do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Order {
-    /// Read attributes.
-    Read {
-        /// Which, 1 to 64.
-        attributes: Vec<Attribute>,
+    /// The device said that it did what was ordered; it is read back next.
+    Acknowledge {
+        /// Which.
+        id: CommandId,
+        /// Under which grant it was sent.
+        epoch: u64,
     },
-    /// Read a load profile by range of time.
-    Profile {
-        /// Which profile.
-        obis: Obis,
-        /// From, seconds UTC, inclusive.
-        from_s: i64,
-        /// To, seconds UTC, inclusive.
-        to_s: i64,
-    },
-}
-
-/// An attribute of a COSEM object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attribute {
-    /// Interface class.
-    pub class: u16,
-    /// Logical name.
-    pub obis: Obis,
-    /// Attribute index.
-    pub attribute: i8,
-}
-
-/// One attribute as read from the device.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Read {
-    /// Logical name.
-    pub obis: Obis,
-    /// Attribute index.
-    pub attribute: i8,
-    /// What stood there, unscaled.
-    pub value: Value,
-    /// Values are in 10^scaler of the unit, when the object has one.
-    pub scaler: Option<i8>,
-    /// Unit code of IEC 62056-6-2, when the object has one.
-    pub unit: Option<u8>,
-}
-
-/// Why a command came to nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Failure {
-    /// No channel leads to the device.
-    NoChannel,
-    /// The device did not answer in time.
-    NoAnswer,
-    /// The device refused the association; why, as far as it said.
-    Rejected(String),
-    /// The device refused the access: its data-access-result code.
-    Access(u8),
-    /// The answer does not decode, or does not answer the question.
-    Malformed(String),
-    /// The answer does not decipher, or the device refused our ciphering.
-    Security(String),
-    /// The channel was lost to another node while the device was asked.
-    ChannelLost,
-    /// The head-end cannot do this order to this device.
-    Unsupported(String),
-    /// Too many orders wait for this device.
-    Busy,
-    /// The line to the device is not there or went away: a serial port, a serial server.
-    Line(String),
 }
 
 /// Where a command stands.
@@ -146,7 +90,7 @@ pub enum State {
         /// Under which grant.
         epoch: u64,
     },
-    /// The device did it.
+    /// The device answered; one that acts is still to be read back.
     Acknowledged,
     /// It came to nothing; the result says why.
     Failed,
@@ -161,6 +105,8 @@ pub enum State {
         /// Under which grant.
         epoch: u64,
     },
+    /// Read back, the device stands as ordered.
+    Verified,
 }
 
 /// A command and what became of it.
@@ -184,6 +130,8 @@ pub struct Command {
     pub queued: Stamp,
     /// When it was last sent.
     pub sent: Option<Stamp>,
+    /// When the device said that it acted.
+    pub acknowledged: Option<Stamp>,
     /// When it reached its end.
     pub settled: Option<Stamp>,
     /// Nothing is sent after it.
@@ -201,8 +149,9 @@ static EXPIRY: Typed<Pair<'_, u64, u64>, CommandId> = Typed::new(Table::CommandE
 /// The most open commands of one device.
 pub const MAX_OPEN: usize = 256;
 
-/// The most attributes of one order.
-pub const MAX_ATTRIBUTES: usize = 64;
+/// An order that acted and could not be read back is tried for a day after its expiry, in
+/// microseconds.
+const READ_BACK_MICROS: u64 = 86_400 * 1_000_000;
 
 /// The most octets of a result.
 pub const MAX_RESULT_OCTETS: usize = 128 * 1024;
@@ -223,6 +172,7 @@ pub(crate) fn apply(tx: &mut Tx<'_>, change: &Change) -> Result<Done, Stop> {
         Change::Settle { id, epoch, result } => settle(tx, id, *epoch, result),
         Change::Expire { id } => expire(tx, id),
         Change::Cancel { id } => cancel(tx, id),
+        Change::Acknowledge { id, epoch } => acknowledge(tx, id, *epoch),
     }
 }
 
@@ -237,7 +187,7 @@ fn queue(
         let same = known.target == target && known.order == *order && known.expires == expires;
         return if same { Ok(Done::Noted) } else { Err(refuse("command_exists", id.to_string())) };
     }
-    check_order(order)?;
+    order.check()?;
     if expires <= tx.stamp {
         return Err(refuse("expired", "the expiry is not in the future"));
     }
@@ -266,6 +216,7 @@ fn queue(
         by,
         queued: tx.stamp,
         sent: None,
+        acknowledged: None,
         settled: None,
         expires,
         result: None,
@@ -278,17 +229,6 @@ fn queue(
     let (target, device) = (command.target, command.device);
     tx.wake(Effect::CommandQueued { id, target, device });
     Ok(Done::Noted)
-}
-
-fn check_order(order: &Order) -> Result<(), Stop> {
-    let fits = match order {
-        Order::Read { attributes } => (1..=MAX_ATTRIBUTES).contains(&attributes.len()),
-        Order::Profile { from_s, to_s, .. } => from_s < to_s,
-    };
-    if fits {
-        return Ok(());
-    }
-    Err(refuse("bad_order", "1 to 64 attributes, or a range that ends after it begins"))
 }
 
 fn clear_old(tx: &mut Tx<'_>) -> Result<(), Stop> {
@@ -323,6 +263,34 @@ fn sent(tx: &mut Tx<'_>, id: &CommandId, node: NodeId, epoch: u64) -> Result<Don
     Ok(Done::Noted)
 }
 
+/// The device's word; the proof is the reading back.
+fn acknowledge(tx: &mut Tx<'_>, id: &CommandId, epoch: u64) -> Result<Done, Stop> {
+    let mut command = known(tx, id)?;
+    if !command.order.acts() {
+        return Err(refuse("bad_order", "an order that only reads is settled"));
+    }
+    sent_under(tx, &command, epoch)?;
+    command.acknowledged = Some(tx.stamp);
+    keep_open(tx, command, State::Acknowledged)
+}
+
+/// Refuses an answer of a command that was not sent under this epoch, or whose channel has gone to
+/// another owner.
+fn sent_under(tx: &Tx<'_>, command: &Command, epoch: u64) -> Result<(), Stop> {
+    let id = command.id;
+    let under = match command.state {
+        State::Sent { epoch, .. } | State::Unknown { epoch, .. } => epoch,
+        State::Queued => return Err(refuse("not_sent", id.to_string())),
+        _ => return Err(refuse("already_settled", id.to_string())),
+    };
+    // Whoever owns the channel may read back what another owner sent.
+    let reads_back = command.order.acts() && under < epoch;
+    if epoch != under && !reads_back {
+        return Err(refuse("stale_epoch", format!("{id}: epoch {epoch}, sent under {under}")));
+    }
+    leases::check_epoch(tx, &command.device, epoch)
+}
+
 fn settle(
     tx: &mut Tx<'_>,
     id: &CommandId,
@@ -330,31 +298,35 @@ fn settle(
     result: &Result<Vec<Read>, Failure>,
 ) -> Result<Done, Stop> {
     let mut command = known(tx, id)?;
-    let under = match command.state {
-        State::Sent { epoch, .. } | State::Unknown { epoch, .. } => epoch,
-        State::Queued => return Err(refuse("not_sent", id.to_string())),
-        _ => return Err(refuse("already_settled", id.to_string())),
-    };
-    if epoch != under {
-        return Err(refuse("stale_epoch", format!("{id}: epoch {epoch}, sent under {under}")));
+    if command.state == State::Acknowledged && command.is_open() {
+        leases::check_epoch(tx, &command.device, epoch)?;
+    } else {
+        sent_under(tx, &command, epoch)?;
     }
-    leases::check_epoch(tx, &command.device, epoch)?;
     if hash::encode(result)?.len() > MAX_RESULT_OCTETS {
         return Err(refuse("result_too_large", format!("more than {MAX_RESULT_OCTETS} octets")));
     }
-    let state = if result.is_ok() { State::Acknowledged } else { State::Failed };
+    let state = match result {
+        Ok(_) if command.order.acts() => State::Verified,
+        Ok(_) => State::Acknowledged,
+        Err(_) => State::Failed,
+    };
     command.result = Some(result.clone());
     close(tx, command, state)
 }
 
 fn expire(tx: &mut Tx<'_>, id: &CommandId) -> Result<Done, Stop> {
     let command = known(tx, id)?;
-    if tx.stamp < command.expires {
+    if tx.stamp < command.due() {
         return Err(refuse("not_expired", id.to_string()));
     }
     match command.state {
         State::Queued => close(tx, command, State::Expired),
+        State::Sent { node, epoch } if command.order.acts() => {
+            keep_open(tx, command, State::Unknown { node, epoch })
+        }
         State::Sent { node, epoch } => close(tx, command, State::Unknown { node, epoch }),
+        state if command.is_open() => close(tx, command, state),
         _ => Ok(Done::Noted),
     }
 }
@@ -369,13 +341,24 @@ fn cancel(tx: &mut Tx<'_>, id: &CommandId) -> Result<Done, Stop> {
     }
 }
 
+/// Goes on in a state that waits for the reading back.
+fn keep_open(tx: &mut Tx<'_>, mut command: Command, state: State) -> Result<Done, Stop> {
+    EXPIRY.delete(tx, &Pair(&command.due().0, &command.index));
+    command.state = state;
+    EXPIRY.put(tx, &Pair(&command.due().0, &command.index), &command.id)?;
+    COMMANDS.put(tx, &command.id, &command)?;
+    let Command { id, target, device, .. } = command;
+    tx.wake(Effect::CommandQueued { id, target, device });
+    Ok(Done::Noted)
+}
+
 /// Takes a command out of the outbox in a state that it does not leave by itself.
 fn close(tx: &mut Tx<'_>, mut command: Command, state: State) -> Result<Done, Stop> {
+    EXPIRY.delete(tx, &Pair(&command.due().0, &command.index));
     command.state = state;
     command.settled = Some(tx.stamp);
     COMMANDS.put(tx, &command.id, &command)?;
     OUTBOX.delete(tx, &Pair(&command.device, &command.index));
-    EXPIRY.delete(tx, &Pair(&command.expires.0, &command.index));
     tx.wake(Effect::CommandSettled { id: command.id });
     Ok(Done::Noted)
 }
@@ -423,11 +406,19 @@ fn resolve(view: &dyn View, rows: Vec<(Vec<u8>, CommandId)>) -> Result<Vec<Comma
     Ok(commands)
 }
 
-impl Order {
-    /// Whether doing it twice does no more than doing it once.
-    pub fn is_repeatable(&self) -> bool {
-        match self {
-            Order::Read { .. } | Order::Profile { .. } => true,
+impl Command {
+    /// Whether something is still to be done for it.
+    pub fn is_open(&self) -> bool {
+        self.settled.is_none()
+    }
+
+    /// When `Expire` has something to do.
+    fn due(&self) -> Stamp {
+        match self.state {
+            State::Unknown { .. } | State::Acknowledged => {
+                Stamp(self.expires.0.saturating_add(READ_BACK_MICROS))
+            }
+            _ => self.expires,
         }
     }
 }
@@ -443,24 +434,7 @@ impl State {
             State::Expired => "expired",
             State::Cancelled => "cancelled",
             State::Unknown { .. } => "unknown",
-        }
-    }
-}
-
-impl Failure {
-    /// The failure's stable name, as the API gives it.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Failure::NoChannel => "no_channel",
-            Failure::NoAnswer => "no_answer",
-            Failure::Rejected(_) => "association_rejected",
-            Failure::Access(_) => "access_refused",
-            Failure::Malformed(_) => "malformed_answer",
-            Failure::Security(_) => "security",
-            Failure::ChannelLost => "channel_lost",
-            Failure::Unsupported(_) => "unsupported",
-            Failure::Busy => "busy",
-            Failure::Line(_) => "line_gone",
+            State::Verified => "verified",
         }
     }
 }

@@ -6,6 +6,8 @@ use crate::error::Error;
 
 /// Units that the head-end names; the code of any other stays a number.
 pub mod unit {
+    /// Time, s.
+    pub const SECOND: u8 = 7;
     /// Active power, W.
     pub const WATT: u8 = 27;
     /// Apparent power, VA.
@@ -42,6 +44,7 @@ impl ScalerUnit {
     #[must_use]
     pub const fn unit_name(self) -> Option<&'static str> {
         Some(match self.unit {
+            unit::SECOND => "s",
             unit::WATT => "W",
             unit::VOLT_AMPERE => "VA",
             unit::VAR => "var",

@@ -15,8 +15,8 @@ use super::notification::{self, Notification};
 use super::pushes::{Offer, Part as Fate, Settled};
 use super::{Event, Own, Parked, Request, Session, State};
 use crate::error::{Cause, Denied};
-use crate::order::{Order, Outcome};
-use crate::script::{GetResult, Next, Script};
+use crate::order::Order;
+use crate::script::{self, GetResult, Next, Script};
 use crate::translate::{self, Dropped};
 
 /// Written with the last sequence that is stored without a gap.
@@ -276,14 +276,14 @@ impl Session {
             return;
         }
         let mut script = Script::new(&order.work);
-        let next = script.start(&self.own_known);
+        let next = script.start(now, &self.own_known);
         self.follow_own(now, order, script, next);
     }
 
     pub(super) fn got(&mut self, now: Instant, invoke: InvokeId, result: GetResult) {
         match self.own.take() {
             Some(mut own) if own.invoke == invoke => {
-                let next = own.script.answer(&mut self.own_known, result);
+                let next = own.script.answer(now, &mut self.own_known, result);
                 self.follow_own(now, own.order, own.script, next);
             }
             other => self.own = other,
@@ -297,17 +297,12 @@ impl Session {
         script: Script,
         next: Result<Next, Failure>,
     ) {
-        let (attribute, selection) = match next {
-            Ok(Next::Get(attribute, selection)) => (attribute, selection),
-            Ok(Next::Done(outcome)) => return order.answer(Ok::<Outcome, _>(outcome)),
-            Err(failure) => return order.answer(Err(failure)),
-        };
         let Some(client) = &mut self.client else {
             return order.answer(Err(Failure::ChannelLost));
         };
-        match client.get(now, attribute, selection) {
+        match script::ask(client, now, next) {
             Ok(invoke) => self.own = Some(Own { order, script, invoke }),
-            Err(error) => order.answer(Err(Failure::Malformed(error.to_string()))),
+            Err(ended) => order.answer(ended),
         }
     }
 }

@@ -7,6 +7,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use cosem::Data;
 use cosem::association::{Failure as Lost, Indication, InvokeId};
 use cosem::wrapper::Header;
 use domain::commands::Failure;
@@ -95,8 +96,14 @@ impl Session {
             Indication::Associated { .. } => self.associated(),
             Indication::Rejected(rejection) => self.rejected(rejection),
             Indication::Notified(notification) => self.notified(now, notification),
+            Indication::Set { invoke, result } if self.is_own(invoke) => {
+                self.got(now, invoke, result.map(|()| Data::Null));
+            }
             Indication::Set { invoke, result } => self.set_done(now, invoke, result.is_ok()),
             Indication::Got { invoke, result } => self.got(now, invoke, result),
+            Indication::Acted { invoke, result } => {
+                self.got(now, invoke, result.map(|returned| returned.unwrap_or(Data::Null)));
+            }
             Indication::Failed { invoke, failure } => self.failed(invoke, failure),
             Indication::NeedCounters { .. } if !self.refilling => {
                 self.refilling = true;
@@ -107,10 +114,15 @@ impl Session {
         }
     }
 
+    /// Whether a request belongs to an order for the concentrator itself.
+    fn is_own(&self, invoke: InvokeId) -> bool {
+        self.own.as_ref().is_some_and(|own| own.invoke == invoke)
+    }
+
     /// A request without a usable answer: the concentrator is lost, except when it only refused a
     /// read.
     fn failed(&mut self, invoke: InvokeId, failure: Lost) {
-        let is_own = self.own.as_ref().is_some_and(|own| own.invoke == invoke);
+        let is_own = self.is_own(invoke);
         if is_own && let Some(own) = self.own.take() {
             own.order.answer(Err(match failure {
                 Lost::Timeout => Failure::NoAnswer,

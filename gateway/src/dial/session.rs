@@ -316,7 +316,7 @@ impl Session<'_> {
         let work = Work::Attributes(attributes);
         match self.read(&work, self.deadline).await.map_err(Broken::Meter)? {
             Outcome::Reads(reads) => Ok(reads),
-            Outcome::Profile(_) => Ok(Vec::new()),
+            Outcome::Profile(_) | Outcome::Acted(_) => Ok(Vec::new()),
         }
     }
 

@@ -17,7 +17,7 @@ fn run(
 ) -> (Result<Outcome, Failure>, Vec<String>) {
     let mut script = Script::new(work);
     let mut asked = Vec::new();
-    let mut next = script.start(known);
+    let mut next = script.start(std::time::Instant::now(), known);
     loop {
         match next {
             Err(failure) => return (Err(failure), asked),
@@ -27,8 +27,10 @@ fn run(
                 let selected = if selection.is_some() { " by range" } else { "" };
                 let (name, number) = (attribute.logical_name, attribute.attribute);
                 asked.push(format!("{name}/{number}{selected}"));
-                next = script.answer(known, device(attribute, selection));
+                let now = std::time::Instant::now();
+                next = script.answer(now, known, device(attribute, selection));
             }
+            Ok(other) => panic!("a read that does {other:?}"),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! is left out and counted; 2. a row whose end is not a multiple of its interval never gets into
 //! an interval batch.
 
+pub(crate) mod fit;
 pub(crate) mod local;
 mod profile;
 mod push;

@@ -3,19 +3,22 @@
 //! Invariants: a request repeated with its `Idempotency-Key` is one command; an answer is never a
 //! stored value; `?wait` is bounded and woken by effects, with a look at the state behind each.
 
+mod order;
+
 use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use cluster::Woken;
-use domain::commands::{self, Attribute, Change, Command, Order, Value};
-use domain::{CommandId, Effect, Obis};
+use domain::commands::{self, Change, Command, Value};
+use domain::{CommandId, Effect};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+pub use self::order::{AttributeBody, OrderBody};
 use crate::app::App;
-use crate::areas::{ListParams, Page, keys, number, readings, time};
+use crate::areas::{ListParams, Page, keys, number, time};
 use crate::http::auth::ADMIN;
 use crate::http::extract::{Body, Params};
 use crate::http::problem::{Problem, ProblemBody};
@@ -41,42 +44,6 @@ pub struct NewCommand {
     pub expires_in_s: Option<u64>,
 }
 
-/// What a device is to do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum OrderBody {
-    /// Read attributes now.
-    Read {
-        /// 1 to 64.
-        attributes: Vec<AttributeBody>,
-    },
-    /// Read a load profile by range now.
-    Profile {
-        /// `1-0:99.1.0` when left out.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        obis: Option<String>,
-        /// First interval end (RFC 3339).
-        from: String,
-        /// Last interval end (RFC 3339).
-        to: String,
-    },
-}
-
-/// An attribute of a COSEM object.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct AttributeBody {
-    /// OBIS code.
-    pub obis: String,
-    /// Interface class; when left out 8 for the clock 0-0:1.0.0, 1 for 0-0:42 and 0-0:96, else 3
-    /// (register).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub class: Option<u16>,
-    /// Attribute; 2 (the value) when left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub attribute: Option<i8>,
-}
-
 /// A command and what became of it.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct CommandBody {
@@ -86,7 +53,8 @@ pub struct CommandBody {
     pub target: String,
     /// What to do.
     pub order: OrderBody,
-    /// queued, sent, acknowledged, failed, expired, cancelled or unknown.
+    /// queued, sent, acknowledged, verified, failed, expired, cancelled or unknown. An order that
+    /// acts (write, switch, clock) ends as verified: it was read back.
     pub state: String,
     /// The node that sent it.
     pub node: Option<String>,
@@ -96,7 +64,9 @@ pub struct CommandBody {
     pub queued: String,
     /// When it was sent.
     pub sent: Option<String>,
-    /// When it ended.
+    /// When the device said that it acted.
+    pub acknowledged: Option<String>,
+    /// When it ended; null: something is still to be done for it.
     pub settled: Option<String>,
     /// Nothing is sent after it.
     pub expires: String,
@@ -180,7 +150,7 @@ pub async fn queue(
     headers: HeaderMap,
     Body(new): Body<NewCommand>,
 ) -> Result<(StatusCode, Json<CommandBody>), Problem> {
-    let order = order(&new.order)?;
+    let order = new.order.to_order()?;
     let key = headers
         .get("idempotency-key")
         .map(|value| value.to_str().map_err(|_| Problem::bad("bad_idempotency_key", "not ASCII")));
@@ -259,33 +229,7 @@ async fn wait_for_end(app: &App, id: CommandId, wait: Duration) -> Result<Comman
 
 /// Whether a command has reached its end; `unknown` may still change, but not soon.
 fn is_over(command: &Command) -> bool {
-    !matches!(command.state, commands::State::Queued | commands::State::Sent { .. })
-}
-
-fn order(order: &OrderBody) -> Result<Order, Problem> {
-    match order {
-        OrderBody::Read { attributes } => {
-            let attributes = attributes.iter().map(attribute).collect::<Result<_, _>>()?;
-            Ok(Order::Read { attributes })
-        }
-        OrderBody::Profile { obis, from, to } => Ok(Order::Profile {
-            obis: obis.as_deref().map_or(Ok(Obis::LOAD_PROFILE), readings::obis)?,
-            from_s: time::parse("from", from)?,
-            to_s: time::parse("to", to)?,
-        }),
-    }
-}
-
-fn attribute(given: &AttributeBody) -> Result<Attribute, Problem> {
-    let obis = readings::obis(&given.obis)?;
-    let [a, _, c, d, _, _] = obis.0;
-    let usual = match (a, c, d) {
-        (0, 1, 0) => 8,
-        (0, 42 | 96, _) => 1,
-        _ => 3,
-    };
-    let class = given.class.unwrap_or(usual);
-    Ok(Attribute { class, obis, attribute: given.attribute.unwrap_or(2) })
+    !command.is_open() || matches!(command.state, commands::State::Unknown { .. })
 }
 
 /// A command in the API's words.
@@ -307,12 +251,13 @@ pub fn body(app: &App, command: &Command) -> CommandBody {
     CommandBody {
         id: command.id.to_string(),
         target: command.target.clone(),
-        order: order_body(&command.order),
+        order: OrderBody::of(&command.order),
         state: command.state.name().to_string(),
         node,
         by: command.by.clone(),
         queued: time::stamp(command.queued),
         sent: command.sent.map(time::stamp),
+        acknowledged: command.acknowledged.map(time::stamp),
         settled: command.settled.map(time::stamp),
         expires: time::stamp(command.expires),
         values,
@@ -327,32 +272,14 @@ fn detail(failure: &commands::Failure) -> String {
         | Failure::Malformed(text)
         | Failure::Security(text)
         | Failure::Unsupported(text)
-        | Failure::Line(text) => text.clone(),
+        | Failure::Line(text)
+        | Failure::NotDone(text)
+        | Failure::Held(text) => text.clone(),
         Failure::Access(code) => format!("data-access-result {code}"),
         Failure::Busy => "too many orders wait for the device, or its line is busy".to_string(),
         Failure::NoChannel => "no channel leads to the device".to_string(),
         Failure::NoAnswer => "the device did not answer in time".to_string(),
         Failure::ChannelLost => "the channel was lost meanwhile".to_string(),
-    }
-}
-
-fn order_body(order: &Order) -> OrderBody {
-    match order {
-        Order::Read { attributes } => OrderBody::Read {
-            attributes: attributes
-                .iter()
-                .map(|one| AttributeBody {
-                    obis: one.obis.to_string(),
-                    class: Some(one.class),
-                    attribute: Some(one.attribute),
-                })
-                .collect(),
-        },
-        Order::Profile { obis, from_s, to_s } => OrderBody::Profile {
-            obis: Some(obis.to_string()),
-            from: time::rfc3339(*from_s),
-            to: time::rfc3339(*to_s),
-        },
     }
 }
 
@@ -392,26 +319,6 @@ fn value_json(value: &Value, scaler: i8) -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn usual_classes_are_filled_in() {
-        for (obis, class) in [("1-0:1.8.0", 3), ("0-0:1.0.0", 8), ("0-0:42.0.0", 1)] {
-            let given = AttributeBody { obis: obis.to_string(), class: None, attribute: None };
-            let found = attribute(&given).expect(obis);
-            assert_eq!((found.class, found.attribute), (class, 2), "{obis}");
-        }
-    }
-
-    #[test]
-    fn orders_read_back_as_given() {
-        let (from, to) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
-        let text = format!(r#"{{"kind":"profile","from":"{from}","to":"{to}"}}"#);
-        let given: OrderBody = serde_json::from_str(&text).expect("an order");
-        let order = order(&given).expect("a good one");
-        let OrderBody::Profile { obis, from, .. } = order_body(&order) else { panic!("kind") };
-        assert_eq!(obis.as_deref(), Some("1-0:99.1.0"));
-        assert_eq!(from, "2026-01-01T00:00:00Z");
-    }
 
     #[test]
     fn values_keep_their_digits() {

@@ -6,6 +6,7 @@
 mod client;
 mod decode;
 mod import;
+mod orders;
 mod output;
 mod verbs;
 
@@ -205,6 +206,12 @@ pub enum MeterCommand {
     },
     /// Read from the device now; never a stored value.
     Read(MeterRead),
+    /// Open or close the supply switch and read its state back.
+    Switch(orders::MeterSwitch),
+    /// Measure the clock's offset and bring the clock to the cluster's time.
+    Clock(orders::MeterClock),
+    /// Write an attribute and read it back.
+    Write(orders::MeterWrite),
     /// Stored values.
     Readings {
         /// Its serial.
@@ -359,6 +366,9 @@ impl MeterCommand {
         match self {
             Self::Add(args) => &args.cluster,
             Self::Read(args) => &args.cluster,
+            Self::Switch(args) => &args.cluster,
+            Self::Clock(args) => &args.cluster,
+            Self::Write(args) => &args.cluster,
             Self::Import { cluster, .. }
             | Self::List { cluster, .. }
             | Self::Show { cluster, .. }

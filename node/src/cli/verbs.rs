@@ -9,11 +9,11 @@ use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use super::client::Api;
-use super::import;
 use super::output::{field, pairs, table, text};
 use super::{
     ClusterArgs, CommandCommand, ConcentratorCommand, ListArgs, MeterAdd, MeterCommand, MeterRead,
 };
+use super::{import, orders};
 use crate::areas::pages::encode;
 use crate::exit::{Exit, Failure};
 
@@ -110,6 +110,9 @@ pub async fn meter(verb: MeterCommand) -> Result<(), Failure> {
             Ok(())
         }
         MeterCommand::Read(args) => meter_read(&args).await,
+        MeterCommand::Switch(args) => orders::switch(&args).await,
+        MeterCommand::Clock(args) => orders::clock(&args).await,
+        MeterCommand::Write(args) => orders::write(&args).await,
         MeterCommand::Readings { serial, obis, from, to, csv, cluster } => {
             readings(&serial, [&obis, &from, &to], csv, &cluster).await
         }
@@ -163,7 +166,6 @@ async fn meter_add(args: &MeterAdd) -> Result<(), Failure> {
 }
 
 async fn meter_read(args: &MeterRead) -> Result<(), Failure> {
-    let api = Api::of(&args.cluster)?;
     let order = match &args.profile {
         Some(obis) => json!({"kind": "profile", "obis": obis, "from": args.from, "to": args.to}),
         None => {
@@ -173,21 +175,32 @@ async fn meter_read(args: &MeterRead) -> Result<(), Failure> {
             json!({"kind": "read", "attributes": attributes})
         }
     };
-    let body = json!({"target": args.serial, "order": order, "expires_in_s": args.timeout});
+    order_device(&args.serial, order, args.timeout, &args.cluster).await
+}
+
+/// Queues an order and waits for what becomes of it.
+pub(super) async fn order_device(
+    target: &str,
+    order: Value,
+    timeout_s: u64,
+    args: &ClusterArgs,
+) -> Result<(), Failure> {
+    let api = Api::of(args)?;
+    let body = json!({"target": target, "order": order, "expires_in_s": timeout_s});
     let queued = api.post("/api/v1/commands", &body).await?;
     let id = field(&queued, &["id"]);
     // The outbox may end a command a moment after its time.
-    let until = Instant::now() + Duration::from_secs(args.timeout + 5);
+    let until = Instant::now() + Duration::from_secs(timeout_s.saturating_add(5));
     let ended = loop {
         let left = until.saturating_duration_since(Instant::now());
         let wait = left.as_secs().clamp(1, 20);
         let command = api.get(&format!("/api/v1/commands/{id}?wait={wait}")).await?;
-        let over = !matches!(command["state"].as_str(), Some("queued" | "sent"));
+        let over = command["settled"].is_string() || command["state"] == "unknown";
         if over || left.is_zero() {
             break command;
         }
     };
-    report(&ended, &args.cluster)
+    report(&ended, args)
 }
 
 /// Prints what the device answered, or fails with why it did not.
@@ -196,7 +209,7 @@ fn report(command: &Value, args: &ClusterArgs) -> Result<(), Failure> {
         println!("{command}");
     }
     let state = field(command, &["state"]);
-    if state != "acknowledged" {
+    if !command["settled"].is_string() || !matches!(&*state, "acknowledged" | "verified") {
         let (code, detail) = match command["failure"].as_object() {
             Some(_) => {
                 (field(command, &["failure", "code"]), field(command, &["failure", "detail"]))

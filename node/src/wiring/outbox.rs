@@ -3,16 +3,17 @@
 //! The outbox is state: effects wake, and a rescan finds what a lost effect left behind.
 //! Invariants: `Sent` is committed before the first octet leaves; nothing is sent without a
 //! licence or after its expiry; a command whose channel was lost under way is not settled here: a
-//! new epoch may read again, else it ends as unknown.
+//! new epoch may read again, else it ends as unknown; an order that acts leaves once, and what
+//! became of it is read back, by whoever owns the channel then.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cluster::Woken;
 use domain::commands::{self, Change, Command, Failure, Order, Read, State, Value};
-use domain::{CommandId, Device, Effect, Fault, leases};
-use gateway::{ChannelRole, Outcome, ProfileRead, Work};
+use domain::{CommandId, Device, Effect, Fault, Stamp, leases};
+use gateway::{Anchor, ChannelRole, Outcome, ProfileRead, Work};
 use tokio::sync::Semaphore;
 
 use super::{NotDone, Wires};
@@ -29,8 +30,11 @@ const LONGEST_ASK: Duration = Duration::from_secs(120);
 /// Rows of a profile in one answer; the log takes 128 KiB of them.
 const MAX_ROWS: usize = 2_000;
 
-/// Ids of the commands under way.
-type UnderWay = Arc<Mutex<HashSet<CommandId>>>;
+/// An order that acts is read back so often, and so far apart, before it counts as not done.
+const LOOKS: u32 = 5;
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Before an order is read back again when the device could not be read.
+const REST: Duration = Duration::from_secs(30);
 
 /// Wakes and rescans until the stop; what is under way then has its own deadline.
 pub async fn run(wires: Wires) {
@@ -38,7 +42,7 @@ pub async fn run(wires: Wires) {
     let mut rescan = tokio::time::interval(RESCAN);
     rescan.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let places = Arc::new(Semaphore::new(AT_A_TIME));
-    let under_way = UnderWay::default();
+    let under_way = Arc::new(UnderWay::default());
     loop {
         let devices = tokio::select! {
             () = wires.stopped() => return,
@@ -90,12 +94,36 @@ fn direct_devices(wires: &Wires) -> Result<Vec<Device>, Fault> {
     }
 }
 
+/// What is to be done for a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Task {
+    /// It was never sent, or it may be sent again.
+    Send,
+    /// It acted, or may have: it is never sent again, only read back.
+    ReadBack,
+}
+
+/// What a command waits for, as the owner of its channel under `epoch` sees it.
+fn task(command: &Command, epoch: u64, now: Stamp) -> Option<Task> {
+    let in_time = command.expires > now;
+    match command.state {
+        State::Queued if in_time => Some(Task::Send),
+        State::Sent { epoch: under, .. } if command.order.is_repeatable() => {
+            (in_time && under < epoch).then_some(Task::Send)
+        }
+        State::Sent { .. } | State::Unknown { .. } | State::Acknowledged => {
+            (command.order.acts() && command.is_open()).then_some(Task::ReadBack)
+        }
+        _ => None,
+    }
+}
+
 /// Begins what waits for a device, if its channel is this node's.
 fn begin(
     wires: &Wires,
     device: &Device,
     places: &Arc<Semaphore>,
-    under_way: &UnderWay,
+    under_way: &Arc<UnderWay>,
 ) -> Result<(), Fault> {
     let view = wires.cluster.view();
     let stamp = wires.cluster.stamp_now();
@@ -105,34 +133,62 @@ fn begin(
     }
     let waiting = commands::outbox(&view, device, OF_ONE_DEVICE)?;
     for command in waiting {
-        let sendable = match command.state {
-            State::Queued => true,
-            State::Sent { epoch, .. } => epoch < lease.epoch && command.order.is_repeatable(),
-            _ => false,
-        };
-        if !sendable || command.expires <= stamp {
-            continue;
-        }
+        let Some(task) = task(&command, lease.epoch, stamp) else { continue };
         // No place: the next rescan looks again.
         let Ok(place) = Arc::clone(places).try_acquire_owned() else { return Ok(()) };
-        if !lock(under_way).insert(command.id) {
+        if !under_way.begin(command.id) {
             continue;
         }
         let (wires, under_way) = (wires.clone(), Arc::clone(under_way));
         tokio::spawn(async move {
-            execute(&wires, &command, lease.epoch).await;
-            lock(&under_way).remove(&command.id);
+            let ended = match task {
+                Task::Send => send(&wires, &command, lease.epoch).await,
+                Task::ReadBack => read_back(&wires, &command, lease.epoch).await,
+            };
+            under_way.end(command.id, ended);
             drop(place);
         });
     }
     Ok(())
 }
 
-fn lock(under_way: &UnderWay) -> std::sync::MutexGuard<'_, HashSet<CommandId>> {
-    under_way.lock().unwrap_or_else(PoisonError::into_inner)
+/// Commands of this node that run, and those that rest before they are looked at again. In memory
+/// only: after a restart all are looked at at once.
+#[derive(Default)]
+struct UnderWay(Mutex<HashMap<CommandId, Option<Instant>>>);
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// The log knows all there is to know.
+    Told,
+    /// It is to be read back later.
+    Later,
 }
 
-async fn execute(wires: &Wires, command: &Command, epoch: u64) {
+impl UnderWay {
+    /// False: it runs already, or rests.
+    fn begin(&self, id: CommandId) -> bool {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        all.retain(|_, rests| rests.is_none_or(|until| until > now));
+        if all.contains_key(&id) {
+            return false;
+        }
+        all.insert(id, None);
+        true
+    }
+
+    fn end(&self, id: CommandId, ended: Ended) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match ended {
+            Ended::Told => all.remove(&id),
+            Ended::Later => all.insert(id, Some(Instant::now() + REST)),
+        };
+    }
+}
+
+async fn send(wires: &Wires, command: &Command, epoch: u64) -> Ended {
     let counts = &wires.app.metrics().commands;
     let sent = Change::Sent { id: command.id, node: wires.node, epoch };
     match wires.propose(domain::Change::Commands(sent), PATIENCE).await {
@@ -140,38 +196,104 @@ async fn execute(wires: &Wires, command: &Command, epoch: u64) {
         Err(NotDone::Refused(refusal)) => {
             tracing::debug!(command = %command.id, %refusal, "a command is not ours to send");
             counts.with_label_values(&["refused"]).inc();
-            return;
+            return Ended::Told;
         }
-        Err(NotDone::Unavailable) => return,
+        // It may be committed all the same. One that acts has not left, and is read back then.
+        Err(NotDone::Unavailable) => return Ended::Told,
     }
     if !wires.licence.holds() {
-        return;
+        return Ended::Told;
     }
-    let left_us = command.expires.0.saturating_sub(wires.cluster.stamp_now().0);
-    let deadline = Instant::now() + Duration::from_micros(left_us).min(LONGEST_ASK);
     let work = match &command.order {
         Order::Read { attributes } => Work::Attributes(attributes.clone()),
         Order::Profile { obis, from_s, to_s } => {
             Work::Profile { obis: *obis, from_s: *from_s, to_s: *to_s }
         }
+        order => Work::Act { order: order.clone(), anchor: anchor() },
     };
-    let gateway = &wires.gateway;
-    let answer =
-        gateway.execute(&command.device, &command.target, work, Some(epoch), deadline).await;
+    let left_us = command.expires.0.saturating_sub(wires.cluster.stamp_now().0);
+    let answer = ask(wires, command, work, epoch, Duration::from_micros(left_us)).await;
     let result = match answer {
         Ok(Outcome::Reads(reads)) => Ok(reads),
         Ok(Outcome::Profile(profile)) => profile_reads(profile),
-        Err(Failure::ChannelLost) => return,
+        Ok(Outcome::Acted(_)) => {
+            let change = Change::Acknowledge { id: command.id, epoch };
+            // Reading back needs no such record: an outcome that is not told is read back later.
+            let told = wires.propose(domain::Change::Commands(change), PATIENCE).await;
+            return if told.is_ok() {
+                read_back(wires, command, epoch).await
+            } else {
+                Ended::Later
+            };
+        }
+        Err(Failure::ChannelLost) => return Ended::Told,
+        Err(failure) if command.order.acts() && !is_untouched(&failure) => return Ended::Later,
         Err(failure) => Err(failure),
     };
-    let label = if result.is_ok() { "acknowledged" } else { "failed" };
-    counts.with_label_values(&[label]).inc();
     settle(wires, command.id, epoch, result).await;
+    Ended::Told
+}
+
+/// Whether a failure of an order that acts proves that the device did nothing.
+fn is_untouched(failure: &Failure) -> bool {
+    match failure {
+        Failure::NoAnswer
+        | Failure::ChannelLost
+        | Failure::Malformed(_)
+        | Failure::Line(_) => false,
+        Failure::NoChannel
+        | Failure::Rejected(_)
+        | Failure::Access(_)
+        | Failure::Security(_)
+        | Failure::Unsupported(_)
+        | Failure::Busy
+        | Failure::NotDone(_)
+        | Failure::Held(_) => true,
+    }
+}
+
+/// Reads what an order has brought about. A device may need a moment: what does not stand yet is
+/// read a few times before the order counts as not done.
+async fn read_back(wires: &Wires, command: &Command, epoch: u64) -> Ended {
+    let mut left = LOOKS;
+    loop {
+        let work = Work::ReadBack { order: command.order.clone(), anchor: anchor() };
+        left -= 1;
+        let result = match ask(wires, command, work, epoch, LONGEST_ASK).await {
+            Ok(outcome) => Ok(outcome.into_reads()),
+            Err(Failure::NotDone(text)) if left == 0 => Err(Failure::NotDone(text)),
+            Err(Failure::NotDone(_)) if wires.pause(LOOK_EVERY).await => continue,
+            Err(failure @ (Failure::Access(_) | Failure::Unsupported(_))) => Err(failure),
+            Err(_) => return Ended::Later,
+        };
+        settle(wires, command.id, epoch, result).await;
+        return Ended::Told;
+    }
+}
+
+async fn ask(
+    wires: &Wires,
+    command: &Command,
+    work: Work,
+    epoch: u64,
+    limit: Duration,
+) -> Result<Outcome, Failure> {
+    let deadline = Instant::now() + limit.min(LONGEST_ASK);
+    let gateway = &wires.gateway;
+    gateway.execute(&command.device, &command.target, work, Some(epoch), deadline).await
+}
+
+fn anchor() -> Anchor {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let unix_ms = now.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+    Anchor { at: Instant::now(), unix_ms }
 }
 
 /// Tells the log; an answer that cannot be told is asked for again under the next epoch, or
 /// stays unknown.
 async fn settle(wires: &Wires, id: CommandId, epoch: u64, mut result: Result<Vec<Read>, Failure>) {
+    let label = if result.is_ok() { "acknowledged" } else { "failed" };
+    wires.app.metrics().commands.with_label_values(&[label]).inc();
     for _ in 0..6 {
         let change = Change::Settle { id, epoch, result: result.clone() };
         match wires.propose(domain::Change::Commands(change), PATIENCE).await {

@@ -30,7 +30,11 @@ fn by_operator(change: &Change) -> bool {
     !matches!(
         change,
         Change::Leases(leases::Change::Renew { .. } | leases::Change::Standby { .. })
-            | Change::Commands(commands::Change::Sent { .. } | commands::Change::Settle { .. })
+            | Change::Commands(
+                commands::Change::Sent { .. }
+                    | commands::Change::Acknowledge { .. }
+                    | commands::Change::Settle { .. }
+            )
     )
 }
 
@@ -49,7 +53,9 @@ fn by_node(own: NodeId, change: &Change) -> bool {
         },
         Change::Commands(change) => match change {
             commands::Change::Sent { node, .. } => *node == own,
-            commands::Change::Settle { .. } | commands::Change::Expire { .. } => true,
+            commands::Change::Acknowledge { .. }
+            | commands::Change::Settle { .. }
+            | commands::Change::Expire { .. } => true,
             commands::Change::Queue { .. } | commands::Change::Cancel { .. } => false,
         },
     }

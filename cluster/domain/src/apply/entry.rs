@@ -125,6 +125,7 @@ impl Change {
                 commands::Change::Settle { .. } => "commands.settle",
                 commands::Change::Expire { .. } => "commands.expire",
                 commands::Change::Cancel { .. } => "commands.cancel",
+                commands::Change::Acknowledge { .. } => "commands.acknowledge",
             },
         }
     }
@@ -157,7 +158,8 @@ impl Change {
                 commands::Change::Sent { id, .. }
                 | commands::Change::Settle { id, .. }
                 | commands::Change::Expire { id }
-                | commands::Change::Cancel { id } => id.to_string(),
+                | commands::Change::Cancel { id }
+                | commands::Change::Acknowledge { id, .. } => id.to_string(),
             },
         }
     }

@@ -265,18 +265,7 @@ fn command(words: &Words<'_>) -> commands::Change {
         "queue" => commands::Change::Queue {
             id,
             target: words.text("target"),
-            order: match words.maybe("profile") {
-                Some(obis) => Order::Profile {
-                    obis: obis.parse().unwrap(),
-                    from_s: words.number("from", 0),
-                    to_s: words.number("to", 0),
-                },
-                None => Order::Read {
-                    attributes: (0..words.number("attributes", 1))
-                        .map(|_| Attribute { class: 3, obis: Obis::ACTIVE_IMPORT, attribute: 2 })
-                        .collect(),
-                },
-            },
+            order: order(words),
             expires: Stamp::from_seconds(words.number("expires", 0)),
         },
         "sent" => commands::Change::Sent {
@@ -298,10 +287,32 @@ fn command(words: &Words<'_>) -> commands::Change {
                 None => Err(Failure::NoAnswer),
             },
         },
+        "acknowledge" => commands::Change::Acknowledge { id, epoch: words.number("epoch", 0) },
         "expire" => commands::Change::Expire { id },
         "cancel" => commands::Change::Cancel { id },
         verb => panic!("the clerk does not know {verb:?}"),
     }
+}
+
+fn order(words: &Words<'_>) -> Order {
+    let register = Attribute { class: 3, obis: Obis::ACTIVE_IMPORT, attribute: 2 };
+    let text = |word| words.maybe(word).map(str::to_owned);
+    if let Some(obis) = words.maybe("profile") {
+        let (from_s, to_s) = (words.number("from", 0), words.number("to", 0));
+        return Order::Profile { obis: obis.parse().unwrap(), from_s, to_s };
+    }
+    if let Some(wanted) = words.maybe("switch") {
+        let reason = text("reason").unwrap_or_default();
+        return Order::Switch { close: wanted == "close", reason };
+    }
+    if words.maybe("write").is_some() {
+        let value = Value::Octets(vec![7; words.number("write", 1)]);
+        return Order::Write { attribute: register, value, tag: None };
+    }
+    if words.maybe("shift").is_some() {
+        return Order::Clock { limit_s: words.number("shift", 0), set: false };
+    }
+    Order::Read { attributes: vec![register; words.number("attributes", 1)] }
 }
 
 /// `rows=ORDINAL@END:VALUE,...` with `-` for no value; `flag=` for all of them.
