@@ -82,6 +82,9 @@ impl LocalMeter {
                 let read = self.profile(shared, *obis, *from_s, *to_s, deadline).await?;
                 Ok(Outcome::Profile(read))
             }
+            Work::Act { .. } | Work::ReadBack { .. } => {
+                Err(Failure::Unsupported("an IEC 62056-21 meter is only read".to_owned()))
+            }
         }
     }
 
