@@ -8,7 +8,7 @@ use clap::Parser;
 
 use crate::config::{Behind, Config, parse_behind, parse_duration};
 use crate::fault::Fault;
-use crate::field::Outages;
+use crate::field::{AccessKind, Outages};
 
 /// Concentrators and meters in software that speak DLMS/COSEM over real sockets.
 #[derive(Debug, Parser)]
@@ -50,22 +50,40 @@ pub struct Cli {
     /// Milliseconds that an exchange with a meter takes on the power line
     #[arg(long, default_value_t = 0)]
     pub plc_delay_ms: u64,
-    /// Number of meters with an address of their own (none, LLS and HLS 5 in turn)
+    /// Number of meters with an address of their own, DLMS over TCP
     #[arg(long, default_value_t = 0)]
     pub direct: u32,
-    /// Where the direct meters listen; the server SAP tells them apart
+    /// Number of meters on HDLC lines, 32 on each, as serial servers show them; the physical
+    /// address from 17 on tells them apart
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub direct_hdlc: u32,
+    /// Number of meters on IEC 62056-21 lines, 32 on each, in modes C, E, A, B in turn; the device
+    /// address is the serial; every fifth is of mode D and has a line of its own
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub direct_iec: u32,
+    /// Where the direct meters listen: --direct-ports ports told apart by the server SAP, then one
+    /// port for each HDLC line, then for each IEC 62056-21 line, counting up
     #[arg(long, value_name = "H:P")]
     pub direct_listen: Option<SocketAddr>,
+    /// Puts the first line on a pseudo-terminal and a symlink to it here
+    #[arg(long, value_name = "PATH")]
+    pub pty: Option<PathBuf>,
+    /// How direct meters authenticate, in turn: none, lls, hls3, hls4, hls5, hls6
+    #[arg(
+        long,
+        value_name = "KIND[,KIND]",
+        value_delimiter = ',',
+        default_value = "none,lls,hls5"
+    )]
+    pub direct_access: Vec<AccessKind>,
     /// Ports that the direct meters are spread over, counting up
     #[arg(long, default_value_t = 1)]
     pub direct_ports: u32,
     /// A real meter behind concentrator 1: tcp://HOST:PORT[=SERIAL]
     #[arg(long, value_parser = parse_behind)]
     pub behind: Vec<Behind>,
-    /// A fault to play: KIND[:SHARE] with KIND silent, slow, half-answer, wrong-tag, replay,
-    /// garbage, oversize, truncated, unknown-concentrator, wrong-key, restart,
-    /// duplicate-identity, clock-skew, dead-meters or gaps
-    #[arg(long)]
+    /// A fault to play
+    #[arg(long, value_name = "KIND[:SHARE]", help = crate::fault::help())]
     pub fault: Vec<Fault>,
     /// Time between the faults of a concentrator
     #[arg(long, default_value = "15s", value_parser = parse_duration)]
@@ -78,8 +96,8 @@ pub struct Cli {
     pub perfect: bool,
     /// File for the registry with all keys (readable by its owner only): one JSON document
     /// {"concentrators":[{id, system_title, serial, guek, gak, name}], "meters":[{serial,
-    /// concentrator or address, client_sap, server_sap, authentication, lls_secret, guek, gak,
-    /// system_title, model}]}, octets as hex
+    /// concentrator or address, client_sap, server_sap, authentication, lls_secret, guek, gak, kek,
+    /// reader_secret, system_title, model}]}, octets as hex
     #[arg(long)]
     pub field_out: Option<PathBuf>,
     /// File to append every acknowledged push to: JSON lines {"concentrator", "sequence",
@@ -115,7 +133,11 @@ impl Cli {
             window: self.window,
             plc_delay: Duration::from_millis(self.plc_delay_ms),
             direct: self.direct,
+            direct_hdlc: self.direct_hdlc,
+            direct_iec: self.direct_iec,
             direct_listen: self.direct_listen,
+            pty: self.pty.clone(),
+            direct_access: self.direct_access.clone(),
             direct_ports: self.direct_ports,
             behind: self.behind.clone(),
             faults: self.fault.clone(),

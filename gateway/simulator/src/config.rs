@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::direct::Placement;
 use crate::fault::{Fault, Kind, Plan};
-use crate::field::{FieldConfig, Outages};
+use crate::field::{AccessKind, FieldConfig, Outages};
 
 /// Most meters behind one concentrator.
 pub const MAX_METERS: u32 = 1_024;
@@ -39,10 +40,18 @@ pub struct Config {
     pub window: usize,
     /// Time that an exchange with a meter takes on the power line.
     pub plc_delay: Duration,
-    /// Number of meters with an address of their own.
+    /// Number of meters with an address of their own, over the wrapper.
     pub direct: u32,
-    /// Where they listen: one port for all, told apart by server SAP.
+    /// Number of meters on HDLC lines.
+    pub direct_hdlc: u32,
+    /// Number of meters on IEC 62056-21 lines.
+    pub direct_iec: u32,
+    /// Where they listen: the ports of the wrapper, then one for each line, counting up.
     pub direct_listen: Option<SocketAddr>,
+    /// Symlink to a pseudo-terminal that carries the first line.
+    pub pty: Option<PathBuf>,
+    /// How the direct meters authenticate, in turn.
+    pub direct_access: Vec<AccessKind>,
     /// Ports that the direct meters are spread over, counting up from the one given.
     pub direct_ports: u32,
     /// Real meters behind concentrator 1: `tcp://host:port`, optionally `=SERIAL`.
@@ -86,7 +95,11 @@ impl Default for Config {
             window: 4,
             plc_delay: Duration::ZERO,
             direct: 0,
+            direct_hdlc: 0,
+            direct_iec: 0,
             direct_listen: None,
+            pty: None,
+            direct_access: AccessKind::DEFAULT.to_vec(),
             direct_ports: 1,
             behind: Vec::new(),
             faults: Vec::new(),
@@ -126,13 +139,39 @@ impl Config {
             (self.heartbeat < Duration::from_millis(10), "heartbeats are at least 10 ms apart"),
             (self.window == 0 || self.window > 64, "the window is 1 to 64 pushes"),
             (self.plc_delay > Duration::from_secs(60), "the power line's delay is at most 60 s"),
-            (self.direct > 0 && self.direct_listen.is_none(), "direct meters need --direct-listen"),
+            (
+                self.direct > 0 && self.direct_listen.is_none(),
+                "meters over the wrapper need --direct-listen",
+            ),
+            (
+                self.lines() > 0 && self.direct_listen.is_none() && self.pty.is_none(),
+                "meters on lines need --direct-listen or --pty",
+            ),
+            (self.pty.is_some() && self.lines() == 0, "--pty needs --direct-hdlc or --direct-iec"),
+            (self.lines() > 10_000, "at most 10,000 meters stand on lines"),
+            (self.direct_access.is_empty(), "direct meters need a way to authenticate"),
             (self.direct_ports == 0, "direct meters need at least one port"),
             (spread > 16_000, "at most 16,000 direct meters share a port"),
             (!self.behind.is_empty() && self.concentrators == 0, "--behind needs a concentrator"),
             (self.fault_every.is_zero(), "faults need time between them"),
         ];
         checks.iter().filter(|(bad, _)| *bad).map(|(_, text)| (*text).to_owned()).collect()
+    }
+
+    /// Meters on lines.
+    fn lines(&self) -> u32 {
+        self.direct_hdlc.saturating_add(self.direct_iec)
+    }
+
+    /// Where the direct meters stand.
+    #[must_use]
+    pub fn placement(&self) -> Placement {
+        Placement {
+            wrapper: self.direct as usize,
+            ports: self.direct_ports.min(self.direct) as usize,
+            hdlc: self.direct_hdlc as usize,
+            iec: self.direct_iec as usize,
+        }
     }
 
     /// The field that is meant.
@@ -144,7 +183,8 @@ impl Config {
             seed: self.seed,
             concentrators: self.concentrators,
             meters: self.meters,
-            direct: self.direct,
+            direct: self.direct.saturating_add(self.lines()),
+            direct_access: self.direct_access.clone(),
             interval_s: u32::try_from(self.interval.as_secs()).unwrap_or(900),
             dead_ppm: plan.share_ppm(Kind::DeadMeters).unwrap_or(natural(10_000)),
             gaps_ppm: plan.share_ppm(Kind::Gaps).unwrap_or(natural(30_000)),

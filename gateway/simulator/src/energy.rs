@@ -57,6 +57,14 @@ impl Outage {
         Self { first: mix::between(mix::word(!noise), 1, last) as usize, slots }
     }
 
+    /// Begin and end in seconds UTC when it is the outage of this day; `None` when there is none.
+    #[must_use]
+    pub fn span(self, day: u64) -> Option<(i64, i64)> {
+        let start = EPOCH_S + day as i64 * DAY_S;
+        let at = |slot: usize| start + slot as i64 * SLOT_S;
+        (self.slots > 0).then(|| (at(self.first), at(self.first + self.slots)))
+    }
+
     /// Whether a slot of the day lies in the outage.
     #[must_use]
     pub fn covers(self, slot: usize) -> bool {

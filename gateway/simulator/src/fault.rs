@@ -41,25 +41,193 @@ pub enum Kind {
     DeadMeters,
     /// Meters whose profile has holes.
     Gaps,
+    /// A direct meter answers late.
+    LateAnswer,
+    /// A direct meter loses a block of a general block transfer.
+    LostBlock,
+    /// A direct meter's answer has a wrong authentication tag.
+    AnswerTag,
+    /// A direct meter's answer has an invocation counter that was used before.
+    AnswerCounter,
+    /// A direct meter sends its last answer once more in place of the next one.
+    AnswerReplay,
+    /// A frame with a wrong check sequence (HDLC) or check character (IEC 62056-21).
+    WrongCheck,
+    /// A direct meter's answer stops in its middle.
+    HalfFrame,
+    /// Octets that belong to nothing before a frame.
+    Junk,
+    /// A direct meter restarts in the middle of a conversation.
+    MeterRestart,
+    /// Meters whose clock has stood an hour ahead since midnight.
+    ClockJump,
+    /// Verification and activation of an image answer temporary-failure at first.
+    ImageBusy,
+    /// A meter refuses every other association as busy.
+    Busy,
+    /// Rows of 02:00 to 03:00 stand twice in the load profile.
+    DoubleRows,
+    /// Every clock cell of a profile but the first is null-data, also behind a hole.
+    NullClocks,
+    /// Pushes without scaler and unit.
+    MissingScaler,
+    /// Times whose deviation is not specified.
+    DeviationUnset,
 }
 
-const KINDS: [(Kind, &str, u32); 15] = [
-    (Kind::Silent, "silent", 1_000_000),
-    (Kind::Slow, "slow", 1_000_000),
-    (Kind::HalfAnswer, "half-answer", 1_000_000),
-    (Kind::WrongTag, "wrong-tag", 1_000_000),
-    (Kind::Replay, "replay", 1_000_000),
-    (Kind::Garbage, "garbage", 1_000_000),
-    (Kind::Oversize, "oversize", 1_000_000),
-    (Kind::Truncated, "truncated", 1_000_000),
-    (Kind::UnknownConcentrator, "unknown-concentrator", 100_000),
-    (Kind::WrongKey, "wrong-key", 100_000),
-    (Kind::Restart, "restart", 1_000_000),
-    (Kind::DuplicateIdentity, "duplicate-identity", 100_000),
-    (Kind::ClockSkew, "clock-skew", 50_000),
-    (Kind::DeadMeters, "dead-meters", 100_000),
-    (Kind::Gaps, "gaps", 200_000),
+/// A kind, its name, its default share in parts per million, and what it does.
+type Description = (Kind, &'static str, u32, &'static str);
+
+const ALL: u32 = 1_000_000;
+
+const KINDS: [Description; 31] = [
+    (Kind::Silent, "silent", ALL, "the active line of a concentrator becomes a black hole"),
+    (Kind::Slow, "slow", ALL, "the active line sends a few octets at a time"),
+    (Kind::HalfAnswer, "half-answer", ALL, "a frame stops in its middle, the line closes later"),
+    (Kind::WrongTag, "wrong-tag", ALL, "a notification with a wrong authentication tag"),
+    (Kind::Replay, "replay", ALL, "an old notification with its old invocation counter"),
+    (Kind::Garbage, "garbage", ALL, "octets that are no frame"),
+    (Kind::Oversize, "oversize", ALL, "a frame of the greatest length whose inner length lies"),
+    (Kind::Truncated, "truncated", ALL, "a whole frame around an APDU that was cut"),
+    (
+        Kind::UnknownConcentrator,
+        "unknown-concentrator",
+        100_000,
+        "another peer dials with a name that nobody registered",
+    ),
+    (Kind::WrongKey, "wrong-key", 100_000, "a concentrator has other keys than were registered"),
+    (Kind::Restart, "restart", ALL, "a concentrator loses power and comes back"),
+    (
+        Kind::DuplicateIdentity,
+        "duplicate-identity",
+        100_000,
+        "an impostor dials with the name of a concentrator and keys of its own",
+    ),
+    (Kind::ClockSkew, "clock-skew", 50_000, "meters whose clock is 37 s ahead"),
+    (Kind::DeadMeters, "dead-meters", 100_000, "meters that never answer"),
+    (Kind::Gaps, "gaps", 200_000, "meters whose profile has holes"),
+    (
+        Kind::LateAnswer,
+        "late-answer",
+        ALL,
+        "every fourth answer of a direct meter comes --fault-hold late",
+    ),
+    (
+        Kind::LostBlock,
+        "lost-block",
+        ALL,
+        "the second block of each general block transfer of a direct meter is lost once",
+    ),
+    (
+        Kind::AnswerTag,
+        "answer-tag",
+        ALL,
+        "every fourth answer of a direct meter has a wrong authentication tag",
+    ),
+    (
+        Kind::AnswerCounter,
+        "answer-counter",
+        ALL,
+        "every fourth answer of a direct meter has an invocation counter that is too low",
+    ),
+    (
+        Kind::AnswerReplay,
+        "answer-replay",
+        ALL,
+        "every fourth answer of a direct meter is the answer before it once more",
+    ),
+    (
+        Kind::WrongCheck,
+        "wrong-check",
+        ALL,
+        "every fourth HDLC frame has a wrong FCS, every second 62056-21 block a wrong BCC",
+    ),
+    (
+        Kind::HalfFrame,
+        "half-frame",
+        ALL,
+        "every fourth answer of a direct meter stops in its middle",
+    ),
+    (Kind::Junk, "junk", ALL, "octets that belong to nothing before each HDLC or 62056-21 frame"),
+    (
+        Kind::MeterRestart,
+        "meter-restart",
+        ALL,
+        "every fourth request to a direct meter finds it restarting: association and line are gone",
+    ),
+    (Kind::ClockJump, "clock-jump", 50_000, "meters whose clock jumped an hour ahead at midnight"),
+    (
+        Kind::ImageBusy,
+        "image-busy",
+        ALL,
+        "verify and activate of an image answer temporary-failure for 5 s",
+    ),
+    (Kind::Busy, "busy", ALL, "every first association of a connection is refused as busy"),
+    (
+        Kind::DoubleRows,
+        "double-rows",
+        ALL,
+        "rows of 02:00 to 03:00 stand twice in a load profile, as after daylight saving",
+    ),
+    (
+        Kind::NullClocks,
+        "null-clocks",
+        ALL,
+        "every clock cell of a profile but the first is null-data, also behind a hole",
+    ),
+    (Kind::MissingScaler, "missing-scaler", ALL, "a meter's pushes carry no scaler and unit"),
+    (Kind::DeviationUnset, "deviation-unset", ALL, "times of a meter without a deviation"),
 ];
+
+/// Kinds that belong to a meter for as long as it lives.
+const QUIRKS: [Kind; 16] = [
+    Kind::LateAnswer,
+    Kind::LostBlock,
+    Kind::AnswerTag,
+    Kind::AnswerCounter,
+    Kind::AnswerReplay,
+    Kind::WrongCheck,
+    Kind::HalfFrame,
+    Kind::Junk,
+    Kind::MeterRestart,
+    Kind::ClockJump,
+    Kind::ImageBusy,
+    Kind::Busy,
+    Kind::DoubleRows,
+    Kind::NullClocks,
+    Kind::MissingScaler,
+    Kind::DeviationUnset,
+];
+
+/// The faults that a meter plays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quirks(u64);
+
+impl Quirks {
+    /// Whether a kind is among them.
+    #[must_use]
+    pub fn plays(self, kind: Kind) -> bool {
+        self.0 >> (kind as u32) & 1 == 1
+    }
+}
+
+impl FromIterator<Kind> for Quirks {
+    fn from_iter<I: IntoIterator<Item = Kind>>(kinds: I) -> Self {
+        Self(kinds.into_iter().fold(0, |bits, kind| bits | 1 << (kind as u32)))
+    }
+}
+
+/// All kinds, for people.
+#[must_use]
+pub fn help() -> String {
+    let mut text = String::from(
+        "A fault to play, KIND[:SHARE] with SHARE in 0..1 of the devices concerned. KIND:\n",
+    );
+    for (_, name, _, what) in KINDS {
+        text.push_str(&format!("  {name}: {what}\n"));
+    }
+    text
+}
 
 /// Kinds that happen again and again on a running line.
 const EPISODES: [Kind; 9] = [
@@ -78,7 +246,7 @@ impl Kind {
     /// Its name on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
-        KINDS.iter().find(|(kind, ..)| *kind == self).map_or("", |(_, name, _)| name)
+        KINDS.iter().find(|(kind, ..)| *kind == self).map_or("", |(_, name, ..)| name)
     }
 }
 
@@ -97,7 +265,7 @@ pub struct UnknownFault(String);
 
 impl fmt::Display for UnknownFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&str> = KINDS.iter().map(|(_, name, _)| *name).collect();
+        let names: Vec<&str> = KINDS.iter().map(|(_, name, ..)| *name).collect();
         write!(f, "`{}` is not KIND[:SHARE] with SHARE in 0..1; KIND: {}", self.0, names.join(", "))
     }
 }
@@ -110,8 +278,8 @@ impl FromStr for Fault {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (name, share) = text.split_once(':').map_or((text, None), |(n, s)| (n, Some(s)));
         let refuse = || UnknownFault(text.to_owned());
-        let (kind, _, default_ppm) =
-            KINDS.iter().find(|(_, known, _)| *known == name).ok_or_else(refuse)?;
+        let (kind, _, default_ppm, _) =
+            KINDS.iter().find(|(_, known, ..)| *known == name).ok_or_else(refuse)?;
         let share_ppm = match share.map(str::parse::<f64>) {
             None => *default_ppm,
             Some(Ok(share)) if (0.0..=1.0).contains(&share) => (share * 1e6).round() as u32,
@@ -155,6 +323,12 @@ impl Plan {
         u32::try_from(part.max(1)).unwrap_or(u32::MAX)
     }
 
+    /// The faults that the meter with this seed plays for as long as it lives.
+    #[must_use]
+    pub fn quirks(&self, seed: u64) -> Quirks {
+        QUIRKS.into_iter().filter(|kind| self.plays(*kind, seed)).collect()
+    }
+
     /// The kinds that happen again and again to the concentrator with this seed.
     #[must_use]
     pub fn episodes(&self, seed: u64) -> Vec<Kind> {
@@ -168,7 +342,7 @@ mod tests {
 
     #[test]
     fn the_command_line_names_every_kind() {
-        for (kind, name, share_ppm) in super::KINDS {
+        for (kind, name, share_ppm, _) in super::KINDS {
             assert_eq!(name.parse(), Ok(Fault { kind, share_ppm }));
         }
         let half: Fault = "silent:0.5".parse().unwrap();

@@ -10,6 +10,7 @@ use std::fmt;
 
 use crate::energy::{Day, Flow, Outage, day_of, slot_of};
 use crate::mix;
+pub use crate::past::Past;
 use crate::shapes::Shape;
 
 /// Days of load profile that a meter keeps.
@@ -42,6 +43,8 @@ pub struct FieldConfig {
     pub meters: u32,
     /// Meters with an address of their own.
     pub direct: u32,
+    /// How those authenticate, in turn.
+    pub direct_access: Vec<AccessKind>,
     /// Capture period in seconds, a whole number of minutes.
     pub interval_s: u32,
     /// Meters that never answer, in parts per million.
@@ -70,11 +73,57 @@ impl Default for FieldConfig {
             concentrators: 1,
             meters: 50,
             direct: 0,
+            direct_access: AccessKind::DEFAULT.to_vec(),
             interval_s: 900,
             dead_ppm: 10_000,
             gaps_ppm: 30_000,
             skew_ppm: 0,
             outages: Outages::Natural,
+        }
+    }
+}
+
+/// A way to authenticate, as it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessKind {
+    /// No authentication.
+    None,
+    /// Low-level security.
+    Lls,
+    /// HLS 3, 4 or 6: a secret.
+    Secret(Hls),
+    /// HLS 5.
+    Hls5,
+}
+
+/// The mechanisms of HLS that prove a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hls {
+    /// HLS 3, MD5.
+    Md5 = 3,
+    /// HLS 4, SHA-1.
+    Sha1 = 4,
+    /// HLS 6, SHA-256.
+    Sha256 = 6,
+}
+
+impl AccessKind {
+    /// What the direct meters have when nothing is asked for.
+    pub const DEFAULT: [Self; 3] = [Self::None, Self::Lls, Self::Hls5];
+}
+
+impl std::str::FromStr for AccessKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self::None),
+            "lls" => Ok(Self::Lls),
+            "hls3" => Ok(Self::Secret(Hls::Md5)),
+            "hls4" => Ok(Self::Secret(Hls::Sha1)),
+            "hls5" => Ok(Self::Hls5),
+            "hls6" => Ok(Self::Secret(Hls::Sha256)),
+            _ => Err(format!("`{text}` is not none, lls, hls3, hls4, hls5 or hls6")),
         }
     }
 }
@@ -86,6 +135,8 @@ pub enum Access {
     None,
     /// Low-level security: the secret.
     Lls(Key),
+    /// HLS 3, 4 or 6 with a secret; services are not ciphered.
+    Secret(Hls, Key),
     /// HLS 5 (GMAC), authenticated and encrypted.
     Hls5,
 }
@@ -122,15 +173,24 @@ pub struct MeterModel {
     pub guek: Key,
     /// Global authentication key.
     pub gak: Key,
-    /// How clients authenticate.
+    /// Key-encryption key: what new keys come wrapped in.
+    pub kek: Key,
+    /// Password of the reading client, which may read and change nothing.
+    pub reader: Key,
+    /// How the managing client authenticates.
     pub access: Access,
-    /// Type name.
+    /// Type name: the name of the meter model that fits.
     pub model: &'static str,
+    /// One phase or three.
+    pub phases: u8,
+    /// Reactive energy of active energy, in parts per thousand.
+    pub reactive_ppk: u64,
     /// Whether it never answers and captures nothing.
     pub dead: bool,
     /// Seconds that its clock is ahead.
     pub skew_s: i64,
-    seed: u64,
+    /// Seed of its noise.
+    pub seed: u64,
     gappy: bool,
     outages: bool,
     import: Flow,
@@ -148,23 +208,6 @@ pub struct Row {
     pub import_wh: u64,
     /// Register A- in Wh; `None` for a meter without generation.
     pub export_wh: Option<u64>,
-}
-
-/// What a meter shows at a moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Instant {
-    /// Register A+ in Wh.
-    pub import_wh: u64,
-    /// Register A- in Wh.
-    pub export_wh: u64,
-    /// Active power +, W.
-    pub import_w: u32,
-    /// Active power -, W.
-    pub export_w: u32,
-    /// Voltage L1, 0.1 V.
-    pub voltage_dv: u16,
-    /// Current L1, 0.01 A.
-    pub current_ca: u16,
 }
 
 /// All concentrators of a configuration.
@@ -190,18 +233,19 @@ pub fn concentrator(config: &FieldConfig, number: u32) -> ConcentratorModel {
     }
 }
 
-/// Meters with an address of their own: none, LLS and HLS 5 in turn.
+/// Meters with an address of their own; they authenticate as asked for, in turn.
 #[must_use]
 pub fn direct_meters(config: &FieldConfig) -> Vec<MeterModel> {
     (1..=config.direct)
         .map(|number| {
-            // Passwords of real meters are text.
-            let lls = secrets(config.seed, &format!("lls {number}")).0.0;
-            let lls = Key(lls.map(|octet| b'a' + octet % 26));
-            let access = match number % 3 {
-                1 => Access::None,
-                2 => Access::Lls(lls),
-                _ => Access::Hls5,
+            let lls = password(secrets(config.seed, &format!("lls {number}")).0);
+            let kinds = &config.direct_access;
+            let kind = kinds.get((number as usize - 1) % kinds.len().max(1));
+            let access = match kind.unwrap_or(&AccessKind::Hls5) {
+                AccessKind::None => Access::None,
+                AccessKind::Lls => Access::Lls(lls),
+                AccessKind::Secret(hls) => Access::Secret(*hls, lls),
+                AccessKind::Hls5 => Access::Hls5,
             };
             meter(config, 0, number, access)
         })
@@ -211,6 +255,7 @@ pub fn direct_meters(config: &FieldConfig) -> Vec<MeterModel> {
 fn meter(config: &FieldConfig, concentrator: u32, number: u32, access: Access) -> MeterModel {
     let serial = format!("HFD{concentrator:05}{number:05}");
     let (guek, gak) = secrets(config.seed, &serial);
+    let (kek, reader) = secrets(config.seed, &format!("kek {serial}"));
     let place = u64::from(concentrator) << 32 | u64::from(number);
     let seed = mix::at(config.seed, 12, place);
     let draw = |purpose: u64| mix::at(seed, 20 + purpose, 0);
@@ -225,13 +270,19 @@ fn meter(config: &FieldConfig, concentrator: u32, number: u32, access: Access) -
     let solar = mix::happens(draw(4), 150_000);
     let panel = Shape::Solar((draw(5) >> 20) as u8 % 2);
     let yearly = mix::between(draw(6), 2_500_000, 9_500_000);
+    // Whatever needs much power has three phases, and one household in four.
+    let three = !matches!(shape, Shape::Household(_)) || mix::happens(draw(12), 250_000);
     let export = solar.then(|| Flow::new(draw(7), seed, panel, yearly, 0));
     MeterModel {
         title: title(concentrator, number),
         guek,
         gak,
+        kek,
+        reader: password(reader),
         access,
-        model: if solar { "HFD-E2 bidirectional" } else { "HFD-E1" },
+        model: if three { "three-phase" } else { "single-phase" },
+        phases: if three { 3 } else { 1 },
+        reactive_ppk: mix::between(draw(13), 120, 380),
         dead: mix::happens(draw(8), config.dead_ppm),
         skew_s: if mix::happens(draw(9), config.skew_ppm) { SKEW_S } else { 0 },
         seed,
@@ -241,6 +292,11 @@ fn meter(config: &FieldConfig, concentrator: u32, number: u32, access: Access) -
         export,
         serial,
     }
+}
+
+/// Passwords of real meters are text.
+fn password(secret: Key) -> Key {
+    Key(secret.0.map(|octet| b'a' + octet % 26))
 }
 
 /// GUEK and GAK of a device, derived from the seed.
@@ -266,34 +322,37 @@ impl MeterModel {
     /// A player over this meter's rows, which keeps the day it last reckoned.
     #[must_use]
     pub fn player(&self) -> Player<'_> {
-        Player { meter: self, import: None, export: None }
+        self.player_after(&NO_PAST)
     }
 
-    /// What the meter shows now.
+    /// As `player`, for a meter to which something happened.
     #[must_use]
-    pub fn instant(&self, now_s: i64) -> Instant {
-        let rate = |flow: &Flow| {
-            let before = flow.register_mwh(now_s - 60, self.outages);
-            let after = flow.register_mwh(now_s, self.outages);
-            (after / 1_000, ((after - before) * 60 / 1_000) as u32)
-        };
-        let (import_wh, import_w) = rate(&self.import);
-        let (export_wh, export_w) = self.export.as_ref().map_or((0, 0), rate);
-        let noise = mix::at(self.seed, 31, (now_s / 60) as u64);
-        // The street's voltage sags with load and rises with generation, within EN 50160.
-        let level = mix::between(noise, 2_290, 2_330) as i64 - i64::from(import_w / 400)
-            + i64::from(export_w / 400);
-        let voltage_dv = level.clamp(2_070, 2_530) as u16;
-        let power_w = u64::from(import_w.max(export_w));
-        let current_ca = (power_w * 1_000 / u64::from(voltage_dv)).min(u64::from(u16::MAX));
-        Instant {
-            import_wh,
-            export_wh,
-            import_w,
-            export_w,
-            voltage_dv,
-            current_ca: current_ca as u16,
+    pub fn player_after<'a>(&'a self, past: &'a Past) -> Player<'a> {
+        Player { meter: self, past, import: None, export: None }
+    }
+
+    /// A+ and A- in mWh at a time, as if its switch had never been opened.
+    #[must_use]
+    pub fn flows_mwh(&self, at_s: i64) -> [u64; 2] {
+        let register = |flow: &Flow| flow.register_mwh(at_s, self.outages);
+        [register(&self.import), self.export.as_ref().map_or(0, register)]
+    }
+
+    /// When supply was away within a time, as (from, to), oldest first; at most `most`.
+    #[must_use]
+    pub fn outages_within(&self, from_s: i64, to_s: i64, most: usize) -> Vec<(i64, i64)> {
+        if !self.outages {
+            return Vec::new();
         }
+        let days = day_of(from_s)..=day_of(to_s);
+        let mut found: Vec<(i64, i64)> = days
+            .rev()
+            .filter_map(|day| Outage::of(self.seed, day).span(day))
+            .filter(|(from, to)| *from >= from_s && *to <= to_s)
+            .take(most)
+            .collect();
+        found.reverse();
+        found
     }
 
     /// Whether the meter measures generation too.
@@ -320,10 +379,14 @@ impl MeterModel {
     }
 }
 
+/// A meter to which nothing happened.
+static NO_PAST: std::sync::LazyLock<Past> = std::sync::LazyLock::new(Past::default);
+
 /// Reads rows of one meter; cheap when they come in order of time.
 #[derive(Debug)]
 pub struct Player<'a> {
     meter: &'a MeterModel,
+    past: &'a Past,
     import: Option<Day>,
     export: Option<Day>,
 }
@@ -336,20 +399,31 @@ impl Player<'_> {
         if meter.dead || meter.lost(end_s) || meter.unsupplied(end_s) {
             return None;
         }
+        let skew_s = self.past.offset_s(end_s, meter.skew_s);
         let mut status = 0;
         if meter.unsupplied(end_s - i64::from(interval_s)) {
             status |= STATUS_POWER_FAILURE;
         }
-        if meter.skew_s != 0 {
+        if skew_s != 0 {
             status |= STATUS_CLOCK_DOUBTFUL;
         }
-        let import = register(&meter.import, &mut self.import, end_s, meter.outages);
-        let export = meter
-            .export
-            .as_ref()
-            .map(|flow| register(flow, &mut self.export, end_s, meter.outages) / 1_000);
-        let end_s = end_s + meter.skew_s;
-        Some(Row { end_s, status, import_wh: import / 1_000, export_wh: export })
+        let [import_wh, export_wh] = self.registers_wh(end_s);
+        let export_wh = meter.bidirectional().then_some(export_wh);
+        Some(Row { end_s: end_s + skew_s, status, import_wh, export_wh })
+    }
+
+    /// A+ and A- in Wh at a time.
+    pub fn registers_wh(&mut self, at_s: i64) -> [u64; 2] {
+        let meter = self.meter;
+        let mut mwh = [register(&meter.import, &mut self.import, at_s, meter.outages), 0];
+        if let Some(flow) = &meter.export {
+            mwh[1] = register(flow, &mut self.export, at_s, meter.outages);
+        }
+        if !self.past.is_untouched() {
+            let back = self.past.kept_back(at_s, |at| meter.flows_mwh(at));
+            mwh = [mwh[0].saturating_sub(back[0]), mwh[1].saturating_sub(back[1])];
+        }
+        mwh.map(|register| register / 1_000)
     }
 }
 
@@ -416,18 +490,5 @@ mod tests {
         assert!((8..40).contains(&dead), "{dead} dead of 2000");
         let missing = 2_000 * 96 - rows - dead as u32 * 96;
         assert!((10..600).contains(&missing), "{missing} slots missing");
-    }
-
-    #[test]
-    fn instantaneous_values_are_plausible() {
-        let field = concentrators(&FieldConfig { meters: 200, ..FieldConfig::default() });
-        for meter in &field[0].meters {
-            let now = meter.instant(NOV + 43_260);
-            assert!((2_070..=2_530).contains(&now.voltage_dv));
-            assert!(now.import_w < 60_000, "{} W", now.import_w);
-            assert!(
-                now.import_wh >= meter.player().row(NOV + 43_200, 900).map_or(0, |r| r.import_wh)
-            );
-        }
     }
 }

@@ -22,6 +22,7 @@ pub mod field;
 pub mod journal;
 pub mod mix;
 pub mod objects;
+pub mod past;
 pub mod push;
 pub mod registry;
 pub mod run;

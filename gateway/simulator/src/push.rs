@@ -4,9 +4,12 @@
 //! stretches follow each other without hole or overlap, meter by meter; the body of a push fits
 //! [`BODY_OCTETS`].
 
+use std::collections::BTreeMap;
+
 use cosem::{Data, DateTime};
 
-use crate::field::{ConcentratorModel, PROFILE_DAYS, Row, STATUS_CLOCK_DOUBTFUL};
+use crate::field::{ConcentratorModel, PROFILE_DAYS, Past, Row, STATUS_CLOCK_DOUBTFUL};
+use crate::objects::memory::MeterMemory;
 use crate::state::{Memory, Stretch};
 
 /// Longest body of a push: leaves room in a frame for notification header, ciphering and wrapper.
@@ -103,13 +106,20 @@ pub fn acknowledge(memory: &mut Memory, sequence: u32) -> Vec<Stretch> {
     memory.unacknowledged.drain(..done).collect()
 }
 
-/// The rows of a stretch, meter by meter; meters without rows are left out.
+/// The rows of a stretch, meter by meter; meters without rows are left out. `meters` is what was
+/// done to them.
 #[must_use]
-pub fn rows(model: &ConcentratorModel, stretch: &Stretch) -> Vec<(String, Vec<Row>)> {
+pub fn rows(
+    model: &ConcentratorModel,
+    stretch: &Stretch,
+    meters: &BTreeMap<String, MeterMemory>,
+) -> Vec<(String, Vec<Row>)> {
+    let untouched = Past::default();
     let first = stretch.first_meter as usize;
     let period = i64::from(stretch.interval_s.max(1));
     let of = |meter: &crate::field::MeterModel| {
-        let mut player = meter.player();
+        let past = meters.get(&meter.serial).map_or(&untouched, |memory| &memory.past);
+        let mut player = meter.player_after(past);
         let slots = (stretch.to_s - stretch.from_s) / period + 1;
         let rows: Vec<Row> = (0..slots)
             .filter_map(|slot| player.row(stretch.from_s + slot * period, stretch.interval_s))
@@ -246,7 +256,8 @@ mod tests {
             let mut memory = Memory::new(1, 0);
             let (stretch, _) = plan(&mut memory, NOV, now, 900, 1_024);
             let stretch = stretch.unwrap();
-            let octets = body(&field[0].ldn, &stretch, &rows(&field[0], &stretch)).to_axdr();
+            let octets =
+                body(&field[0].ldn, &stretch, &rows(&field[0], &stretch, &memory.meters)).to_axdr();
             assert!(octets.len() <= BODY_OCTETS, "{}", octets.len());
             assert!(cosem::Data::decode(&octets).is_ok());
         }

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::field::{Access, ConcentratorModel, Key, MeterModel};
+use crate::field::{Access, ConcentratorModel, Hls, Key, MeterModel};
 
 /// A registry; the file is this as one JSON document. Octets are hex.
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -45,20 +45,27 @@ pub struct MeterEntry {
     pub serial: String,
     /// The concentrator that it is behind, if it is.
     pub concentrator: Option<String>,
-    /// `host:port` of a meter that is dialled.
+    /// Where a meter is dialled: `host:port`, or with a scheme `hdlc+tcp://host:port?physical=17`,
+    /// `iec+tcp://host:port?device=SERIAL&mode=c`, `mode-e+tcp://...`, or `...+serial://path`.
     pub address: Option<String>,
     /// Client SAP to use.
     pub client_sap: u16,
     /// Server SAP (logical device) to use.
     pub server_sap: u16,
-    /// `none`, `lls` or `hls5`.
+    /// `none`, `lls`, `hls3`, `hls4`, `hls5` or `hls6`.
     pub authentication: String,
-    /// Secret of low-level security, hex.
+    /// Secret of LLS and of HLS 3, 4 and 6, hex.
     pub lls_secret: Option<String>,
     /// Global unicast encryption key; absent where services are not ciphered.
     pub guek: Option<String>,
     /// Global authentication key; absent where services are not ciphered.
     pub gak: Option<String>,
+    /// Key-encryption key: what new keys have to be wrapped under.
+    #[serde(default)]
+    pub kek: Option<String>,
+    /// Password of the reading client (SAP 32), hex; absent where nobody proves anything.
+    #[serde(default)]
+    pub reader_secret: Option<String>,
     /// System title.
     pub system_title: Option<String>,
     /// Type name.
@@ -100,6 +107,22 @@ impl MeterEntry {
         Self { address: Some(address.to_owned()), server_sap, ..Self::of(meter) }
     }
 
+    /// The same, read by IEC 62056-21: a password at most.
+    #[must_use]
+    pub fn local(self) -> Self {
+        let authentication = if self.lls_secret.is_some() { "lls" } else { "none" };
+        Self {
+            authentication: authentication.to_owned(),
+            guek: None,
+            gak: None,
+            kek: None,
+            reader_secret: None,
+            system_title: None,
+            model: "iec62056-21".to_owned(),
+            ..self
+        }
+    }
+
     /// A real meter behind a concentrator, of which nothing but the serial is known.
     #[must_use]
     pub fn real(concentrator: &str, serial: &str) -> Self {
@@ -113,6 +136,8 @@ impl MeterEntry {
             lls_secret: None,
             guek: None,
             gak: None,
+            kek: None,
+            reader_secret: None,
             system_title: None,
             model: "real".to_owned(),
         }
@@ -124,6 +149,14 @@ impl MeterEntry {
         let (authentication, lls_secret) = match &meter.access {
             Access::None => ("none", None),
             Access::Lls(secret) => ("lls", Some(hex(&secret.0))),
+            Access::Secret(hls, secret) => {
+                let name = match hls {
+                    Hls::Md5 => "hls3",
+                    Hls::Sha1 => "hls4",
+                    Hls::Sha256 => "hls6",
+                };
+                (name, Some(hex(&secret.0)))
+            }
             Access::Hls5 => ("hls5", None),
         };
         Self {
@@ -136,6 +169,8 @@ impl MeterEntry {
             lls_secret,
             guek: key(&meter.guek),
             gak: key(&meter.gak),
+            kek: key(&meter.kek),
+            reader_secret: (meter.access != Access::None).then(|| hex(&meter.reader.0)),
             system_title: Some(hex(&meter.title)),
             model: meter.model.to_owned(),
         }

@@ -18,7 +18,10 @@ use tokio::time::timeout;
 use crate::behind::Carrier;
 use crate::concentrator::{Concentrator, Now, Role, Settings, task};
 use crate::config::Config;
-use crate::direct::{self, DirectField};
+use crate::direct::DirectField;
+use crate::direct::line::Role as Station;
+use crate::direct::serial::{Pty, address, serve_pty};
+use crate::direct::tcp::{self, Port};
 use crate::fault::Kind;
 use crate::field::{self, ConcentratorModel, FieldConfig, Key};
 use crate::journal::Journal;
@@ -58,6 +61,10 @@ impl Running {
         let models = field::concentrators(&field_config);
         let machines = machines(config, &field_config, &settings, &models, now)?;
         let (direct, listeners) = direct_field(config, &field_config, &settings, now).await?;
+        let pty = match &config.pty {
+            Some(path) => Some(Pty::open(path).map_err(|e| named(path.display(), &e))?),
+            None => None,
+        };
         let registry = registry_of(config, &models, &direct, &listeners)?;
         if let Some(path) = &config.field_out {
             registry::write(path, &registry).map_err(|e| named(path.display(), &e))?;
@@ -69,8 +76,11 @@ impl Running {
             let carrier = Carrier::new(real.iter().map(|b| b.address.clone()).collect());
             tasks.spawn(task::run(machine, config.head_ends.clone(), carrier, stopped.clone()));
         }
-        for (port, listener) in listeners.into_iter().enumerate() {
-            tasks.spawn(direct::listen(direct.clone(), port, listener, stopped.clone()));
+        for (port, listener) in listeners {
+            tasks.spawn(tcp::listen(direct.clone(), port, listener, stopped.clone()));
+        }
+        if let Some(pty) = pty {
+            tasks.spawn(serve_pty(direct.clone(), 0, pty, stopped.clone()));
         }
         Ok(Self { settings, registry, stop, tasks })
     }
@@ -194,17 +204,19 @@ async fn direct_field(
     field_config: &FieldConfig,
     settings: &Arc<Settings>,
     now: Now,
-) -> io::Result<(Arc<DirectField>, Vec<TcpListener>)> {
+) -> io::Result<(Arc<DirectField>, Vec<(Port, TcpListener)>)> {
     let meters = field::direct_meters(field_config);
     let keeper = Keeper::new(config.state.as_deref(), "direct");
-    let ports = if meters.is_empty() { 0 } else { config.direct_ports.min(config.direct) };
-    let direct = DirectField::new(settings.clone(), meters, ports as usize, keeper, now)?;
+    let placement = config.placement();
+    let direct = DirectField::new(settings.clone(), meters, placement, keeper, now)?;
     let mut listeners = Vec::new();
     if let Some(first) = config.direct_listen {
-        for number in 0..ports {
-            let address = counted_up(first, number)?;
+        let wrapper = (0..placement.ports).map(Port::Wrapper);
+        let lines = (0..direct.lines().len()).map(Port::Line);
+        for (number, port) in wrapper.chain(lines).enumerate() {
+            let address = counted_up(first, u32::try_from(number).unwrap_or(u32::MAX))?;
             let bound = TcpListener::bind(address).await;
-            listeners.push(bound.map_err(|e| named(address, &e))?);
+            listeners.push((port, bound.map_err(|e| named(address, &e))?));
         }
     }
     Ok((Arc::new(direct), listeners))
@@ -215,7 +227,7 @@ fn counted_up(first: SocketAddr, number: u32) -> io::Result<SocketAddr> {
     if first.port() == 0 {
         return Ok(first);
     }
-    let port = u32::from(first.port()) + number;
+    let port = u32::from(first.port()).saturating_add(number);
     let port = u16::try_from(port).map_err(|_| io::Error::other("no port above 65535"))?;
     Ok(SocketAddr::new(first.ip(), port))
 }
@@ -224,7 +236,7 @@ fn registry_of(
     config: &Config,
     models: &[ConcentratorModel],
     direct: &DirectField,
-    listeners: &[TcpListener],
+    listeners: &[(Port, TcpListener)],
 ) -> io::Result<Registry> {
     let mut registry = Registry::default();
     for model in models {
@@ -236,13 +248,37 @@ fn registry_of(
         let real = config.behind.iter().map(|real| MeterEntry::real(&first.ldn, &real.serial));
         registry.meters.extend(real);
     }
-    for (place, meter) in direct.meters().iter().enumerate() {
+    let meters = direct.meters();
+    for (place, meter) in meters.iter().enumerate().take(direct.placement().wrapper) {
         let (port, sap) = direct.place(place);
-        let Some(listener) = listeners.get(port) else { continue };
+        let found = listeners.iter().find(|(known, _)| *known == Port::Wrapper(port));
+        let Some((_, listener)) = found else { continue };
         let address = listener.local_addr()?.to_string();
         registry.meters.push(MeterEntry::direct(&address, sap, meter));
     }
+    for (number, stations) in direct.lines().iter().enumerate() {
+        let found = listeners.iter().find(|(known, _)| *known == Port::Line(number));
+        // The first line may stand on a pseudo-terminal alone, or on both.
+        let at = match (found, &config.pty) {
+            (Some((_, listener)), _) => format!("tcp://{}", listener.local_addr()?),
+            (None, Some(path)) if number == 0 => format!("serial://{}", path.display()),
+            (None, _) => continue,
+        };
+        for (place, role) in stations {
+            let Some(meter) = meters.get(*place) else { continue };
+            registry.meters.push(line_entry(meter, *role, &at));
+        }
+    }
     Ok(registry)
+}
+
+/// A meter on a line. By 62056-21 alone there is no more than a password.
+fn line_entry(meter: &field::MeterModel, role: Station, at: &str) -> MeterEntry {
+    let entry = MeterEntry::direct(&address(role, &meter.serial, at), 1, meter);
+    match role {
+        Station::Hdlc(_) | Station::Ascii('e') => entry,
+        Station::Ascii(_) | Station::Unasked => entry.local(),
+    }
 }
 
 fn named(what: impl std::fmt::Display, error: &io::Error) -> io::Error {

@@ -8,8 +8,8 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cosem::apdu::Apdu;
 use cosem::apdu::action::ActionAnswer;
+use cosem::apdu::{Apdu, DataNotification, LongInvokePriority, MethodRef};
 use cosem::association::{
     AcceptedCounters, Answer, Authentication, Level, Request, Server, ServerConfig,
     ServerIndication,
@@ -17,14 +17,18 @@ use cosem::association::{
 use cosem::wrapper::{self, Header};
 use cosem::{AttributeRef, Data, DataAccessError, Error, Keys, Secret, Selection};
 
-use crate::concentrator::SERVER_SAP;
-use crate::field::{Access, ConcentratorModel, MeterModel};
+use crate::concentrator::{NOTIFICATION_SAP, SERVER_SAP};
+use crate::field::{Access, ConcentratorModel, Hls, Key, MeterModel};
+use crate::objects::MAX_PDU;
+use crate::objects::memory::{MeterMemory, from_hex, key_of};
 use crate::witness::{Counters, Title};
 
 /// Counters lent for one frame: AARE, both values of HLS, an exception, and room.
 pub const COUNTERS_A_STEP: u32 = 8;
 /// Time after which an association that nobody uses is given up.
 const IDLE: Duration = Duration::from_secs(600);
+/// SAP of the client that reads everything and changes nothing.
+pub const READER_SAP: u16 = 32;
 /// First octet of an AARQ.
 const AARQ: u8 = 0x60;
 
@@ -45,8 +49,13 @@ pub enum Ask {
         /// The value.
         value: Data,
     },
-    /// Invoke a method; no simulated object has one besides the association.
-    Action,
+    /// Invoke a method.
+    Action {
+        /// Which.
+        method: MethodRef,
+        /// With what.
+        parameters: Option<Data>,
+    },
 }
 
 /// The answer to a request.
@@ -54,8 +63,10 @@ pub enum Ask {
 pub enum Reply {
     /// To a read.
     Value(Result<Data, DataAccessError>),
-    /// To a write or a method.
+    /// To a write.
     Done(Result<(), DataAccessError>),
+    /// To a method, with what it returns.
+    Acted(Result<Option<Data>, DataAccessError>),
 }
 
 /// What a session tells its device.
@@ -109,26 +120,59 @@ impl Session {
         Self::new(config)
     }
 
-    /// A session of a meter's logical device `sap`.
+    /// A session of a meter's logical device `sap` with the client `client_sap`: the reading
+    /// client shows the reader's password, every other one what the meter asks for.
     ///
     /// # Errors
     /// When the system has no random octets for challenges.
-    pub fn meter(model: &MeterModel, sap: u16) -> Result<Self, getrandom::Error> {
+    pub fn meter(
+        model: &MeterModel,
+        memory: &MeterMemory,
+        sap: u16,
+        client_sap: u16,
+    ) -> Result<Self, getrandom::Error> {
         let mut config = ServerConfig::new(sap, model.title);
         config.idle_timeout = Some(IDLE);
-        config.max_pdu = 2_048;
+        config.max_pdu = MAX_PDU;
+        let changed = memory.keys.secret.as_ref().and_then(|text| from_hex(text));
         match &model.access {
             Access::None => {}
+            _ if client_sap == READER_SAP => {
+                config.authentication = Authentication::Lls(Secret::new(&model.reader.0));
+            }
             Access::Lls(secret) => {
-                config.authentication = Authentication::Lls(Secret::new(&secret.0));
+                let secret = changed.unwrap_or_else(|| secret.0.to_vec());
+                config.authentication = Authentication::Lls(Secret::new(&secret));
+            }
+            Access::Secret(hls, secret) => {
+                let secret = Secret::new(&changed.unwrap_or_else(|| secret.0.to_vec()));
+                config.authentication = match hls {
+                    Hls::Md5 => Authentication::Hls3(secret),
+                    Hls::Sha1 => Authentication::Hls4(secret),
+                    Hls::Sha256 => Authentication::Hls6(secret),
+                };
             }
             Access::Hls5 => {
-                let keys = Keys::new(&model.guek.0, &model.gak.0);
+                let key = |text: &Option<String>, factory: Key| {
+                    key_of(text.as_ref()).unwrap_or(factory).0
+                };
+                let guek = key(&memory.keys.guek, model.guek);
+                let gak = key(&memory.keys.gak, model.gak);
+                let keys = Keys::new(&guek, &gak);
                 config.authentication = Authentication::Hls5(keys.clone());
                 config.ciphered = Some(keys);
             }
         }
         Self::new(config)
+    }
+
+    /// Sends a notification to the client that pushes go to.
+    pub fn notify(&mut self, invoke: u32, body: Data) {
+        let invoke = LongInvokePriority::confirmed(invoke);
+        let notification = DataNotification::new(invoke, None, body);
+        if let Err(error) = self.server.notify(NOTIFICATION_SAP, notification) {
+            self.events.push_back(Event::Refused(error));
+        }
     }
 
     fn new(config: ServerConfig) -> Result<Self, getrandom::Error> {
@@ -217,8 +261,8 @@ impl Session {
                 ServerIndication::Request(Request::Set { attribute, value, .. }) => {
                     return Some(Event::Request(Ask::Set { attribute, value }));
                 }
-                ServerIndication::Request(Request::Action { .. }) => {
-                    return Some(Event::Request(Ask::Action));
+                ServerIndication::Request(Request::Action { method, parameters }) => {
+                    return Some(Event::Request(Ask::Action { method, parameters }));
                 }
                 ServerIndication::Released => (self.associated, self.client) = (false, None),
             }
@@ -227,16 +271,25 @@ impl Session {
 
     /// Answers the request that [`Self::poll`] gave last.
     pub fn respond(&mut self, ask: &Ask, reply: Reply) {
+        let acted = |result: Result<Option<Data>, DataAccessError>| {
+            let (result, returned) = match result {
+                Ok(returned) => (Ok(()), returned.map(Ok)),
+                Err(error) => (Err(error), None),
+            };
+            Answer::Acted(ActionAnswer { result, returned })
+        };
         let answer = match (ask, reply) {
             (Ask::Get { .. }, Reply::Value(value)) => Answer::Got(value),
-            (Ask::Set { .. }, Reply::Done(result)) => Answer::Set(result),
-            (_, reply) => {
-                let result = match reply {
-                    Reply::Done(result) => result,
-                    Reply::Value(value) => value.map(|_| ()),
-                };
-                Answer::Acted(ActionAnswer { result, returned: None })
+            (Ask::Get { .. }, Reply::Done(result)) => Answer::Got(result.map(|()| Data::Null)),
+            (Ask::Get { .. }, Reply::Acted(result)) => {
+                Answer::Got(result.map(|data| data.unwrap_or(Data::Null)))
             }
+            (Ask::Set { .. }, Reply::Done(result)) => Answer::Set(result),
+            (Ask::Set { .. }, Reply::Value(result)) => Answer::Set(result.map(|_| ())),
+            (Ask::Set { .. }, Reply::Acted(result)) => Answer::Set(result.map(|_| ())),
+            (Ask::Action { .. }, Reply::Value(result)) => acted(result.map(Some)),
+            (Ask::Action { .. }, Reply::Done(result)) => acted(result.map(|()| None)),
+            (Ask::Action { .. }, Reply::Acted(result)) => acted(result),
         };
         if let Err(error) = self.server.respond(answer) {
             self.events.push_back(Event::Refused(error));

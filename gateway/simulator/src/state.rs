@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::objects::memory::MeterMemory;
+
 /// Counters reserved at once.
 pub const BLOCK: u32 = 4_096;
 
@@ -36,7 +38,7 @@ pub struct Stretch {
 }
 
 /// What a concentrator remembers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
     /// Seed of the field: a state of another field is refused.
     pub seed: u64,
@@ -60,6 +62,9 @@ pub struct Memory {
     pub clients: BTreeMap<String, u32>,
     /// Highest counter that meters accepted, by serial and client title (hex).
     pub meter_clients: BTreeMap<String, BTreeMap<String, u32>>,
+    /// What was done to meters, by serial; a meter that nobody touched is not in it.
+    #[serde(default)]
+    pub meters: BTreeMap<String, MeterMemory>,
 }
 
 impl Memory {
@@ -78,6 +83,7 @@ impl Memory {
             epoch_holder: None,
             clients: BTreeMap::new(),
             meter_clients: BTreeMap::new(),
+            meters: BTreeMap::new(),
         }
     }
 }

@@ -179,7 +179,7 @@ impl Concentrator {
     /// Counts acknowledged pushes and writes them to the journal. False when it cannot be written.
     fn record(&mut self, done: &[Stretch]) -> bool {
         for stretch in done {
-            let rows: Vec<_> = push::rows(&self.model, stretch)
+            let rows: Vec<_> = push::rows(&self.model, stretch, &self.memory.meters)
                 .into_iter()
                 .flat_map(|(serial, rows)| rows.into_iter().map(move |r| (serial.clone(), r)))
                 .collect();
@@ -245,7 +245,7 @@ impl Concentrator {
             && self.lines.get(line).is_some_and(super::Line::has_room)
         {
             let Some(stretch) = self.next_push(now) else { return };
-            let rows = push::rows(&self.model, &stretch);
+            let rows = push::rows(&self.model, &stretch, &self.memory.meters);
             let body = push::body(&self.model.ldn, &stretch, &rows);
             if !self.notify(line, body) {
                 return;

@@ -16,7 +16,8 @@ use cosem::wrapper::Header;
 
 use super::{Concentrator, Forward, Now, Settings, parse_title, title_text};
 use crate::field::ConcentratorModel;
-use crate::objects::{Moment, serve};
+use crate::objects::memory::MeterMemory;
+use crate::objects::{After, Meter, Moment, Who};
 use crate::session::{COUNTERS_A_STEP, Event, Session};
 use crate::state::{BLOCK, Memory};
 use crate::tally::Count;
@@ -182,9 +183,12 @@ impl Concentrator {
         let Some(meter) = self.model.meters.get(waiting.meter) else { return };
         let address = Bytes::copy_from_slice(meter.serial.as_bytes());
         let known = self.meters.sessions.remove(&place);
+        let untouched = MeterMemory::default();
         let session = known.or_else(|| {
             let room = self.meters.sessions.len() < SESSIONS;
-            room.then(|| Session::meter(meter, waiting.header.destination).ok()).flatten()
+            let memory = self.memory.meters.get(&meter.serial).unwrap_or(&untouched);
+            let (sap, client_sap) = (waiting.header.destination, waiting.header.source);
+            room.then(|| Session::meter(meter, memory, sap, client_sap).ok()).flatten()
         });
         let Some(mut session) = session else {
             self.settings.tally.one(Count::MeterBusy);
@@ -200,19 +204,35 @@ impl Concentrator {
         session.lend(counters);
         let used = self.meters.used.entry(waiting.meter).or_default();
         session.receive(now.instant, waiting.header, &waiting.apdu, used);
+        let mut after = Vec::new();
         while let Some(event) = session.poll() {
-            self.meter_event(waiting, &mut session, event, now);
+            after.append(&mut self.meter_event(waiting, &mut session, event, now));
         }
         while let Some((header, apdu)) = session.poll_apdu() {
             self.answer_for_meter(waiting.line, header, &address, &apdu);
         }
         self.meters.counters.insert(waiting.meter, session.unused());
-        self.meters.sessions.insert(place, session);
+        // New keys and a restart end every association of the meter. A push through a
+        // concentrator is the concentrator's own business.
+        if after.iter().any(|after| matches!(after, After::KeysChanged | After::Restart)) {
+            self.meters.sessions.retain(|(_, meter, _), _| *meter != waiting.meter);
+            self.keep();
+        } else {
+            self.meters.sessions.insert(place, session);
+        }
         self.keep_soon(now);
     }
 
-    fn meter_event(&mut self, waiting: &Waiting, session: &mut Session, event: Event, now: Now) {
-        let Some(meter) = self.model.meters.get(waiting.meter) else { return };
+    /// Gives what is to be done once the answer is out.
+    fn meter_event(
+        &mut self,
+        waiting: &Waiting,
+        session: &mut Session,
+        event: Event,
+        now: Now,
+    ) -> Vec<After> {
+        let concentrator = self.model.clone();
+        let Some(meter) = concentrator.meters.get(waiting.meter) else { return Vec::new() };
         match event {
             Event::Accepted { client, counter } | Event::Replayed { client, counter } => {
                 let used = self.meters.used.entry(waiting.meter).or_default();
@@ -235,11 +255,23 @@ impl Concentrator {
                     interval_s: self.settings.interval_s,
                     counter: used.map_or(0, |used| used.of(session.client())),
                     sap: waiting.header.destination,
+                    client_sap: waiting.header.source,
+                    client: session.client(),
+                    quirks: self.settings.faults.quirks(meter.seed),
                 };
-                let reply = serve(meter, moment, session.is_public(), &ask);
+                let who = Who::of(meter, session.is_public(), moment.client_sap);
+                let mut memory = self.memory.meters.remove(&meter.serial).unwrap_or_default();
+                let mut device = Meter::new(meter, &mut memory, moment);
+                let reply = device.serve(who, &ask);
                 session.respond(&ask, reply);
+                let after = device.after;
+                if memory != MeterMemory::default() {
+                    self.memory.meters.insert(meter.serial.clone(), memory);
+                }
+                return after;
             }
         }
+        Vec::new()
     }
 
     /// Counters of a meter that are kept as reserved.

@@ -56,7 +56,7 @@ impl Concentrator {
             Ask::Set { attribute, value } => {
                 Reply::Done(self.write(line, client, attribute, value, now))
             }
-            Ask::Action => Reply::Done(Err(DataAccessError::ObjectUndefined)),
+            Ask::Action { .. } => Reply::Acted(Err(DataAccessError::ObjectUndefined)),
         }
     }
 

@@ -3,16 +3,18 @@
 use std::time::{Duration, Instant};
 
 use cosem::association::{Indication, Rejection};
+use cosem::security::{Kek, KeyId, NewKeys};
 use cosem::wrapper::Deframer;
+use cosem::{AttributeRef, Data, DataAccessError, MethodRef, Suite};
 use simulator::registry::MeterEntry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::headend::{LONG, Meter, got};
+use crate::headend::{LONG, Meter, got, octets};
 use crate::{field, start};
 
-async fn exchange(stream: &mut TcpStream, meter: &mut Meter) -> Indication {
+pub async fn exchange(stream: &mut TcpStream, meter: &mut Meter) -> Indication {
     let mut deframer = Deframer::new(65_535);
     let mut buffer = vec![0; 65_536];
     loop {
@@ -33,7 +35,7 @@ async fn exchange(stream: &mut TcpStream, meter: &mut Meter) -> Indication {
     }
 }
 
-async fn open(
+pub async fn open(
     entry: &MeterEntry,
     counters: std::ops::Range<u32>,
 ) -> (TcpStream, Meter, Indication) {
@@ -66,6 +68,72 @@ async fn every_kind_of_authentication_reads_registers_and_profile() {
     }
     assert_eq!(kinds, ["none", "lls", "hls5", "none", "lls", "hls5"]);
     assert_eq!(running.tally().violations(), 0);
+    running.kill().await;
+}
+
+#[tokio::test]
+async fn secrets_are_proved_by_every_hash() {
+    let mut config = field(&[]);
+    config.concentrators = 0;
+    config.direct = 3;
+    config.direct_access = ["hls3", "hls4", "hls6"].map(|kind| kind.parse().unwrap()).to_vec();
+    config.direct_listen = Some("127.0.0.1:0".parse().unwrap());
+    let running = start(&config).await;
+    let meters = running.registry().meters.clone();
+    for entry in &meters {
+        let (mut stream, mut meter, first) = open(entry, 1..500).await;
+        assert!(matches!(first, Indication::Associated { .. }), "{}: {first:?}", entry.serial);
+        meter.get(3, [1, 0, 1, 8, 0, 255], 2, None);
+        assert!(got(Some(exchange(&mut stream, &mut meter).await)).as_u64() > Some(0));
+        let mut wrong = entry.clone();
+        wrong.lls_secret = Some("00".repeat(16));
+        let (_, _, first) = open(&wrong, 1..500).await;
+        assert!(!matches!(first, Indication::Associated { .. }), "{}: {first:?}", entry.serial);
+    }
+    running.kill().await;
+}
+
+/// The reading client sees the registers and changes nothing; new keys count from the next
+/// association on, also after a restart of the simulator.
+#[tokio::test]
+async fn a_reader_changes_nothing_and_new_keys_outlive_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = field(&[]);
+    config.concentrators = 0;
+    config.direct = 1;
+    config.direct_access = vec!["hls5".parse().unwrap()];
+    config.direct_listen = Some("127.0.0.1:0".parse().unwrap());
+    config.state = Some(dir.path().to_path_buf());
+    let running = start(&config).await;
+    let entry = running.registry().meters[0].clone();
+    let mut reader = entry.clone();
+    (reader.client_sap, reader.guek, reader.gak) = (32, None, None);
+    reader.lls_secret = entry.reader_secret.clone();
+    let (mut stream, mut client, first) = open(&reader, 1..2).await;
+    assert!(matches!(first, Indication::Associated { .. }), "{first:?}");
+    let zone = AttributeRef::new(8, [0, 0, 1, 0, 0, 255], 3);
+    client.client.set(Instant::now(), zone, None, Data::I16(-60)).unwrap();
+    let answer = exchange(&mut stream, &mut client).await;
+    let denied = Err(DataAccessError::ReadWriteDenied);
+    assert!(matches!(answer, Indication::Set { result, .. } if result == denied));
+
+    let (mut stream, mut client, _) = open(&entry, 1..500).await;
+    let kek: [u8; 16] = octets(entry.kek.as_ref().unwrap()).try_into().unwrap();
+    let new =
+        NewKeys::default().with(KeyId::Unicast, &[7; 16]).with(KeyId::Authentication, &[8; 16]);
+    let wrapped = new.wrapped(&Kek::new(Suite::Zero, &kek).unwrap()).unwrap();
+    let transfer = MethodRef::new(64, [0, 0, 43, 0, 0, 255], 2);
+    client.client.action(Instant::now(), transfer, Some(wrapped)).unwrap();
+    let answer = exchange(&mut stream, &mut client).await;
+    assert!(matches!(&answer, Indication::Acted { result: Ok(_), .. }), "{answer:?}");
+    running.stop().await.unwrap();
+    let running = start(&config).await;
+    let mut entry = running.registry().meters[0].clone();
+    let (_, _, first) = open(&entry, 600..700).await;
+    assert!(!matches!(first, Indication::Associated { .. }), "the old keys open nothing");
+    (entry.guek, entry.gak) = (Some("07".repeat(16)), Some("08".repeat(16)));
+    let (_, _, first) = open(&entry, 700..800).await;
+    assert!(matches!(first, Indication::Associated { .. }), "{first:?}");
     running.kill().await;
 }
 

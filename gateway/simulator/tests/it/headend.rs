@@ -307,7 +307,12 @@ impl Meter {
         }
         if let Some(secret) = &entry.lls_secret {
             let secret = cosem::Secret::new(&octets(secret));
-            config.authentication = Authentication::Lls(secret);
+            config.authentication = match entry.authentication.as_str() {
+                "hls3" => Authentication::Hls3(secret),
+                "hls4" => Authentication::Hls4(secret),
+                "hls6" => Authentication::Hls6(secret),
+                _ => Authentication::Lls(secret),
+            };
         }
         config.gateway = gateway;
         config.response_timeout = LONG;
@@ -414,7 +419,7 @@ pub fn hex(octets: &[u8]) -> String {
     octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
-fn octets(text: &str) -> Vec<u8> {
+pub fn octets(text: &str) -> Vec<u8> {
     (0..text.len() / 2)
         .map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap())
         .collect()

@@ -9,6 +9,10 @@ mod faults;
 #[cfg(test)]
 mod headend;
 #[cfg(test)]
+mod lines;
+#[cfg(test)]
+mod meter_faults;
+#[cfg(test)]
 mod meters;
 #[cfg(test)]
 mod process;
