@@ -1,8 +1,10 @@
 """Reads a Holdfast simulator's directly dialled meter with the Python package gurux-dlms: a client that others wrote.
 
-Prints one JSON line {"register": value, "columns": n, "rows": n, "last": [a_plus, a_minus]} or fails.
+Prints one JSON line {"register": value, "columns": n, "rows": n, "last": [a_plus, a_minus], "zone": minutes,
+"shifted": true, "denied": true} or fails.
 
-usage: client.py --port P --auth none|lls|hls5 [--server-sap 1] [--secret TEXT] [--guek HEX --gak HEX]
+usage: client.py --port P --auth none|lls|hls3|hls4|hls5|hls6 [--hdlc PHYSICAL] [--server-sap 1] [--secret TEXT]
+                 [--guek HEX --gak HEX]
 """
 import argparse
 import datetime
@@ -10,19 +12,27 @@ import json
 import socket
 
 from gurux_dlms import GXByteBuffer, GXReplyData
-from gurux_dlms.enums import Authentication, InterfaceType, Security
-from gurux_dlms.objects import GXDLMSProfileGeneric, GXDLMSRegister
+from gurux_dlms import GXDLMSClient
+from gurux_dlms.enums import Authentication, DataType, ErrorCode, InterfaceType, Security
+from gurux_dlms.objects import GXDLMSClock, GXDLMSProfileGeneric, GXDLMSRegister
 from gurux_dlms.secure import GXDLMSSecureClient
 
-MECHANISM = {"none": Authentication.NONE, "lls": Authentication.LOW, "hls5": Authentication.HIGH_GMAC}
+MECHANISM = {
+    "none": Authentication.NONE, "lls": Authentication.LOW, "hls3": Authentication.HIGH_MD5,
+    "hls4": Authentication.HIGH_SHA1, "hls5": Authentication.HIGH_GMAC, "hls6": Authentication.HIGH_SHA256,
+}
 
 
 class Session:
     def __init__(self, args):
-        secret = args.secret if args.auth == "lls" else None
-        sap = args.client_sap
-        self.client = GXDLMSSecureClient(
-            True, sap, args.server_sap, MECHANISM[args.auth], secret, InterfaceType.WRAPPER)
+        secret = args.secret if args.auth not in ("none", "hls5") else None
+        sap, server, kind = args.client_sap, args.server_sap, InterfaceType.WRAPPER
+        if args.hdlc is not None:
+            server, kind = GXDLMSClient.getServerAddress(args.server_sap, args.hdlc), InterfaceType.HDLC
+        self.client = GXDLMSSecureClient(True, sap, server, MECHANISM[args.auth], secret, kind)
+        if args.auth == "hls6":
+            # The titles of both sides are part of what is proved.
+            self.client.ciphering.systemTitle = b"HFDINTER"
         if args.auth == "hls5":
             ciphering = self.client.ciphering
             ciphering.systemTitle = b"HFDINTER"
@@ -47,8 +57,10 @@ class Session:
                 received = GXByteBuffer()
 
     def associate(self, auth):
+        if self.client.interfaceType == InterfaceType.HDLC:
+            self.client.parseUAResponse(self.ask(self.client.snrmRequest()).data)
         self.client.parseAareResponse(self.ask(self.client.aarqRequest()[0]).data)
-        if auth == "hls5":
+        if auth.startswith("hls"):
             for frame in self.client.getApplicationAssociationRequest():
                 self.client.parseApplicationAssociationResponse(self.ask(frame).data)
 
@@ -60,6 +72,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--auth", choices=sorted(MECHANISM), required=True)
+    parser.add_argument("--hdlc", type=int)
     parser.add_argument("--client-sap", type=int, default=1)
     parser.add_argument("--server-sap", type=int, default=1)
     parser.add_argument("--secret", default="")
@@ -78,9 +91,21 @@ def main():
     since = until - datetime.timedelta(hours=args.hours)
     rows = session.client.readRowsByRange(profile, since, until)[0]
     table = session.client.updateValue(profile, 2, session.ask(rows).value)
+    # Another zone and back again, a shift by nothing, and a reset that no meter allows.
+    clock = GXDLMSClock("0.0.1.0.0.255")
+    for zone in (-60, 0):
+        clock.timeZone = zone
+        session.ask(session.client.write(clock, 3)[0])
+        seen = session.value(clock, 3)
+        if seen != zone:
+            raise ValueError(f"the zone is {seen}, not {zone}")
+    session.ask(session.client.method(clock, 6, 0, DataType.INT16)[0])
+    reply = session.ask(session.client.method(register, 1, 0, DataType.INT8)[0])
+    denied = reply.error == ErrorCode.READ_WRITE_DENIED
     last = [cell for cell in table[-1] if isinstance(cell, int)] if table else []
     print(json.dumps(
-        {"register": total, "columns": len(profile.captureObjects), "rows": len(table), "last": last[-2:]}))
+        {"register": total, "columns": len(profile.captureObjects), "rows": len(table), "last": last[-2:],
+         "zone": zone, "shifted": True, "denied": denied}))
 
 
 if __name__ == "__main__":
