@@ -40,6 +40,11 @@ pub struct Config {
     /// How long the sealing thread waits before it tries a day again that could not be
     /// written (a full disk). The day stays in memory and in the checkpoints meanwhile.
     pub seal_retry: Duration,
+    /// Octets a second at which the scrubber reads all segment files again. Too small: damage
+    /// stays unseen for months. Too large: it takes the disk from queries.
+    pub scrub_octets_per_s: u64,
+    /// Rest between two passes of the scrubber.
+    pub scrub_pause: Duration,
 }
 
 impl Default for Config {
@@ -57,6 +62,8 @@ impl Default for Config {
             snapshots_kept: 2,
             segment_readers: 256,
             seal_retry: Duration::from_secs(10),
+            scrub_octets_per_s: 16 * MIB,
+            scrub_pause: Duration::from_secs(600),
         }
     }
 }
@@ -77,6 +84,8 @@ impl Config {
             snapshots_kept: 2,
             segment_readers: 4,
             seal_retry: Duration::from_millis(100),
+            scrub_octets_per_s: 256 * MIB,
+            scrub_pause: Duration::from_millis(500),
         }
     }
 
@@ -112,6 +121,9 @@ impl Config {
         need((1..=100).contains(&self.snapshots_kept), "snapshots_kept must be 1 to 100");
         need(self.segment_readers >= 1, "segment_readers must be at least 1");
         need(!self.seal_retry.is_zero(), "seal_retry must not be zero");
+        let scrub = self.scrub_octets_per_s;
+        need(scrub >= 64 * KIB, "scrub_octets_per_s must be at least 64 KiB");
+        need(!self.scrub_pause.is_zero(), "scrub_pause must not be zero");
         if faults.is_empty() { Ok(()) } else { Err(Error::Config(faults.join("\n"))) }
     }
 }

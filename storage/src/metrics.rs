@@ -33,6 +33,20 @@ pub struct Metrics {
     pub segments_octets: IntGauge,
     /// Sealings that failed and wait for another try.
     pub seal_faults: IntCounter,
+    /// Months folded into one file.
+    pub compactions: IntCounter,
+    /// Days and months that wait for their files.
+    pub segments_waiting: IntGauge,
+    /// Damaged segment files whose range is not served.
+    pub segments_damaged: IntGauge,
+    /// Segment files found damaged.
+    pub segment_damages: IntCounter,
+    /// Segment files healed from a peer.
+    pub segment_heals: IntCounter,
+    /// Octets read again by the scrubber.
+    pub scrubbed_octets: IntCounter,
+    /// Whole passes of the scrubber.
+    pub scrubs: IntCounter,
     /// Rows merged, by `result`: `stored`, `same`, `conflicting`.
     pub rows: IntCounterVec,
 }
@@ -88,6 +102,33 @@ impl Metrics {
                     "Sealings that failed and wait for another try.",
                 ))?,
             )?,
+            compactions: counter(registry, "compactions_total", "Months folded into one file.")?,
+            segments_waiting: gauge(
+                registry,
+                "segments_waiting",
+                "Days and months that wait for their files.",
+            )?,
+            segments_damaged: gauge(
+                registry,
+                "segments_damaged",
+                "Damaged segment files, whose range is not served.",
+            )?,
+            segment_damages: counter(
+                registry,
+                "segment_damages_total",
+                "Segment files found damaged.",
+            )?,
+            segment_heals: counter(
+                registry,
+                "segment_heals_total",
+                "Segment files healed from a peer.",
+            )?,
+            scrubbed_octets: counter(
+                registry,
+                "scrubbed_bytes_total",
+                "Bytes of segment files read again by the scrubber.",
+            )?,
+            scrubs: counter(registry, "scrubs_total", "Whole passes of the scrubber.")?,
             rows: keep(
                 registry,
                 IntCounterVec::new(
@@ -101,6 +142,10 @@ impl Metrics {
 
 fn opts(name: &str, help: &str) -> Opts {
     Opts::new(format!("holdfast_storage_{name}"), help)
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+    keep(registry, IntCounter::with_opts(opts(name, help))?)
 }
 
 fn gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntGauge> {

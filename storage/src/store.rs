@@ -72,6 +72,7 @@ impl Store {
         let open_days = of_group("open-days");
         file::make_dirs(&dir.join("open-days"))?;
         restore_days(&open_days, &segments, &snapshots)?;
+        segments.sweep()?;
         let floor = segments.floor();
         let store = Self { log, tables, segments, snapshots, open_days, _lock: lock };
         Ok((store, Opening { log: recovered, tables: opened, floor }))

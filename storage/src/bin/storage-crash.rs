@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use storage::log::Record;
-use storage::segment::{DayKey, RECIPE_DAY, Row};
+use storage::segment::{DayKey, MonthKey, RECIPE_DAY, RECIPE_MONTH, Row, month_of};
 use storage::tables::Opened;
 use storage::{Backend, Config, Metrics, Put, Store};
 
@@ -92,6 +92,11 @@ fn apply_rows(store: &Store, index: u64) -> Outcome<()> {
         let day = i32::try_from((end_s - 1) / 86_400)?;
         let key = DayKey { interval_minutes: 15, shard: 0, day };
         store.segments.seal(index, key, RECIPE_DAY)?;
+    }
+    if index.is_multiple_of(4000) {
+        let day = i32::try_from((end_s - 1) / 86_400)?;
+        let key = MonthKey { interval_minutes: 15, shard: 0, month: month_of(day) };
+        store.segments.compact(index, key, RECIPE_MONTH)?;
     }
     Ok(())
 }

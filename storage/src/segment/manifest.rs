@@ -9,24 +9,30 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Column, DayKey};
+use super::{Column, DayKey, calendar};
 use crate::error::{Error, Result};
 use crate::file;
 
 const MAGIC: [u8; 8] = *b"HFSEGM\x00\x01";
-const NAME: &str = "manifest";
+/// Name of a shard's manifest.
+pub const NAME: &str = "manifest";
+/// Level of day files.
+pub const LEVEL_DAY: u8 = 1;
+/// Level of month files.
+pub const LEVEL_MONTH: u8 = 2;
 
 /// One sealed file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Interval, shard and first day.
+    /// Interval, shard and first day; a month file begins with its month.
     pub key: DayKey,
     /// Days that it covers: 1 for a day file.
     pub days: u16,
     /// 1: day file; 2: month file.
     pub level: u8,
-    /// 0 for the first seal of a day, then one for every later lot of late rows.
-    pub generation: u32,
+    /// Number in the file's name: the index of the entry that sealed it. Files of earlier
+    /// versions count 0, 1, 2.
+    pub generation: u64,
     /// Index of the log's entry that sealed it.
     pub sealed_index: u64,
     /// How it was written.
@@ -54,7 +60,17 @@ impl Entry {
             0 => String::new(),
             number => format!(".{number}"),
         };
-        format!("{}/{}{generation}.parquet", shard_name(self.key), date(self.key.day))
+        let date = match self.level {
+            LEVEL_MONTH => calendar::year_month(self.key.day),
+            _ => calendar::date(self.key.day),
+        };
+        format!("{}/{date}{generation}.parquet", shard_name(self.key))
+    }
+
+    /// Whether the other is the same content of the same place.
+    pub fn same(&self, other: &Self) -> bool {
+        (self.key, self.level, self.generation, self.content_hash)
+            == (other.key, other.level, other.generation, other.content_hash)
     }
 }
 
@@ -64,21 +80,6 @@ pub fn shard_name(key: DayKey) -> String {
         0 => format!("irregular/shard-{:05}", key.shard),
         minutes => format!("lp{minutes}/shard-{:05}", key.shard),
     }
-}
-
-/// A day's date, as in file names: proleptic Gregorian, from days since 1970-01-01.
-fn date(day: i32) -> String {
-    // Howard Hinnant's civil_from_days, in 400-year eras that begin on the first of March.
-    let shifted = i64::from(day) + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * of_year + 2) / 153;
-    let date = of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{date:02}")
 }
 
 /// Reads the manifests of all shards below a folder.
@@ -95,7 +96,8 @@ pub fn load_all(dir: &Path) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-fn folders(dir: &Path) -> Result<Vec<PathBuf>> {
+/// Folders in a folder, in order.
+pub fn folders(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut folders = Vec::new();
     for entry in fs::read_dir(dir).map_err(Error::io("list", dir))? {
         let path = entry.map_err(Error::io("list", dir))?.path();
@@ -133,21 +135,9 @@ pub fn save(dir: &Path, key: DayKey, entries: &[Entry]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Entry, NAME, date, load_all, save, shard_name};
+    use super::{Entry, LEVEL_MONTH, NAME, load_all, save, shard_name};
     use crate::file;
     use crate::segment::DayKey;
-
-    #[test]
-    fn dates_are_those_of_the_calendar() {
-        let check = |day, expect: &str| assert_eq!(date(day), expect);
-        check(0, "1970-01-01");
-        check(-1, "1969-12-31");
-        check(11_016, "2000-02-29");
-        check(11_017, "2000-03-01");
-        check(20_779, "2026-11-22");
-        check(47_540, "2100-02-28");
-        check(47_541, "2100-03-01");
-    }
 
     #[test]
     fn entries_come_back_and_damage_is_seen() {
@@ -169,6 +159,8 @@ mod tests {
             file_hash: [2; 32],
         };
         assert_eq!(entry.name(), "lp15/shard-00002/2026-11-22.1.parquet");
+        let month = Entry { level: LEVEL_MONTH, generation: 77, ..entry.clone() };
+        assert_eq!(month.name(), "lp15/shard-00002/2026-11.77.parquet");
         let folder = dir.path().join(shard_name(key));
         file::make_dirs(&folder).unwrap();
         save(dir.path(), key, std::slice::from_ref(&entry)).unwrap();

@@ -11,14 +11,16 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::DayKey;
 use super::grid::Day;
 use super::image::Image;
-use super::manifest::Entry;
+use super::manifest::{Entry, LEVEL_MONTH};
+use super::{DayKey, calendar};
 use crate::error::{Error, Result};
 use crate::file;
 
-const MAGIC: [u8; 8] = *b"HFOPEN\x00\x01";
+const MAGIC: [u8; 8] = *b"HFOPEN\x00\x02";
+/// Without pending folds at the end.
+const MAGIC_1: [u8; 8] = *b"HFOPEN\x00\x01";
 /// A day of a shard unpacked is far below this; a larger length is damage.
 const DAY_LIMIT: u32 = 1 << 30;
 
@@ -27,19 +29,43 @@ const DAY_LIMIT: u32 = 1 << 30;
 pub struct Seal {
     /// Index of the entry of the log.
     pub index: u64,
-    /// Number of the file for this day.
-    pub generation: u32,
+    /// Number in the file's name; the index, in seals since there are month files.
+    pub generation: u64,
     /// How to write it.
     pub recipe: u16,
 }
 
 /// A day that waits for its file.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct FrozenDay {
     /// Why it waits.
     pub seal: Seal,
     /// What it holds.
     pub day: Arc<Day>,
+}
+
+impl std::fmt::Debug for FrozenDay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FrozenDay").field("seal", &self.seal).field("day", &self.day.key()).finish()
+    }
+}
+
+/// A month of a shard that waits to be folded into one file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fold {
+    /// Index of the entry of the log; all that was sealed by earlier entries goes in.
+    pub index: u64,
+    /// Interval, shard, first day of the month.
+    pub key: DayKey,
+    /// How to write it.
+    pub recipe: u16,
+}
+
+impl Fold {
+    /// What tells it from all others.
+    pub fn place(&self) -> (u64, DayKey) {
+        (self.index, self.key)
+    }
 }
 
 /// All of it.
@@ -51,8 +77,24 @@ pub struct State {
     pub open: BTreeMap<DayKey, Arc<Day>>,
     /// Days that wait for their file, in order of their seals.
     pub frozen: Vec<FrozenDay>,
-    /// Files, in order of their generations.
+    /// Months that wait to be folded, in order of their entries.
+    pub folding: Vec<Fold>,
+    /// Day files that no month file holds, in order of their seals.
     pub sealed: BTreeMap<DayKey, Vec<Arc<Entry>>>,
+    /// Month files, one a month, by their first day.
+    pub months: BTreeMap<DayKey, Arc<Entry>>,
+    /// Files that are no longer ours but may still be read or named by a snapshot.
+    pub retired: Vec<Arc<Entry>>,
+    /// Names of files that are gone or not what was sealed, and why.
+    pub damaged: BTreeMap<String, String>,
+    /// Folds that cannot be done because a source is damaged.
+    pub stuck: BTreeMap<(u64, DayKey), String>,
+}
+
+/// The key of the month that a day belongs to.
+pub fn month_key(key: DayKey) -> DayKey {
+    let month = calendar::month(calendar::month_of(key.day));
+    DayKey { day: month.map_or(key.day, |month| month.first), ..key }
 }
 
 impl State {
@@ -63,6 +105,11 @@ impl State {
         open.chain(frozen).sum()
     }
 
+    /// Whether a month file holds what was sealed of a day at an index.
+    fn is_folded(&self, key: DayKey, sealed_index: u64) -> bool {
+        self.months.get(&month_key(key)).is_some_and(|month| month.sealed_index > sealed_index)
+    }
+
     /// Freezes what is open of a day; false: nothing was open, or its file is already there.
     pub fn seal(&mut self, index: u64, key: DayKey, recipe: u16) -> bool {
         if index <= self.floor {
@@ -70,39 +117,126 @@ impl State {
         }
         let Some(day) = self.open.remove(&key) else { return false };
         let files = self.sealed.get(&key).map_or(&[][..], Vec::as_slice);
-        // A seal that is applied again after a restart finds its file: the rows were merged
-        // again too and are in it.
-        if files.iter().any(|entry| entry.sealed_index == index) {
+        // A seal that is applied again after a restart finds its file, or the month's: the rows
+        // were merged again too and are in it.
+        if files.iter().any(|entry| entry.sealed_index == index) || self.is_folded(key, index) {
             return false;
         }
-        let before = files.iter().filter(|entry| entry.sealed_index < index).count();
-        let waiting = self.frozen.iter().filter(|frozen| frozen.day.key() == key).count();
-        let generation = u32::try_from(before + waiting).unwrap_or(u32::MAX);
-        self.frozen.push(FrozenDay { seal: Seal { index, generation, recipe }, day });
+        self.frozen.push(FrozenDay { seal: Seal { index, generation: index, recipe }, day });
         true
     }
 
-    /// A frozen day has become a file.
+    /// Notes a month to fold; false: there is nothing to fold, or it is done already.
+    pub fn fold(&mut self, fold: Fold) -> bool {
+        let done = self.months.get(&fold.key).is_some_and(|month| month.sealed_index >= fold.index);
+        let noted = self.folding.iter().any(|known| known.place() == fold.place());
+        if fold.index <= self.floor || done || noted {
+            return false;
+        }
+        let waits = |frozen: &FrozenDay| month_key(frozen.day.key()) == fold.key;
+        let any = self.month_files(fold.key).next().is_some() || self.frozen.iter().any(waits);
+        if any {
+            self.folding.push(fold);
+        }
+        any
+    }
+
+    /// The day files of a month.
+    fn month_files(&self, key: DayKey) -> impl Iterator<Item = &Arc<Entry>> {
+        let days = calendar::month(calendar::month_of(key.day)).map_or(1, |month| month.days);
+        let last = DayKey { day: key.day.saturating_add(i32::from(days) - 1), ..key };
+        self.sealed.range(key..=last).flat_map(|(_, files)| files)
+    }
+
+    /// What a fold takes: the month file and the day files that earlier entries sealed, in
+    /// order of their seals.
+    pub fn sources(&self, fold: &Fold) -> Vec<Arc<Entry>> {
+        let before = |entry: &&Arc<Entry>| entry.sealed_index < fold.index;
+        let days = self.month_files(fold.key);
+        let mut files: Vec<_> =
+            self.months.get(&fold.key).into_iter().chain(days).filter(before).cloned().collect();
+        files.sort_by_key(|entry| (entry.sealed_index, entry.key));
+        files
+    }
+
+    /// A frozen day has become a file, or a month was folded.
     pub fn sealed(&mut self, entry: Entry) {
+        if entry.level == LEVEL_MONTH {
+            return self.folded(entry);
+        }
         self.frozen.retain(|frozen| {
             frozen.day.key() != entry.key || frozen.seal.index != entry.sealed_index
         });
         let files = self.sealed.entry(entry.key).or_default();
         files.retain(|known| known.generation != entry.generation);
         files.push(Arc::new(entry));
-        files.sort_by_key(|entry| entry.generation);
+        files.sort_by_key(|entry| entry.sealed_index);
+    }
+
+    fn folded(&mut self, entry: Entry) {
+        let key = entry.key;
+        let fold = Fold { index: entry.sealed_index, key, recipe: entry.recipe };
+        let sources = self.sources(&fold);
+        for source in &sources {
+            self.damaged.remove(&source.name());
+            if let Some(files) = self.sealed.get_mut(&source.key) {
+                files.retain(|known| !Arc::ptr_eq(known, source));
+            }
+        }
+        self.sealed.retain(|_, files| !files.is_empty());
+        self.retired.extend(sources);
+        self.folding.retain(|known| known.place() != fold.place());
+        self.stuck.remove(&fold.place());
+        self.months.insert(key, Arc::new(entry));
+    }
+
+    /// Days and months that wait for their files.
+    pub fn waiting(&self) -> usize {
+        self.frozen.len() + self.folding.len()
+    }
+
+    /// Whether nothing waits that can be written.
+    pub fn is_settled(&self) -> bool {
+        self.frozen.is_empty() && self.folding.len() <= self.stuck.len()
+    }
+
+    /// Every file: days, then months.
+    pub fn files(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.sealed.values().flatten().chain(self.months.values())
+    }
+
+    /// The file of a place, if it is one of ours now.
+    pub fn file(&self, key: DayKey, level: u8, generation: u64) -> Option<&Arc<Entry>> {
+        let found = if level == LEVEL_MONTH {
+            self.months.get(&key)
+        } else {
+            self.sealed.get(&key)?.iter().find(|entry| entry.generation == generation)
+        };
+        found.filter(|entry| entry.generation == generation)
+    }
+
+    /// Whether a file is one of ours now.
+    pub fn is_current(&self, entry: &Entry) -> bool {
+        self.file(entry.key, entry.level, entry.generation)
+            .is_some_and(|known| known.file_hash == entry.file_hash)
     }
 
     /// Puts the days of a checkpoint in the place of those in memory.
     pub fn restore(&mut self, checkpoint: Checkpoint) {
         self.floor = checkpoint.index;
         self.open = checkpoint.open;
-        self.frozen = checkpoint.frozen;
-        let sealed = &self.sealed;
-        self.frozen.retain(|frozen| {
-            let files = sealed.get(&frozen.day.key()).map_or(&[][..], Vec::as_slice);
-            !files.iter().any(|entry| entry.sealed_index == frozen.seal.index)
+        let Checkpoint { mut frozen, mut folding, .. } = checkpoint;
+        frozen.retain(|frozen| {
+            let files = self.sealed.get(&frozen.day.key()).map_or(&[][..], Vec::as_slice);
+            let there = files.iter().any(|entry| entry.sealed_index == frozen.seal.index);
+            !there && !self.is_folded(frozen.day.key(), frozen.seal.index)
         });
+        folding.retain(|fold| {
+            self.months.get(&fold.key).is_none_or(|month| month.sealed_index < fold.index)
+        });
+        self.frozen = frozen;
+        self.folding = folding;
+        self.stuck.clear();
     }
 }
 
@@ -115,6 +249,8 @@ pub struct Checkpoint {
     pub open: BTreeMap<DayKey, Arc<Day>>,
     /// Days that waited for their file.
     pub frozen: Vec<FrozenDay>,
+    /// Months that waited to be folded.
+    pub folding: Vec<Fold>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -151,6 +287,10 @@ impl Checkpoint {
             put(&mut out, &crc32c::crc32c(&packed).to_le_bytes())?;
             put(&mut out, &packed)?;
         }
+        let folding = postcard::to_stdvec(&self.folding)
+            .map_err(|error| Error::misuse("image_invalid", error.to_string()))?;
+        put(&mut out, &crc32c::crc32c(&folding).to_le_bytes())?;
+        put(&mut out, &folding)?;
         let handle =
             out.into_inner().map_err(|error| Error::io("write", &temp)(error.into_error()))?;
         file::publish(&handle, &temp, path)
@@ -167,7 +307,8 @@ impl Checkpoint {
         let mut rest = octets.as_slice();
         let head = take(&mut rest, 20).ok_or_else(|| damaged("it is cut"))?;
         let crc = take(&mut rest, 4).ok_or_else(|| damaged("it is cut"))?;
-        if !head.starts_with(&MAGIC) || crc != crc32c::crc32c(head).to_le_bytes() {
+        let first = head.starts_with(&MAGIC_1);
+        if !(first || head.starts_with(&MAGIC)) || crc != crc32c::crc32c(head).to_le_bytes() {
             return Err(damaged("its head is wrong"));
         }
         let mut number = head.get(8..).unwrap_or_default();
@@ -190,6 +331,14 @@ impl Checkpoint {
                 }
                 Some(seal) => found.frozen.push(FrozenDay { seal, day }),
             }
+        }
+        if !first {
+            let crc = take_u32(&mut rest).ok_or_else(|| damaged("it is cut"))?;
+            if crc32c::crc32c(rest) != crc {
+                return Err(damaged("the checksum of its folds is wrong"));
+            }
+            found.folding =
+                postcard::from_bytes(rest).map_err(|_| damaged("its folds cannot be read"))?;
         }
         Ok(found)
     }

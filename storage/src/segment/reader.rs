@@ -1,4 +1,5 @@
-//! Reads values of one meter out of sealed files.
+//! Reads values out of sealed files: of one meter, of a block of 64, or what stands outside the
+//! grid.
 //!
 //! Invariants: a file's hash is checked when it is first opened by this process; decoding runs
 //! where a panic of the decoder is caught; at most `segment_readers` files are held open.
@@ -10,14 +11,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
-use parquet::data_type::{BoolType, ByteArrayType, DataType, Int32Type, Int64Type};
+use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::reader::FileReader;
 use parquet::file::serialized_reader::{ReadOptionsBuilder, SerializedFileReader};
+use parquet::file::statistics::Statistics;
 
 use super::grid::{self, SHARD_METERS};
 use super::manifest::Entry;
-use super::writer::{BLOCK_METERS, LEADING, column_name};
+use super::writer::{BLOCK_METERS, LEADING, Line, column_name, parse_name};
 use super::{Column, Point};
 use crate::error::{Error, Result};
 use crate::file;
@@ -48,6 +50,23 @@ pub struct Question<'a> {
     pub span: (i64, i64),
 }
 
+/// A whole row group: 64 meters, every slot of each, in order.
+#[derive(Debug)]
+pub struct BlockRows {
+    /// Slots of a meter.
+    pub slots: usize,
+    /// Flags of the rows; none where no row is.
+    pub flags: Vec<Option<u8>>,
+    /// Values of the asked columns, in their order; an empty list: the file has none of it.
+    pub columns: Vec<Vec<Option<i64>>>,
+}
+
+/// Slots of a meter in a file; 0 for irregular values.
+fn slots_of(entry: &Entry) -> usize {
+    let of_day = grid::slots(entry.key.interval_minutes).unwrap_or_default();
+    of_day * usize::from(entry.days)
+}
+
 impl Readers {
     /// Readers of the files below a folder.
     pub fn new(dir: &Path, limit: usize) -> Self {
@@ -64,20 +83,114 @@ impl Readers {
         question: &Question<'_>,
         out: &mut [Vec<Point>],
     ) -> Result<()> {
+        self.with(entry, |reader| {
+            if entry.key.interval_minutes == 0 {
+                sparse_points(reader, question, out)
+            } else {
+                dense_points(reader, entry, question, out)
+            }
+        })
+    }
+
+    /// One block of 64 meters with some of its columns; none when the file has no such block.
+    ///
+    /// # Errors
+    /// As [`Readers::points`].
+    pub fn block(
+        &self,
+        entry: &Entry,
+        number: u16,
+        columns: &[Column],
+    ) -> Result<Option<BlockRows>> {
+        let Ok(group) = entry.blocks.binary_search(&number) else { return Ok(None) };
+        let slots = slots_of(entry);
+        let rows = Rows { skip: 0, take: usize::from(BLOCK_METERS) * slots };
+        let found = self.with(entry, |reader| {
+            let flags = optional(int_column(reader, group, 2)?, rows)?;
+            let octet = |flag: &Option<i32>| flag.and_then(|flag| u8::try_from(flag).ok());
+            let flags = flags.iter().map(octet).collect();
+            let read = |name: &Column| match entry.columns.binary_search(name) {
+                Ok(place) => optional(long_column(reader, group, LEADING + place)?, rows),
+                Err(_) => Ok(Vec::new()),
+            };
+            let columns = columns.iter().map(read).collect::<Read<_>>()?;
+            Ok(BlockRows { slots, flags, columns })
+        })?;
+        Ok(Some(found))
+    }
+
+    /// What stands beside stored values of a dense file, in its order.
+    ///
+    /// # Errors
+    /// As [`Readers::points`].
+    pub fn besides(&self, entry: &Entry) -> Result<Vec<Line>> {
+        if entry.besides == 0 {
+            return Ok(Vec::new());
+        }
+        let (group, rows) = beside_group(entry);
+        self.with(entry, |reader| {
+            let lead = Lead::read(reader, group, rows)?;
+            let mut columns = Vec::with_capacity(entry.columns.len());
+            for place in 0..entry.columns.len() {
+                columns.push(optional(long_column(reader, group, LEADING + place)?, rows)?);
+            }
+            let line = |at: usize| {
+                let mut held = entry.columns.iter().zip(&columns);
+                let value = |(name, column): (&Column, &Vec<Option<i64>>)| {
+                    Some((*name, column.get(at).copied().flatten()?))
+                };
+                let (name, value) =
+                    held.find_map(value).ok_or_else(|| other("a row without a value"))?;
+                lead.line(at, name, value)
+            };
+            (0..rows.take).map(line).collect()
+        })
+    }
+
+    /// All irregular values of a file, in its order.
+    ///
+    /// # Errors
+    /// As [`Readers::points`].
+    pub fn lines(&self, entry: &Entry) -> Result<Vec<Line>> {
+        self.with(entry, |reader| {
+            let mut lines = Vec::new();
+            for group in 0..reader.num_row_groups() {
+                let found = SparseGroup::read(reader, group)?;
+                for (at, (register, value)) in found.registers.iter().zip(&found.values).enumerate()
+                {
+                    let name = std::str::from_utf8(register.data()).ok().and_then(parse_name);
+                    let name = name.ok_or_else(|| other("a register without a name"))?;
+                    lines.push(found.lead.line(at, name, *value)?);
+                }
+            }
+            Ok(lines)
+        })
+    }
+
+    /// Runs work on an open file where a panic of the decoder is caught.
+    fn with<T>(&self, entry: &Entry, work: impl FnOnce(&Reader) -> Read<T>) -> Result<T> {
         let path = self.dir.join(entry.name());
         let reader = self.open(entry, &path)?;
-        let answer = || {
-            if entry.key.interval_minutes == 0 {
-                sparse_points(&reader, question, out)
-            } else {
-                dense_points(&reader, entry, question, out)
-            }
-        };
-        match catch_unwind(AssertUnwindSafe(answer)) {
-            Ok(Ok(())) => Ok(()),
+        match catch_unwind(AssertUnwindSafe(|| work(&reader))) {
+            Ok(Ok(found)) => Ok(found),
             Ok(Err(error)) => Err(damaged(&path, error.to_string())),
             Err(_) => Err(damaged(&path, "the decoder panicked".to_owned())),
         }
+    }
+
+    /// Opens a file, which checks its hash and its footer.
+    ///
+    /// # Errors
+    /// As [`Readers::points`].
+    pub fn check(&self, entry: &Entry) -> Result<()> {
+        self.close(entry);
+        self.with(entry, |_| Ok(()))
+    }
+
+    /// Forgets an open file, so that it is checked again before it is read again.
+    pub fn close(&self, entry: &Entry) {
+        let mut opened = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.files.remove(&entry.file_hash);
     }
 
     fn open(&self, entry: &Entry, path: &Path) -> Result<Reader> {
@@ -128,7 +241,7 @@ fn dense_points(
     question: &Question<'_>,
     out: &mut [Vec<Point>],
 ) -> Read<()> {
-    let slots = grid::slots(entry.key.interval_minutes).map_err(|_| other("no such interval"))?;
+    let slots = slots_of(entry);
     let meter = u16::try_from(question.ordinal % SHARD_METERS).unwrap_or_default();
     let Ok(group) = entry.blocks.binary_search(&(meter / BLOCK_METERS)) else { return Ok(()) };
     let rows = Rows { skip: usize::from(meter % BLOCK_METERS) * slots, take: slots };
@@ -149,8 +262,8 @@ fn dense_points(
             }
         }
         if entry.besides > 0 {
-            let rows = Rows { skip: 0, take: usize::try_from(entry.besides).unwrap_or(0) };
-            beside_points(reader, entry.blocks.len(), LEADING + place, rows, question, out)?;
+            let (group, rows) = beside_group(entry);
+            beside_points(reader, group, LEADING + place, rows, question, out)?;
         }
     }
     Ok(())
@@ -174,21 +287,56 @@ fn beside_points(
     Ok(())
 }
 
+/// The row group of values beside others.
+fn beside_group(entry: &Entry) -> (usize, Rows) {
+    let take = usize::try_from(entry.besides).unwrap_or(0);
+    (entry.blocks.len(), Rows { skip: 0, take })
+}
+
+/// A row group of irregular values.
+struct SparseGroup {
+    lead: Lead,
+    registers: Vec<ByteArray>,
+    values: Vec<i64>,
+}
+
+impl SparseGroup {
+    fn read(reader: &Reader, group: usize) -> Read<Self> {
+        let count = reader.metadata().row_group(group).num_rows();
+        let rows = Rows { skip: 0, take: usize::try_from(count).unwrap_or(0) };
+        let lead = Lead::read(reader, group, rows)?;
+        let ColumnReader::ByteArrayColumnReader(column) = column(reader, group, LEADING)? else {
+            return Err(other("a column of another type"));
+        };
+        let registers = required::<ByteArrayType>(column, rows)?;
+        let values = required::<Int64Type>(long_column(reader, group, LEADING + 1)?, rows)?;
+        Ok(Self { lead, registers, values })
+    }
+
+    /// Whether a group may hold a meter, by the least and greatest ordinal in it.
+    fn may_hold(reader: &Reader, group: usize, ordinal: u32) -> bool {
+        let ordinals = reader.metadata().row_group(group).columns().first();
+        let Some(Statistics::Int32(known)) = ordinals.and_then(|column| column.statistics()) else {
+            return true;
+        };
+        let least = known.min_opt().is_none_or(|least| least.cast_unsigned() <= ordinal);
+        least && known.max_opt().is_none_or(|most| most.cast_unsigned() >= ordinal)
+    }
+}
+
 fn sparse_points(reader: &Reader, question: &Question<'_>, out: &mut [Vec<Point>]) -> Read<()> {
-    let count = reader.metadata().row_group(0).num_rows();
-    let rows = Rows { skip: 0, take: usize::try_from(count).unwrap_or(0) };
-    let lead = Lead::read(reader, 0, rows)?;
-    let ColumnReader::ByteArrayColumnReader(column) = column(reader, 0, LEADING)? else {
-        return Err(other("a column of another type"));
-    };
-    let registers = required::<ByteArrayType>(column, rows)?;
-    let values = required::<Int64Type>(long_column(reader, 0, LEADING + 1)?, rows)?;
     let names: Vec<String> = question.columns.iter().map(|name| column_name(*name)).collect();
-    for (at, (register, value)) in registers.iter().zip(&values).enumerate() {
-        let Some(point) = lead.point(at, question) else { continue };
-        let wanted = names.iter().position(|name| name.as_bytes() == register.data());
-        if let Some(out) = wanted.and_then(|place| out.get_mut(place)) {
-            out.push(Point { value: *value, ..point });
+    for group in 0..reader.num_row_groups() {
+        if !SparseGroup::may_hold(reader, group, question.ordinal) {
+            continue;
+        }
+        let found = SparseGroup::read(reader, group)?;
+        for (at, (register, value)) in found.registers.iter().zip(&found.values).enumerate() {
+            let Some(point) = found.lead.point(at, question) else { continue };
+            let wanted = names.iter().position(|name| name.as_bytes() == register.data());
+            if let Some(out) = wanted.and_then(|place| out.get_mut(place)) {
+                out.push(Point { value: *value, ..point });
+            }
         }
     }
     Ok(())
@@ -222,15 +370,27 @@ impl Lead {
         })
     }
 
+    /// A row as it stands.
+    fn line(&self, at: usize, name: Column, value: i64) -> Read<Line> {
+        let held = || {
+            let flag = self.flags.get(at).copied().flatten();
+            Some(Line {
+                ordinal: self.ordinals.get(at)?.cast_unsigned(),
+                name,
+                end_s: self.ends.get(at)?.div_euclid(1_000_000),
+                value,
+                flag: flag.and_then(|flag| u8::try_from(flag).ok()).unwrap_or_default(),
+                beside: *self.besides.get(at)?,
+            })
+        };
+        held().ok_or_else(|| other("rows are missing"))
+    }
+
     /// The point of a row, without its value, when the question asks for it.
     fn point(&self, at: usize, question: &Question<'_>) -> Option<Point> {
-        let end_s = self.ends.get(at)?.div_euclid(1_000_000);
-        let asked = self.ordinals.get(at)?.cast_unsigned() == question.ordinal
-            && question.span.0 < end_s
-            && end_s <= question.span.1;
-        let flag = self.flags.get(at).copied().flatten();
-        let flag = flag.and_then(|flag| u8::try_from(flag).ok()).unwrap_or_default();
-        let beside = *self.besides.get(at)?;
+        let Line { ordinal, end_s, flag, beside, .. } = self.line(at, [0; 6], 0).ok()?;
+        let asked =
+            ordinal == question.ordinal && question.span.0 < end_s && end_s <= question.span.1;
         asked.then_some(Point { end_s, value: 0, flag, beside })
     }
 }

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Checkpoint, Column, DayKey, Merged, Point, RECIPE_DAY, Row, Segments};
+use super::{
+    Checkpoint, Column, DayKey, Merged, MonthKey, Point, RECIPE_DAY, RECIPE_MONTH, Row, Segments,
+};
 use crate::config::Config;
 use crate::metrics::Metrics;
 
@@ -91,7 +93,7 @@ fn late_rows_make_generations_and_conflicts_stay_beside() {
     assert_eq!(values(&segments, 5, A), expect);
     let names: Vec<String> = segments.entries().iter().map(super::Entry::name).collect();
     let name = "lp15/shard-00000/2024-10-04";
-    assert_eq!(names, [format!("{name}.parquet"), format!("{name}.1.parquet")]);
+    assert_eq!(names, [format!("{name}.4.parquet"), format!("{name}.7.parquet")]);
     assert_eq!(segments.columns(15, 5), [A, B]);
     assert!(!segments.seal(9, key(60, 0), RECIPE_DAY).unwrap(), "nothing is open there");
 }
@@ -238,4 +240,8 @@ fn bad_rows_change_nothing() {
     assert_eq!(segments.query(15, 3, A, 9, 9).unwrap(), []);
     let error = segments.seal(1, key(15, 0), 9).unwrap_err();
     assert_eq!(error.code(), "recipe_unknown");
+    let month = MonthKey { interval_minutes: 15, shard: 0, month: 656 };
+    assert_eq!(segments.compact(1, month, RECIPE_DAY).unwrap_err().code(), "recipe_unknown");
+    let month = MonthKey { month: i32::MAX, ..month };
+    assert_eq!(segments.compact(1, month, RECIPE_MONTH).unwrap_err().code(), "month_invalid");
 }

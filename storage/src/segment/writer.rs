@@ -1,36 +1,34 @@
-//! Writes a day as a plain Parquet file that every other engine reads too.
+//! Writes days and months as plain Parquet files that every other engine reads too.
 //!
-//! Dense days: row groups of 64 meters, every slot of every meter a row, null when missing;
-//! the page of a value column is one meter's day. So a value's place is arithmetic: row group
-//! = the meter's block, row = meter in the block x slots + slot. Columns: `ordinal`,
+//! Dense files: row groups of 64 meters, every slot of every meter a row, null when missing;
+//! the page of a value column is one meter's day or month. So a value's place is arithmetic:
+//! row group = the meter's block, row = meter in the block x slots + slot. Columns: `ordinal`,
 //! `end_time` (microseconds UTC), `flag`, `beside`, then one a register (`1-0:1.8.0`). Values
 //! kept beside others stand as rows with `beside` set in one more row group at the end.
-//! Irregular days: one row a value, `ordinal`, `end_time`, `flag`, `beside`, `register`,
+//! Irregular values: one row a value, `ordinal`, `end_time`, `flag`, `beside`, `register`,
 //! `value`, in order.
 //!
-//! Invariant: equal images give equal octets, for one recipe and one version of the encoder.
+//! Invariants: equal contents give equal octets, for one recipe and one version of the encoder;
+//! every write is a whole column of a row group, for the octets depend on how writes are cut.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 
-use parquet::basic::{Compression, ConvertedType, Encoding, Repetition, Type as Physical};
+use parquet::basic::{ConvertedType, Repetition, Type as Physical};
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::KeyValue;
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
-use parquet::schema::types::{ColumnPath, Type};
+use parquet::schema::types::Type;
+use serde::Serialize;
 
 use super::grid;
 use super::image::{Image, MeterImage};
+use super::recipe::Recipe;
 use super::{Column, DayKey};
 use crate::error::{Error, Result};
 
 /// Meters of a row group.
 pub const BLOCK_METERS: u16 = 64;
-/// The recipe of day files: lz4_raw, row groups of 64 meters, pages of one meter's day.
-pub const RECIPE_DAY: u16 = 1;
 /// Columns before those of values.
 pub const LEADING: usize = 4;
 
@@ -45,18 +43,26 @@ pub struct Layout {
     pub besides: u64,
 }
 
-/// Writes the image into `out`.
+/// Writes a day into `out`.
 ///
 /// # Errors
-/// `recipe_unknown`; `segment_write` with the reason of the encoder or the disk.
-pub fn write<W: Write + Send>(out: W, image: &Image, recipe: u16) -> Result<Layout> {
-    if recipe != RECIPE_DAY {
-        return Err(Error::misuse("recipe_unknown", format!("recipe {recipe}")));
-    }
+/// `segment_write` with the reason of the encoder or the disk.
+pub fn write_day<W: Write + Send>(out: W, image: &Image, recipe: Recipe) -> Result<Layout> {
     let slots = grid::slots(image.key.interval_minutes)?;
-    let written =
-        if slots == 0 { write_sparse(out, image) } else { write_dense(out, image, slots) };
-    written.map_err(segment_fault)
+    if slots == 0 {
+        return write_lines(out, image.key, &Line::sparse(image), recipe);
+    }
+    let mut file = DenseWriter::new(out, image.key, slots, &image.columns, recipe)?;
+    for meters in image.meters.chunk_by(|one, next| block_of(one) == block_of(next)) {
+        if let Some(number) = meters.first().map(block_of) {
+            file.block(number, meters)?;
+        }
+    }
+    file.finish(&Line::beside(image))
+}
+
+fn block_of(meter: &MeterImage) -> u16 {
+    meter.meter / BLOCK_METERS
 }
 
 /// A fault of the encoder, told as the disk's when it was the disk's.
@@ -74,6 +80,19 @@ fn segment_fault(error: ParquetError) -> Error {
 pub fn column_name(name: Column) -> String {
     let [a, b, c, d, e, f] = name;
     if f == 255 { format!("{a}-{b}:{c}.{d}.{e}") } else { format!("{a}-{b}:{c}.{d}.{e}*{f}") }
+}
+
+/// The register that a name names; none when it is no such name.
+pub fn parse_name(text: &str) -> Option<Column> {
+    let (medium, rest) = text.split_once('-')?;
+    let (channel, rest) = rest.split_once(':')?;
+    let (groups, last) = rest.split_once('*').unwrap_or((rest, "255"));
+    let mut parts = [medium, channel].into_iter().chain(groups.split('.')).chain([last]);
+    let mut name = [0; 6];
+    for octet in &mut name {
+        *octet = parts.next()?.parse().ok()?;
+    }
+    parts.next().is_none().then_some(name)
 }
 
 fn field(name: &str, physical: Physical, converted: ConvertedType) -> Written<Arc<Type>> {
@@ -95,90 +114,97 @@ fn leading() -> Written<Vec<Arc<Type>>> {
     ])
 }
 
-fn properties(key: DayKey, page_rows: usize, whole_rows: usize) -> WriterProperties {
-    let mut builder = WriterProperties::builder()
-        .set_writer_version(WriterVersion::PARQUET_1_0)
-        .set_created_by(format!("holdfast recipe {RECIPE_DAY}"))
-        .set_compression(Compression::LZ4_RAW)
-        .set_dictionary_enabled(false)
-        .set_encoding(Encoding::DELTA_BINARY_PACKED)
-        .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_data_page_row_count_limit(page_rows)
-        .set_write_batch_size(page_rows)
-        .set_key_value_metadata(Some(facts(key)));
-    // These say little; one page a row group keeps them near to nothing.
-    for name in ["ordinal", "end_time", "flag", "beside", "register"] {
-        let path = ColumnPath::new(vec![name.to_owned()]);
-        builder = builder
-            .set_column_data_page_row_count_limit(path.clone(), whole_rows)
-            .set_column_dictionary_enabled(path, name != "beside" && name != "ordinal");
-    }
-    let beside = ColumnPath::new(vec!["beside".to_owned()]);
-    let register = ColumnPath::new(vec!["register".to_owned()]);
-    builder
-        .set_column_encoding(beside, Encoding::PLAIN)
-        .set_column_encoding(register, Encoding::PLAIN)
-        .build()
-}
-
-fn facts(key: DayKey) -> Vec<KeyValue> {
-    let fact =
-        |name: &str, value: i64| KeyValue::new(format!("holdfast.{name}"), value.to_string());
-    vec![
-        fact("interval_minutes", i64::from(key.interval_minutes)),
-        fact("shard", i64::from(key.shard)),
-        fact("day", i64::from(key.day)),
-        fact("recipe", i64::from(RECIPE_DAY)),
-    ]
-}
-
-fn write_dense<W: Write + Send>(out: W, image: &Image, slots: usize) -> Written<Layout> {
-    let mut fields = leading()?;
-    for name in &image.columns {
-        fields.push(field(&column_name(*name), Physical::INT64, ConvertedType::NONE)?);
-    }
-    let schema = Arc::new(Type::group_type_builder("day").with_fields(fields).build()?);
-    let whole = usize::from(BLOCK_METERS) * slots;
-    let properties = Arc::new(properties(image.key, slots, whole));
-    let mut file = SerializedFileWriter::new(out, schema, properties)?;
-    let mut blocks: BTreeMap<u16, Vec<&MeterImage>> = BTreeMap::new();
-    for meter in &image.meters {
-        blocks.entry(meter.meter / BLOCK_METERS).or_default().push(meter);
-    }
-    for (block, meters) in &blocks {
-        let mut group = file.next_row_group()?;
-        let rows = Block { image, slots, number: *block, meters };
-        rows.write(&mut group)?;
-        group.close()?;
-    }
-    let besides = Lines::beside(image);
-    if !besides.is_empty() {
-        let mut group = file.next_row_group()?;
-        write_leading(&mut group, &besides)?;
-        for name in &image.columns {
-            let values: Vec<i64> =
-                besides.iter().filter(|line| line.name == *name).map(|line| line.value).collect();
-            let levels: Vec<i16> =
-                besides.iter().map(|line| i16::from(line.name == *name)).collect();
-            write_values(&mut group, &values, &levels)?;
-        }
-        group.close()?;
-    }
-    file.close()?;
-    Ok(Layout { blocks: blocks.into_keys().collect(), besides: besides.len() as u64 })
-}
-
-/// 64 meters of a dense day.
-struct Block<'a> {
-    image: &'a Image,
+/// A dense file in the making, one block of 64 meters after the other.
+pub struct DenseWriter<W: Write + Send> {
+    file: SerializedFileWriter<W>,
+    key: DayKey,
     slots: usize,
+    columns: Vec<Column>,
+    blocks: Vec<u16>,
+}
+
+impl<W: Write + Send> DenseWriter<W> {
+    /// A file whose meters have `slots` slots from the beginning of the key's day.
+    ///
+    /// # Errors
+    /// `segment_write` with the reason of the encoder or the disk.
+    pub fn new(
+        out: W,
+        key: DayKey,
+        slots: usize,
+        columns: &[Column],
+        recipe: Recipe,
+    ) -> Result<Self> {
+        let make = || {
+            let mut fields = leading()?;
+            for name in columns {
+                fields.push(field(&column_name(*name), Physical::INT64, ConvertedType::NONE)?);
+            }
+            let schema = Type::group_type_builder(recipe.root).with_fields(fields).build()?;
+            let whole = usize::from(BLOCK_METERS) * slots;
+            let properties = Arc::new(recipe.properties(key, slots, whole));
+            SerializedFileWriter::new(out, Arc::new(schema), properties)
+        };
+        let file = make().map_err(segment_fault)?;
+        Ok(Self { file, key, slots, columns: columns.to_vec(), blocks: Vec::new() })
+    }
+
+    /// Adds the meters of a block that have rows, in order; blocks come in order too.
+    ///
+    /// # Errors
+    /// `segment_write` with the reason of the encoder or the disk.
+    pub fn block(&mut self, number: u16, meters: &[MeterImage]) -> Result<()> {
+        let mut write = || {
+            let mut group = self.file.next_row_group()?;
+            let (key, slots) = (self.key, self.slots);
+            let block = Block { key, slots, columns: self.columns.len(), number, meters };
+            block.write(&mut group)?;
+            group.close()?;
+            Ok(())
+        };
+        write().map_err(segment_fault)?;
+        self.blocks.push(number);
+        Ok(())
+    }
+
+    /// Adds the values beside others and ends the file.
+    ///
+    /// # Errors
+    /// `segment_write` with the reason of the encoder or the disk.
+    pub fn finish(mut self, besides: &[Line]) -> Result<Layout> {
+        let mut write = || {
+            if !besides.is_empty() {
+                let mut group = self.file.next_row_group()?;
+                write_leading(&mut group, besides)?;
+                for name in &self.columns {
+                    let own = besides.iter().filter(|line| line.name == *name);
+                    let values: Vec<i64> = own.map(|line| line.value).collect();
+                    let levels: Vec<i16> =
+                        besides.iter().map(|line| i16::from(line.name == *name)).collect();
+                    write_values(&mut group, &values, &levels)?;
+                }
+                group.close()?;
+            }
+            self.file.finish()?;
+            Ok(())
+        };
+        write().map_err(segment_fault)?;
+        Ok(Layout { blocks: self.blocks, besides: besides.len() as u64 })
+    }
+}
+
+/// 64 meters of a dense file.
+struct Block<'a> {
+    key: DayKey,
+    slots: usize,
+    columns: usize,
     number: u16,
-    meters: &'a [&'a MeterImage],
+    meters: &'a [MeterImage],
 }
 
 impl Block<'_> {
     fn write<W: Write + Send>(&self, group: &mut SerializedRowGroupWriter<'_, W>) -> Written<()> {
-        let key = self.image.key;
+        let key = self.key;
         let whole = usize::from(BLOCK_METERS) * self.slots;
         let first = key.shard * grid::SHARD_METERS + u32::from(self.number * BLOCK_METERS);
         let ordinals: Vec<i32> = (first..)
@@ -201,7 +227,7 @@ impl Block<'_> {
         });
         write_flags(group, &flags, &levels)?;
         write_bools(group, &vec![false; whole])?;
-        for column in 0..self.image.columns.len() {
+        for column in 0..self.columns {
             let mut values = Vec::with_capacity(whole);
             let mut levels = Vec::with_capacity(whole);
             self.each_meter(|meter| {
@@ -222,7 +248,7 @@ impl Block<'_> {
         let mut meters = self.meters.iter().peekable();
         for place in 0..BLOCK_METERS {
             let number = self.number * BLOCK_METERS + place;
-            visit(meters.next_if(|meter| meter.meter == number).copied());
+            visit(meters.next_if(|meter| meter.meter == number));
         }
     }
 }
@@ -236,16 +262,23 @@ fn micros(seconds: i64) -> i64 {
 }
 
 /// A row that stands outside the grid.
-struct Lines {
-    ordinal: u32,
-    end_s: i64,
-    name: Column,
-    value: i64,
-    flag: u8,
-    beside: bool,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Line {
+    /// Ordinal of the meter.
+    pub ordinal: u32,
+    /// Column.
+    pub name: Column,
+    /// Time of the value, seconds UTC.
+    pub end_s: i64,
+    /// The value.
+    pub value: i64,
+    /// Quality.
+    pub flag: u8,
+    /// Whether another value is the stored one.
+    pub beside: bool,
 }
 
-impl Lines {
+impl Line {
     fn beside(image: &Image) -> Vec<Self> {
         let mut lines = Vec::new();
         for beside in &image.besides {
@@ -272,16 +305,38 @@ impl Lines {
     }
 }
 
-fn write_sparse<W: Write + Send>(out: W, image: &Image) -> Written<Layout> {
-    let mut fields = leading()?;
-    fields.push(field("register", Physical::BYTE_ARRAY, ConvertedType::UTF8)?);
-    fields.push(field("value", Physical::INT64, ConvertedType::NONE)?);
-    let schema = Arc::new(Type::group_type_builder("day").with_fields(fields).build()?);
-    let properties = Arc::new(properties(image.key, 4096, 4096));
-    let mut file = SerializedFileWriter::new(out, schema, properties)?;
-    let lines = Lines::sparse(image);
+/// Writes irregular values, which stand in order.
+///
+/// # Errors
+/// `segment_write` with the reason of the encoder or the disk.
+pub fn write_lines<W: Write + Send>(
+    out: W,
+    key: DayKey,
+    lines: &[Line],
+    recipe: Recipe,
+) -> Result<Layout> {
+    let write = || {
+        let mut fields = leading()?;
+        fields.push(field("register", Physical::BYTE_ARRAY, ConvertedType::UTF8)?);
+        fields.push(field("value", Physical::INT64, ConvertedType::NONE)?);
+        let schema = Type::group_type_builder(recipe.root).with_fields(fields).build()?;
+        let properties = Arc::new(recipe.properties(key, 0, 0));
+        let mut file = SerializedFileWriter::new(out, Arc::new(schema), properties)?;
+        for lines in lines.chunks(recipe.sparse_group) {
+            write_line_group(&mut file, lines)?;
+        }
+        file.finish()?;
+        Ok(Layout::default())
+    };
+    write().map_err(segment_fault)
+}
+
+fn write_line_group<W: Write + Send>(
+    file: &mut SerializedFileWriter<W>,
+    lines: &[Line],
+) -> Written<()> {
     let mut group = file.next_row_group()?;
-    write_leading(&mut group, &lines)?;
+    write_leading(&mut group, lines)?;
     let registers: Vec<ByteArray> =
         lines.iter().map(|line| ByteArray::from(column_name(line.name).into_bytes())).collect();
     let mut column = next(&mut group)?;
@@ -290,13 +345,12 @@ fn write_sparse<W: Write + Send>(out: W, image: &Image) -> Written<Layout> {
     let values: Vec<i64> = lines.iter().map(|line| line.value).collect();
     write_longs(&mut group, &values)?;
     group.close()?;
-    file.close()?;
-    Ok(Layout::default())
+    Ok(())
 }
 
 fn write_leading<W: Write + Send>(
     group: &mut SerializedRowGroupWriter<'_, W>,
-    lines: &[Lines],
+    lines: &[Line],
 ) -> Written<()> {
     let ordinals: Vec<i32> = lines.iter().map(|line| line.ordinal.cast_signed()).collect();
     let ends: Vec<i64> = lines.iter().map(|line| micros(line.end_s)).collect();
@@ -359,4 +413,20 @@ fn write_bools<W: Write + Send>(
     let mut column = next(group)?;
     column.typed::<BoolType>().write_batch(values, None, None)?;
     column.close()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{column_name, parse_name};
+
+    #[test]
+    fn names_of_registers_come_back() {
+        for name in [[1, 0, 1, 8, 0, 255], [0, 1, 96, 7, 21, 255], [1, 0, 1, 8, 0, 3], [255; 6]] {
+            assert_eq!(parse_name(&column_name(name)), Some(name));
+        }
+        for text in ["", "1-0", "1-0:1.8", "1-0:1.8.0.9", "1-0:1.8.x", "1-0:1.8.256", "1-0:1.8.0*"]
+        {
+            assert_eq!(parse_name(text), None, "{text}");
+        }
+    }
 }

@@ -13,6 +13,7 @@ mod dump;
 mod incoming;
 mod manifest;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::file;
-use crate::segment::{Checkpoint, Entry, Segments};
+use crate::segment::{Checkpoint, Entry, Pin, Segments};
 use crate::tables::{FrozenTables, Tables};
 
 pub use incoming::Incoming;
@@ -41,6 +42,8 @@ pub struct Frozen {
     tables: FrozenTables,
     days: Checkpoint,
     segments: Vec<Entry>,
+    /// The segment files stay until the snapshot is written and holds a pin of its own.
+    pin: Pin,
 }
 
 /// The snapshots of one group; cheap to clone.
@@ -57,6 +60,8 @@ struct Inner {
     segments: Segments,
     /// Complete snapshots, oldest first. Held for moments only.
     complete: Mutex<Vec<Manifest>>,
+    /// Segment files that complete snapshots name, by the snapshot's index.
+    pins: Mutex<BTreeMap<u64, Pin>>,
     /// Held while folders are made and changed, which may take long.
     work: Mutex<()>,
 }
@@ -75,9 +80,13 @@ impl Snapshots {
             tables: tables.clone(),
             segments: segments.clone(),
             complete: Mutex::new(list(dir)?),
+            pins: Mutex::default(),
             work: Mutex::new(()),
         };
         let snapshots = Self { inner: Arc::new(inner) };
+        for manifest in snapshots.list() {
+            snapshots.pins().insert(manifest.index, segments.pin(&manifest.segments));
+        }
         if dir.join(INSTALLING).exists() {
             tracing::info!("finishing the installation of a snapshot");
             snapshots.finish_install()?;
@@ -95,10 +104,8 @@ impl Snapshots {
         // Days first: a file that appears between the two is then in both, which is harmless;
         // the other way round it could be in neither.
         let days = self.inner.segments.freeze(index);
-        let segments = self.inner.segments.entries();
-        let sealed = |entry: &Entry| entry.sealed_index <= index;
-        let segments = segments.into_iter().filter(sealed).collect();
-        Ok(Frozen { index, meta, tables, days, segments })
+        let (segments, pin) = self.inner.segments.pinned(index);
+        Ok(Frozen { index, meta, tables, days, segments, pin })
     }
 
     /// Writes what was frozen (blocking), syncs the tables, drops old snapshots. When it
@@ -124,6 +131,7 @@ impl Snapshots {
         file::write_atomic(&dir.join(MANIFEST), &manifest.encode())?;
         self.inner.tables.flush()?;
         self.complete(&dir, manifest.clone())?;
+        drop(frozen.pin);
         Ok(manifest)
     }
 
@@ -267,6 +275,8 @@ impl Snapshots {
         file::remove_tree(&to)?;
         fs::rename(dir, &to).map_err(Error::io("rename", dir))?;
         file::sync_dir(&self.inner.dir)?;
+        let pin = self.inner.segments.pin(&manifest.segments);
+        self.pins().insert(manifest.index, pin);
         let old: Vec<Manifest> = {
             let mut complete = self.lock();
             complete.retain(|known| known.index != manifest.index);
@@ -276,6 +286,7 @@ impl Snapshots {
             complete.drain(..gone).collect()
         };
         for manifest in old {
+            self.pins().remove(&manifest.index);
             file::remove_tree(&self.inner.dir.join(folder(manifest.index)))?;
         }
         Ok(())
@@ -283,6 +294,10 @@ impl Snapshots {
 
     fn work(&self) -> MutexGuard<'_, ()> {
         self.inner.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pins(&self) -> MutexGuard<'_, BTreeMap<u64, Pin>> {
+        self.inner.pins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Manifest>> {

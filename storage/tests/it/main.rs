@@ -6,6 +6,8 @@ mod crash;
 #[cfg(test)]
 mod full_disk;
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod store;

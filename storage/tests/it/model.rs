@@ -8,10 +8,14 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use storage::log::Record;
-use storage::segment::{DayKey, RECIPE_DAY, Row};
+use storage::segment::{DayKey, MonthKey, RECIPE_DAY, RECIPE_MONTH, Row};
 use storage::{Backend, Config, Log, Metrics, Put, Segments, Store, Tables};
 
 const COLUMNS: [[u8; 6]; 3] = [[1, 0, 1, 8, 0, 255], [1, 0, 2, 8, 0, 255], [1, 0, 32, 7, 0, 255]];
+
+/// Two days of January 1970 and two of February: two months are folded.
+const FIRST_DAY: i32 = 29;
+const START_S: i64 = 29 * 86_400;
 
 struct Random(u64);
 
@@ -232,7 +236,7 @@ fn agree(segments: &Segments, model: &Values, random: &mut Random) {
     let interval = [0, 15, 60][usize::try_from(random.below(3)).unwrap()];
     let ordinal = [0, 63, 64, 9000][usize::try_from(random.below(4)).unwrap()];
     let column = COLUMNS[usize::try_from(random.below(3)).unwrap()];
-    let from = 3600 * i64::try_from(random.below(80)).unwrap();
+    let from = START_S + 3600 * i64::try_from(random.below(80)).unwrap();
     let to = from + 3600 * i64::try_from(random.below(80)).unwrap();
     let found = segments.query(interval, ordinal, column, from, to).unwrap();
     let found: Vec<(i64, i64, bool)> =
@@ -289,13 +293,33 @@ fn the_segments_are_a_map() {
         agree(&store.segments, &model, &mut random);
     }
     store.segments.settle(Duration::from_secs(20)).unwrap();
-    assert!(store.segments.entries().len() > 5, "nothing was sealed");
+    let found = store.segments.entries();
+    assert!(found.len() > 5, "nothing was sealed");
+    assert!(found.iter().any(|entry| entry.level == 2), "nothing was folded");
+    // Replicas of other timing, without a crash, have the same contents in the same files.
+    let files = |segments: &Segments| {
+        let hashes: Vec<_> = segments.entries().iter().map(|entry| entry.file_hash).collect();
+        (segments.digest(), hashes)
+    };
+    for every in [1, 60] {
+        let dir = tempfile::tempdir().unwrap();
+        let (replica, _) = reopen(dir.path());
+        for (entry, index) in entries.iter().zip(1..) {
+            entry.apply(&replica.segments, index);
+            if index % every == 0 {
+                replica.segments.settle(Duration::from_secs(20)).unwrap();
+            }
+        }
+        replica.segments.settle(Duration::from_secs(20)).unwrap();
+        assert_eq!(files(&replica.segments), files(&store.segments));
+    }
 }
 
 /// What one entry of the log does to the segments.
 enum Entry {
     Row { interval: u16, ordinal: u32, end_s: i64, values: [Option<i64>; 3] },
     Seal(DayKey),
+    Compact(MonthKey),
 }
 
 impl Entry {
@@ -303,12 +327,16 @@ impl Entry {
         let interval = [0, 15, 60][usize::try_from(random.below(3)).unwrap()];
         if random.below(25) == 0 {
             let shard = u32::try_from(random.below(2)).unwrap();
-            let day = i32::try_from(random.below(4)).unwrap();
+            if random.below(4) == 0 {
+                let month = i32::try_from(random.below(2)).unwrap();
+                return Self::Compact(MonthKey { interval_minutes: interval, shard, month });
+            }
+            let day = FIRST_DAY + i32::try_from(random.below(4)).unwrap();
             return Self::Seal(DayKey { interval_minutes: interval, shard, day });
         }
         let ordinal = [0, 63, 64, 9000][usize::try_from(random.below(4)).unwrap()];
         let step = i64::from(interval) * 60;
-        let end_s = i64::try_from(random.below(4 * 86_400)).unwrap() + 1;
+        let end_s = START_S + i64::try_from(random.below(4 * 86_400)).unwrap() + 1;
         let end_s = if step > 0 { (end_s / step + 1) * step } else { end_s / 9000 * 9000 + 1 };
         let mut value = || (random.below(3) > 0).then(|| i64::try_from(random.below(3)).unwrap());
         Self::Row { interval, ordinal, end_s, values: [value(), value(), value()] }
@@ -322,6 +350,9 @@ impl Entry {
             }
             Self::Seal(key) => {
                 segments.seal(index, *key, RECIPE_DAY).unwrap();
+            }
+            Self::Compact(month) => {
+                segments.compact(index, *month, RECIPE_MONTH).unwrap();
             }
         }
     }
