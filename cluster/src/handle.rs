@@ -15,6 +15,7 @@ use tokio::{
 use crate::{
     Config, Effects, Identity, LocalView, NodeStatus, OpenError, Role, Status, Unavailable,
     effects::Publisher,
+    heal::Healer,
     membership,
     metrics::Metrics,
     propose::Proposer,
@@ -124,6 +125,7 @@ impl Cluster {
             server,
             proposer: proposer.clone(),
             reader: reader.clone(),
+            segments: store.segments.clone(),
         };
         endpoint.serve(Arc::new(served));
         let inner = Inner {
@@ -292,7 +294,7 @@ impl Cluster {
 }
 
 impl Inner {
-    /// Metrics, watchdog and bootstrap; each ends by itself when consensus stops.
+    /// Metrics, watchdog, healer and bootstrap; each ends by itself when consensus stops.
     fn start_tasks(&self, metrics: &Metrics) {
         tokio::spawn(watching::keep_metrics(self.progress.clone(), metrics.clone()));
         let guard = watching::Guard {
@@ -305,6 +307,8 @@ impl Inner {
             metrics: metrics.clone(),
         };
         tokio::spawn(guard.run(self.leaving.subscribe()));
+        let healer = Healer { segments: self.store.segments.clone(), links: self.endpoint.links() };
+        tokio::spawn(healer.run(self.leaving.subscribe()));
         let (config, group) = (self.config.clone(), self.group.clone());
         let (links, mut progress) = (self.endpoint.links(), self.progress.clone());
         tokio::spawn(async move {

@@ -21,6 +21,7 @@ pub mod transport;
 
 mod effects;
 mod handle;
+mod heal;
 mod membership;
 mod propose;
 mod read;

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
+use storage::Segments;
+
 use crate::{
+    heal,
     propose::Proposer,
     raft::{Group, Server},
     read::Reader,
@@ -18,15 +21,18 @@ pub(crate) struct Served {
     pub server: Server,
     pub proposer: Arc<Proposer>,
     pub reader: Arc<Reader>,
+    pub segments: Segments,
 }
 
 impl Handler for Served {
     fn answer(&self, _from: u64, kind: Kind, body: Bytes) -> BoxFuture<'static, Option<Bytes>> {
         let (proposer, reader) = (self.proposer.clone(), self.reader.clone());
         let (server, group) = (self.server.clone(), self.group.clone());
+        let segments = self.segments.clone();
         Box::pin(async move {
             match kind {
                 Kind::Propose => proposer.answer(&body).await,
+                Kind::Segment => heal::answer(&segments, &body).await,
                 Kind::ReadIndex => reader.answer().await,
                 Kind::Hello => {
                     Some(Bytes::copy_from_slice(&[u8::from(group.is_initialized().await)]))

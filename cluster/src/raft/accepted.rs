@@ -2,7 +2,7 @@
 //!
 //! Not here: the open days themselves (`storage::segment`).
 //! Invariants:
-//! 1. An entry with rows or seals leaves a marker in the same batch as its writes. The marker says
+//! 1. An entry with rows, seals or compactions leaves a marker in the same batch as its writes. The marker says
 //!    which parts were accepted; the rows themselves stand in the log.
 //! 2. Merging an entry twice changes nothing, so a replay may begin too early but never too late.
 //! 3. The log holds every entry above the open days' floor, because it is purged only up to a
@@ -12,12 +12,12 @@ use std::io;
 
 use domain::{
     Done, Outcome,
-    readings::{self, Batch, Seal},
+    readings::{self, Batch, Compact, Seal},
 };
 use openraft::EntryPayload;
 use storage::{
     Put, Segments, Tables,
-    segment::{DayKey, Row},
+    segment::{DayKey, MonthKey, Row},
 };
 
 use super::log_store::LogStore;
@@ -25,26 +25,38 @@ use super::log_store::LogStore;
 /// Our table of markers, by log index; the domain leaves numbers from 64 up to us.
 const TABLE: u8 = 65;
 
-/// What a marker's first octet says: rows, with a bitmap of accepted parts, or a seal.
+/// What a marker's first octet says: rows, with a bitmap of accepted parts, a seal, or a month
+/// to fold.
 const KIND_ROWS: u8 = 1;
 const KIND_SEAL: u8 = 2;
+const KIND_COMPACT: u8 = 3;
 
 /// Markers dropped with one run, so that no run becomes slow by it.
 const DROPPED_A_RUN: usize = 512;
 
-/// Rows and seals of one applied entry.
+/// Rows, seals and compactions of one applied entry.
+#[derive(Default)]
 pub struct Work {
     kind: u8,
     parts: Vec<u8>,
     rows: Vec<Batch>,
     seals: Vec<Seal>,
+    compactions: Vec<Compact>,
 }
 
 /// What an entry's outcome leaves to do, if anything.
-pub fn work(outcome: &Outcome, rows: Vec<Batch>, seals: Vec<Seal>) -> Option<Work> {
-    if rows.is_empty() && seals.is_empty() {
-        return None;
-    }
+pub fn work(
+    outcome: &Outcome,
+    rows: Vec<Batch>,
+    seals: Vec<Seal>,
+    compactions: Vec<Compact>,
+) -> Option<Work> {
+    let kind = match (rows.is_empty(), seals.is_empty(), compactions.is_empty()) {
+        (false, _, _) => KIND_ROWS,
+        (true, false, _) => KIND_SEAL,
+        (true, true, false) => KIND_COMPACT,
+        (true, true, true) => return None,
+    };
     let mut parts = Vec::new();
     if let Ok(Done::Ingested(results)) = outcome {
         parts = vec![0; results.len().div_ceil(8)];
@@ -54,8 +66,7 @@ pub fn work(outcome: &Outcome, rows: Vec<Batch>, seals: Vec<Seal>) -> Option<Wor
             }
         }
     }
-    let kind = if rows.is_empty() { KIND_SEAL } else { KIND_ROWS };
-    Some(Work { kind, parts, rows, seals })
+    Some(Work { kind, parts, rows, seals, compactions })
 }
 
 impl Work {
@@ -65,7 +76,7 @@ impl Work {
         Put { table: TABLE, key: index.to_be_bytes().to_vec(), value: Some(value) }
     }
 
-    /// Merges the rows and freezes the days to seal.
+    /// Merges the rows, freezes the days to seal and notes the months to fold.
     pub fn carry_out(&self, index: u64, segments: &Segments) -> io::Result<()> {
         for batch in &self.rows {
             merge(index, batch, segments)?;
@@ -77,6 +88,10 @@ impl Work {
                 day: seal.day,
             };
             segments.seal(index, key, seal.recipe)?;
+        }
+        for compact in &self.compactions {
+            let Compact { interval_minutes, shard, month, recipe, .. } = *compact;
+            segments.compact(index, MonthKey { interval_minutes, shard, month }, recipe)?;
         }
         Ok(())
     }
@@ -133,7 +148,7 @@ fn marked(index: u64, marker: &[u8], log: &LogStore) -> io::Result<Work> {
     let Some((kind, parts)) = marker.split_first() else {
         return Err(invalid(format!("the marker of entry {index} is empty")));
     };
-    let mut work = Work { kind: *kind, parts: parts.to_vec(), rows: vec![], seals: vec![] };
+    let mut work = Work { kind: *kind, parts: parts.to_vec(), ..Work::default() };
     match entry.proposal.change {
         domain::Change::Readings(readings::Change::Ingest(ingest)) => {
             let accepted =
@@ -145,6 +160,7 @@ fn marked(index: u64, marker: &[u8], log: &LogStore) -> io::Result<Work> {
             }
         }
         domain::Change::Readings(readings::Change::Seal(seal)) => work.seals.push(seal),
+        domain::Change::Readings(readings::Change::Compact(month)) => work.compactions.push(month),
         _ => return Err(invalid(format!("entry {index} is marked and holds no readings"))),
     }
     Ok(work)
@@ -188,7 +204,7 @@ mod tests {
         let refused = Err(Refusal::new("stale_epoch", "a test"));
         let results = [vec![Ok(1), refused.clone()], vec![refused; 7], vec![Ok(2)]].concat();
         let batch = BatchBuilder::new(15, Vec::new()).finish();
-        let work = work(&Ok(Done::Ingested(results)), vec![batch], vec![]).unwrap();
+        let work = work(&Ok(Done::Ingested(results)), vec![batch], vec![], vec![]).unwrap();
         let marker = work.marker(258);
         assert_eq!(marker.key, [0, 0, 0, 0, 0, 0, 1, 2]);
         assert_eq!(marker.value, Some(vec![KIND_ROWS, 0b1, 0b10]));
@@ -196,6 +212,6 @@ mod tests {
 
     #[test]
     fn no_rows_no_marker() {
-        assert!(work(&Ok(Done::Noted), vec![], vec![]).is_none());
+        assert!(work(&Ok(Done::Noted), vec![], vec![], vec![]).is_none());
     }
 }

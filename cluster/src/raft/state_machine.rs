@@ -179,7 +179,12 @@ impl Core {
                     durable.hash = applied.hash;
                     durable.stamp = durable.stamp.max(change.stamp.0);
                     overlay.absorb(applied.writes);
-                    let work = accepted::work(&applied.outcome, applied.rows, applied.seals);
+                    let work = accepted::work(
+                        &applied.outcome,
+                        applied.rows,
+                        applied.seals,
+                        applied.compactions,
+                    );
                     markers.extend(work.as_ref().map(|work| work.marker(index)));
                     later.push(Later { index, work, effects: applied.effects });
                     Some(applied.outcome)

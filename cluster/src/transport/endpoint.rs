@@ -288,7 +288,8 @@ impl Server {
             | Kind::Transfer
             | Kind::Propose
             | Kind::ReadIndex
-            | Kind::Hello => {
+            | Kind::Hello
+            | Kind::Segment => {
                 match self.handler.answer(from, kind, first).await {
                     Some(answer) => {
                         answers.send_within(&answer, FIRST_FRAME).await?;

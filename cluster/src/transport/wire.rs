@@ -38,6 +38,8 @@ pub enum Kind {
     ReadIndex = 7,
     /// "Have you been initialised?", asked before a bootstrap; one frame each way.
     Hello = 8,
+    /// A segment file, asked for by its place and content; one frame each way.
+    Segment = 9,
 }
 
 impl Kind {
@@ -51,6 +53,7 @@ impl Kind {
             6 => Self::Propose,
             7 => Self::ReadIndex,
             8 => Self::Hello,
+            9 => Self::Segment,
             _ => return None,
         })
     }
@@ -62,7 +65,7 @@ impl Kind {
             Self::Vote | Self::PreVote | Self::Transfer => 3,
             Self::Append | Self::ReadIndex | Self::Hello => 2,
             Self::Propose => 1,
-            Self::Snapshot => 0,
+            Self::Snapshot | Self::Segment => 0,
         }
     }
 }
@@ -143,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_frame_comes_back() {
-        for octet in 1..=8 {
+        for octet in 1..=9 {
             let kind = Kind::from_octet(octet).unwrap();
             let frame = encode(7, kind, b"body").unwrap();
             assert_eq!(decode_head(7, &head(&frame)), Ok((kind, 4)));

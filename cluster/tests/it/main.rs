@@ -1,6 +1,9 @@
 //! Integration tests of the cluster: real files, real QUIC over loopback, several nodes in one
-//! process. `links` tests the transport's rules, `trio` a cluster of three.
+//! process. `links` tests the transport's rules, `trio` a cluster of
+//! three, `history` its sealed values.
 
+#[cfg(test)]
+mod history;
 #[cfg(test)]
 mod links;
 #[cfg(test)]

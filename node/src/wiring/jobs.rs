@@ -1,4 +1,5 @@
-//! What is done by the clock: expiries and seals by the leader, the collection rate by every node.
+//! What is done by the clock: expiries, seals and compactions by the leader, the collection rate
+//! by every node.
 //!
 //! Invariant: two leaders for a moment do no harm: the same expiry or seal twice is refused once.
 
@@ -11,6 +12,8 @@ use super::{NotDone, Wires};
 
 const EXPIRE_EVERY: Duration = Duration::from_millis(500);
 const SEAL_EVERY: Duration = Duration::from_secs(30);
+/// Folding has all month; a look goes through every month that is not folded.
+const COMPACT_EVERY: Duration = Duration::from_secs(300);
 const COLLECT_EVERY: Duration = Duration::from_secs(2);
 /// Expiries that are proposed in one run.
 const EXPIRIES: usize = 64;
@@ -49,6 +52,27 @@ pub async fn seal(wires: Wires) {
                 }
             }
             Err(fault) => wires.fault("seal", &fault),
+        }
+    }
+}
+
+/// Folds months whose time has come, a bounded few a look.
+pub async fn compact(wires: Wires) {
+    while wires.pause(COMPACT_EVERY).await {
+        if !leads(&wires) {
+            continue;
+        }
+        let (view, stamp) = (wires.cluster.view(), wires.cluster.stamp_now());
+        let look = tokio::task::spawn_blocking(move || readings::due_compactions(&view, stamp));
+        match look.await {
+            Ok(Ok(due)) => {
+                for month in due {
+                    let change = Change::Readings(readings::Change::Compact(month));
+                    count(&wires, "compact", wires.propose(change, PATIENCE).await);
+                }
+            }
+            Ok(Err(fault)) => wires.fault("compact", &fault),
+            Err(error) => tracing::error!(%error, "no month was looked for"),
         }
     }
 }

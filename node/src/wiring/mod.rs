@@ -131,6 +131,7 @@ impl Wiring {
         tasks.spawn(outbox::run(wires.clone()));
         tasks.spawn(jobs::expire(wires.clone()));
         tasks.spawn(jobs::seal(wires.clone()));
+        tasks.spawn(jobs::compact(wires.clone()));
         tasks.spawn(jobs::collect(wires.clone()));
         let mut answering = JoinSet::new();
         answering.spawn(upcalls::run(wires.clone(), questions));

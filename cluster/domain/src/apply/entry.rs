@@ -112,6 +112,8 @@ impl Change {
             Change::Readings(change) => match change {
                 readings::Change::Ingest(_) => "readings.ingest",
                 readings::Change::Seal(_) => "readings.seal",
+                readings::Change::Compact(_) => "readings.compact",
+                readings::Change::Correct(_) => "readings.correct",
             },
             Change::Leases(change) => match change {
                 leases::Change::Renew { .. } => "leases.renew",
@@ -146,6 +148,10 @@ impl Change {
             Change::Readings(change) => match change {
                 readings::Change::Ingest(ingest) => format!("{} parts", ingest.parts.len()),
                 readings::Change::Seal(seal) => seal.to_string(),
+                readings::Change::Compact(compact) => compact.to_string(),
+                readings::Change::Correct(correct) => {
+                    format!("meter {} {}", correct.ordinal, correct.obis)
+                }
             },
             Change::Leases(change) => match change {
                 leases::Change::Renew { node, .. } => format!("node {node}"),

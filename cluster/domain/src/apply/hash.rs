@@ -1,11 +1,11 @@
 //! The state hash: a chain over everything that entries did.
 //!
 //! Each hash is blake3 over the one before, the index, the outcome, the writes, the rows and the
-//! seals, every field with its length before it, so that no two histories run together.
+//! seals and compactions, every field with its length before it, so that no two histories run together.
 
 use crate::apply::{Outcome, Write};
 use crate::error::Fault;
-use crate::readings::{Batch, Seal};
+use crate::readings::{Batch, Compact, Seal};
 
 /// What one entry did, as far as replicas must agree on it.
 pub(crate) struct Done<'a> {
@@ -14,6 +14,7 @@ pub(crate) struct Done<'a> {
     pub(crate) writes: &'a [Write],
     pub(crate) rows: &'a [Batch],
     pub(crate) seals: &'a [Seal],
+    pub(crate) compactions: &'a [Compact],
 }
 
 /// The hash behind `previous` when `done` is added.
@@ -35,6 +36,7 @@ pub(crate) fn next(previous: &[u8; 32], done: &Done<'_>) -> Result<[u8; 32], Fau
         field(&mut hasher, &encode(batch)?);
     }
     field(&mut hasher, &encode(done.seals)?);
+    field(&mut hasher, &encode(done.compactions)?);
     Ok(*hasher.finalize().as_bytes())
 }
 

@@ -23,7 +23,7 @@ pub use tx::Tx;
 pub use view::{KeyValue, MemoryView, View, Write};
 
 use crate::error::{Fault, Refusal, Stop};
-use crate::readings::{Batch, Seal};
+use crate::readings::{Batch, Compact, Seal};
 use crate::units::{CommandId, Device, NodeId, Stamp};
 use crate::{assets, audit, commands, keys, leases, readings};
 use table::Typed;
@@ -39,6 +39,8 @@ pub struct Applied {
     pub rows: Vec<Batch>,
     /// Days to seal into files.
     pub seals: Vec<Seal>,
+    /// Months to fold into files.
+    pub compactions: Vec<Compact>,
     /// Wake-ups, which may be lost.
     pub effects: Vec<Effect>,
     /// The state hash after this entry. Equal index, equal hash, on every replica.
@@ -212,6 +214,7 @@ fn finish(
     }
     (meta.index, meta.stamp) = (tx.index, tx.stamp);
     let (rows, seals) = (std::mem::take(&mut tx.rows), std::mem::take(&mut tx.seals));
+    let compactions = std::mem::take(&mut tx.compactions);
     let effects = std::mem::take(&mut tx.effects);
     // The hash covers every write but the row that holds it; that row's other fields follow from
     // the rest.
@@ -222,11 +225,12 @@ fn finish(
         writes: &writes,
         rows: &rows,
         seals: &seals,
+        compactions: &compactions,
     };
     meta.hash = hash::next(&meta.hash, &done)?;
     let value = Some(hash::encode(&meta)?);
     writes.push(Write { table: Table::Meta, key: META_KEY.into(), value });
-    Ok(Applied { outcome, writes, rows, seals, effects, hash: meta.hash })
+    Ok(Applied { outcome, writes, rows, seals, compactions, effects, hash: meta.hash })
 }
 
 impl Applied {
@@ -237,6 +241,7 @@ impl Applied {
             writes: Vec::new(),
             rows: Vec::new(),
             seals: Vec::new(),
+            compactions: Vec::new(),
             effects: Vec::new(),
             hash,
         }

@@ -51,6 +51,12 @@ pub enum Table {
     SealedDays = 23,
     /// readings: last push sequence and invocation counter by concentrator.
     Marks = 24,
+    /// readings: rows of a day that no seal has taken yet.
+    OpenRows = 25,
+    /// readings: sealed days of a month that no month file holds.
+    OpenMonths = 26,
+    /// readings: months folded into files.
+    Months = 27,
     /// leases: until when a node is alive.
     NodeLeases = 28,
     /// leases: who owns a device's channel.
@@ -65,11 +71,13 @@ pub enum Table {
     CommandExpiry = 35,
     /// commands: all by log index turned over, so that the newest comes first.
     CommandRecent = 36,
+    /// readings: corrections and estimates beside what was measured.
+    Overlay = 56,
 }
 
 impl Table {
     /// Every table, in order of its number.
-    pub const ALL: [Table; 24] = [
+    pub const ALL: [Table; 28] = [
         Table::Meta,
         Table::Dedup,
         Table::DedupOrder,
@@ -87,6 +95,9 @@ impl Table {
         Table::OpenDays,
         Table::SealedDays,
         Table::Marks,
+        Table::OpenRows,
+        Table::OpenMonths,
+        Table::Months,
         Table::NodeLeases,
         Table::Leases,
         Table::Commands,
@@ -94,6 +105,7 @@ impl Table {
         Table::CommandLog,
         Table::CommandExpiry,
         Table::CommandRecent,
+        Table::Overlay,
     ];
 
     /// The number under which the table is kept on disk.

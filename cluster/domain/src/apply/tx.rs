@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::apply::view::{KeyValue, View, Write};
 use crate::apply::{Author, Effect, Table};
 use crate::error::Fault;
-use crate::readings::{Batch, Seal};
+use crate::readings::{Batch, Compact, Seal};
 use crate::units::Stamp;
 
 /// The change in the making, and what is known of it.
@@ -23,6 +23,7 @@ pub struct Tx<'a> {
     pub author: &'a Author,
     pub(crate) rows: Vec<Batch>,
     pub(crate) seals: Vec<Seal>,
+    pub(crate) compactions: Vec<Compact>,
     pub(crate) effects: Vec<Effect>,
 }
 
@@ -36,6 +37,7 @@ impl<'a> Tx<'a> {
             author,
             rows: Vec::new(),
             seals: Vec::new(),
+            compactions: Vec::new(),
             effects: Vec::new(),
         }
     }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::slots::{DAY_S, DaySlots, day_of, interval_fits, interval_s};
 use super::{
     Batch, DAY_SLOTS, Ingest, MARKS, Mark, PROGRESS, Part, Progress, Register, Row, SHARD_METERS,
-    Series, flag, seal,
+    Series, compact, flag, seal,
 };
 use crate::apply::table::Key;
 use crate::apply::{Author, Done, Effect, Tx};
@@ -77,7 +77,8 @@ struct Staged {
     late: BTreeMap<(u32, u16, i32), DaySlots>,
     /// Days that a newer one has pushed out of what is kept.
     dropped: BTreeSet<(u32, u16, i32)>,
-    open: BTreeSet<(u16, u32, i32)>,
+    /// Rows that came, by day.
+    open: BTreeMap<(u16, u32, i32), u64>,
 }
 
 fn stage(tx: &Tx<'_>, part: &Part) -> Result<Staged, Stop> {
@@ -159,7 +160,7 @@ impl Staged {
         let shard = ordinal / SHARD_METERS;
         for day_rows in rows.chunk_by(|one, next| day_of(one.end_s) == day_of(next.end_s)) {
             let Some(day) = day_rows.first().map(|row| day_of(row.end_s)) else { continue };
-            self.open.insert((interval, shard, day));
+            *self.open.entry((interval, shard, day)).or_default() += day_rows.len() as u64;
             if interval != 0 {
                 let slots = measured(interval, day, day_rows);
                 self.take_day(tx, ordinal, interval, &mut progress, slots)?;
@@ -244,8 +245,9 @@ impl Staged {
         for (key, slots) in &self.late {
             DAY_SLOTS.put(tx, key, slots)?;
         }
-        for (interval, shard, day) in self.open {
-            seal::open(tx, interval, shard, day)?;
+        for (day, rows) in self.open {
+            seal::open(tx, day.0, day.1, day.2)?;
+            compact::count(tx, day, rows)?;
         }
         if let Some(mark) = &part.mark {
             write_mark(tx, mark)?;

@@ -7,7 +7,9 @@
 
 mod batch;
 mod collect;
+mod compact;
 mod ingest;
+mod overlay;
 mod packed;
 mod seal;
 mod slots;
@@ -18,9 +20,11 @@ use serde::{Deserialize, Serialize};
 
 pub use batch::{Batch, BatchBuilder, MAX_REGISTERS, MAX_ROWS, Register, Row, Rows};
 pub use collect::{Collection, DEFAULT_INTERVAL_MINUTES, collection, collection_of};
+pub use compact::{COMPACT_AFTER_DAYS, Compact, LATE_SHARE, MONTH_RECIPE, due_compactions};
 pub use ingest::{MAX_INGEST_ROWS, MAX_PARTS};
+pub use overlay::{Correct, Corrected, MAX_CORRECTED, Method, Quality, corrections, counting};
 pub use seal::{RECIPE, due_seals, is_sealed};
-pub use slots::{day_of, interval_fits};
+pub use slots::{day_of, interval_fits, month_of};
 
 use crate::apply::table::{Typed, end_of};
 use crate::apply::{Done, Outcome, Table, Tx, View};
@@ -35,6 +39,10 @@ pub enum Change {
     Ingest(Ingest),
     /// Seal a day of a shard into a file.
     Seal(Seal),
+    /// Fold a month of a shard into a file.
+    Compact(Compact),
+    /// Put values beside what was measured.
+    Correct(Correct),
 }
 
 /// Values of any number of concentrators and meters, each part judged by itself.
@@ -134,6 +142,8 @@ pub(crate) fn apply(tx: &mut Tx<'_>, change: &Change) -> Result<Done, Stop> {
     match change {
         Change::Ingest(ingest) => ingest::apply(tx, ingest),
         Change::Seal(seal) => seal::apply(tx, seal),
+        Change::Compact(compact) => compact::apply(tx, compact),
+        Change::Correct(correct) => overlay::apply(tx, correct),
     }
 }
 

@@ -6,8 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Seal;
 use super::slots::DAY_S;
+use super::{Seal, compact};
 use crate::apply::table::{END, Typed};
 use crate::apply::{Done, Table, Tx, View};
 use crate::error::{Fault, Stop, refuse};
@@ -63,6 +63,7 @@ pub(super) fn apply(tx: &mut Tx<'_>, seal: &Seal) -> Result<Done, Stop> {
     OPEN.delete(tx, &key);
     let times = before.map_or(0, |sealed| sealed.times).saturating_add(1);
     SEALED.put(tx, &key, &Sealed { index: tx.index, recipe: seal.recipe, times })?;
+    compact::sealed(tx, key)?;
     tx.seals.push(*seal);
     Ok(Done::Noted)
 }

@@ -18,6 +18,32 @@ pub fn day_of(end_s: i64) -> i32 {
     i32::try_from(day).unwrap_or(if day < 0 { i32::MIN } else { i32::MAX })
 }
 
+/// The month of a day: months since 1970-01, UTC.
+pub fn month_of(day: i32) -> i32 {
+    // Howard Hinnant's civil_from_days, in 400-year eras that begin on the first of March.
+    let shifted = i64::from(day) + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    // Months since a first of March; March of the year 0 is 1970 * 12 - 2 months before 1970-01.
+    let months = (era * 400 + year_of_era) * 12 + (5 * of_year + 2) / 153;
+    i32::try_from(months - (1970 * 12 - 2)).unwrap_or(if day < 0 { i32::MIN } else { i32::MAX })
+}
+
+/// The first day behind a month.
+pub(crate) fn month_end(month: i32) -> i32 {
+    let next = i64::from(month) + 1;
+    let (year, month) = (1970 + next.div_euclid(12), next.rem_euclid(12) + 1);
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let of_era = year.rem_euclid(400);
+    let month_from_march = if month > 2 { month - 3 } else { month + 9 };
+    let of_year = (153 * month_from_march + 2) / 5;
+    let day = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468;
+    i32::try_from(day).unwrap_or(if day < 0 { i32::MIN } else { i32::MAX })
+}
+
 /// Whether an interval can be that of a profile: a whole number of them makes a day.
 pub fn interval_fits(interval_minutes: u16) -> bool {
     (1..=DAY_MINUTES).contains(&interval_minutes) && DAY_MINUTES.is_multiple_of(interval_minutes)
@@ -93,6 +119,17 @@ mod tests {
             assert_eq!(day_of(end_s), day, "{end_s}");
         }
         assert_eq!((day_of(i64::MIN), day_of(i64::MAX)), (i32::MIN, i32::MAX));
+    }
+
+    #[test]
+    fn months_begin_where_the_one_before_ends() {
+        assert_eq!((month_of(0), month_of(-1), month_of(20_779)), (0, -1, 682));
+        assert_eq!((month_end(-1), month_end(0), month_end(1)), (0, 31, 59));
+        for month in -900..1800 {
+            let end = month_end(month);
+            assert_eq!((month_of(end - 1), month_of(end)), (month, month + 1));
+        }
+        assert_eq!(month_of(i32::MAX), month_of(i32::MAX - 40) + 1);
     }
 
     #[test]

@@ -112,6 +112,7 @@ impl Clerk {
         said.extend(applied.effects.iter().map(|effect| format!("  wakes {effect:?}")));
         said.extend(applied.rows.iter().map(|batch| format!("  stores {} rows", batch.len())));
         said.extend(applied.seals.iter().map(|seal| format!("  seals {seal}")));
+        said.extend(applied.compactions.iter().map(|month| format!("  folds {month}")));
         said
     }
 
@@ -152,6 +153,8 @@ impl Clerk {
             "series" => lines(readings::series(view, words.number("ordinal", 0))?),
             "mark" => lines(readings::mark(view, words.device().name())?),
             "due" => lines(readings::due_seals(view, now)?),
+            "months" => lines(readings::due_compactions(view, now)?),
+            "corrections" => corrections(view, words)?,
             "collection" => lines([readings::collection(view, from_s, to_s)?]),
             "stamp" => lines([last_stamp(view)?.seconds()]),
             "index" => lines([last_hash(view)?.0]),
@@ -160,6 +163,21 @@ impl Clerk {
             other => panic!("there is no {other:?} to show"),
         })
     }
+}
+
+/// What stands beside the measured values of a register, and which of it counts.
+fn corrections(view: &MemoryView, words: &Words<'_>) -> Result<Vec<String>, Fault> {
+    let place = (words.number("ordinal", 0), words.number("interval", 15), Obis::ACTIVE_IMPORT);
+    let span = (words.number("from", 0), words.number("to", 1_000_000));
+    let as_of = words.maybe("as_of").map(|_| words.number("as_of", 0));
+    let all = readings::corrections(view, place, span, as_of, 100)?;
+    let counting = readings::counting(all.clone());
+    let line = |one: &readings::Corrected| {
+        let counts = if counting.get(&one.end_s) == Some(one) { "counts" } else { "stays" };
+        let readings::Corrected { end_s, value, quality, author, reason, index, .. } = one;
+        format!("{end_s}: {value} {quality:?} by {author} ({reason}) at {index}: {counts}")
+    };
+    Ok(all.iter().map(line).collect())
 }
 
 fn lines<T: Debug>(things: impl IntoIterator<Item = T>) -> Vec<String> {
@@ -176,7 +194,7 @@ fn change(words: &Words<'_>) -> Change {
     match words.verb {
         "concentrator" | "meter" | "retire" => Change::Assets(asset(words)),
         "install" | "reserve" | "raise" => Change::Keys(key(words)),
-        "ingest" | "seal" => Change::Readings(reading(words)),
+        "ingest" | "seal" | "compact" | "correct" => Change::Readings(reading(words)),
         "renew" | "claim" | "release" | "standby" => Change::Leases(lease(words)),
         _ => Change::Commands(command(words)),
     }
@@ -324,6 +342,31 @@ fn reading(words: &Words<'_>) -> readings::Change {
             shard: words.number("shard", 0),
             day: words.number("day", 0),
             recipe: readings::RECIPE,
+        });
+    }
+    if words.verb == "compact" {
+        return readings::Change::Compact(readings::Compact {
+            interval_minutes,
+            shard: words.number("shard", 0),
+            month: words.number("month", 0),
+            recipe: words.number("recipe", 2),
+            up_to_index: words.number("up_to", 0),
+        });
+    }
+    if words.verb == "correct" {
+        let values = words.text("values");
+        let values = values.split(',').map(|value| value.parse().ok());
+        return readings::Change::Correct(readings::Correct {
+            ordinal: words.number("ordinal", 0),
+            interval_minutes,
+            obis: Obis::ACTIVE_IMPORT,
+            from_s: words.number("from", 0),
+            values: values.collect(),
+            quality: match words.maybe("method") {
+                Some("linear") => readings::Quality::Estimated(readings::Method::Linear),
+                _ => readings::Quality::Edited,
+            },
+            reason: words.text("reason"),
         });
     }
     let scaler = words.number("scaler", 0);

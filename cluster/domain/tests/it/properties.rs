@@ -296,6 +296,7 @@ fn an_edited_trail_is_found_out() {
             writes: vec![write],
             rows: Vec::new(),
             seals: Vec::new(),
+            compactions: Vec::new(),
             effects: Vec::new(),
             hash: [0; 32],
         });

@@ -1,0 +1,130 @@
+//! Damaged segment files, fetched from whichever peer has them; and the answers to peers.
+//!
+//! Not here: what is damaged and how a file is judged (`storage::segment`).
+//! Invariants: a peer is only believed by the hash of what it sends; one file at a time; a piece
+//! is bounded, and every call has a deadline.
+
+use std::{io, time::Duration};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use storage::{
+    Segments,
+    segment::{Entry, Healing, Want},
+};
+use tokio::{sync::watch, time::sleep};
+
+use crate::transport::{Kind, Link, LinkError, Links};
+
+/// How often a node looks whether it lacks a file.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Longest wait for one answer of a peer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Octets of one piece.
+const PIECE_OCTETS: usize = 256 * 1024;
+
+/// What a node asks of a peer.
+#[derive(Serialize, Deserialize)]
+enum Ask {
+    /// Have you this file?
+    Offer(Want),
+    /// A piece of a file that was offered.
+    Piece { entry: Entry, offset: u64 },
+}
+
+/// What the peer answers.
+#[derive(Serialize, Deserialize)]
+enum Answer {
+    /// The file as the peer has it, if it has.
+    Offer(Option<Entry>),
+    /// The octets; none when the file is gone meanwhile.
+    Piece(Option<Vec<u8>>),
+}
+
+/// Answers a peer's call; none refuses it.
+pub(crate) async fn answer(segments: &Segments, body: &[u8]) -> Option<Bytes> {
+    let ask: Ask = postcard::from_bytes(body).ok()?;
+    let segments = segments.clone();
+    let read = move || match ask {
+        Ask::Offer(want) => Answer::Offer(segments.offer(&want)),
+        Ask::Piece { entry, offset } => {
+            let piece = segments.read_piece(&entry, offset, PIECE_OCTETS);
+            Answer::Piece(piece.inspect_err(|error| tracing::info!(%error, "no piece")).ok())
+        }
+    };
+    let answer = tokio::task::spawn_blocking(read).await.ok()?;
+    postcard::to_stdvec(&answer).ok().map(Bytes::from)
+}
+
+/// Looks for damage and heals it.
+pub(crate) struct Healer {
+    pub segments: Segments,
+    pub links: Links,
+}
+
+impl Healer {
+    /// Runs until this node begins to stop.
+    pub async fn run(self, mut leaving: watch::Receiver<bool>) {
+        let look = async {
+            loop {
+                sleep(LOOK_EVERY).await;
+                for want in self.segments.wants() {
+                    self.seek(&want).await;
+                }
+            }
+        };
+        tokio::select! {
+            () = look => {}
+            _ = leaving.wait_for(|leaving| *leaving) => {}
+        }
+    }
+
+    /// Asks one peer after the other.
+    async fn seek(&self, want: &Want) {
+        for link in self.links.values().filter(|link| link.is_up()) {
+            match self.fetch(link, want).await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(peer = link.id(), %error, ?want, "a file is not healed yet");
+                }
+            }
+        }
+    }
+
+    /// Fetches a file from a peer; false when the peer has it not.
+    async fn fetch(&self, link: &Link, want: &Want) -> io::Result<bool> {
+        let Answer::Offer(offer) = call(link, &Ask::Offer(want.clone())).await? else {
+            return Err(io::Error::other("another answer than was asked for"));
+        };
+        let Some(entry) = offer else { return Ok(false) };
+        let (segments, wanted, offered) = (self.segments.clone(), want.clone(), entry.clone());
+        let mut healing = blocking(move || segments.heal(&wanted, offered)).await?;
+        while let Some(offset) = healing.next_offset() {
+            let ask = Ask::Piece { entry: entry.clone(), offset };
+            let Answer::Piece(Some(octets)) = call(link, &ask).await? else { return Ok(false) };
+            healing = blocking(move || {
+                healing.receive(&octets)?;
+                Ok(healing)
+            })
+            .await?;
+        }
+        blocking(move || Healing::finish(healing)).await?;
+        Ok(true)
+    }
+}
+
+async fn call(link: &Link, ask: &Ask) -> io::Result<Answer> {
+    let body = postcard::to_stdvec(ask).map_err(io::Error::other)?;
+    let answer = link.call(Kind::Segment, &body, PATIENCE).await;
+    let answer = answer.map_err(|error: LinkError| io::Error::other(error.to_string()))?;
+    postcard::from_bytes(&answer).map_err(io::Error::other)
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> storage::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    Ok(tokio::task::spawn_blocking(work).await.map_err(io::Error::other)??)
+}
