@@ -2,8 +2,8 @@
 //!
 //! Not here: the open days themselves (`storage::segment`).
 //! Invariants:
-//! 1. An entry with rows, seals or compactions leaves a marker in the same batch as its writes. The marker says
-//!    which parts were accepted; the rows themselves stand in the log.
+//! 1. An entry with rows, seals or compactions leaves a marker in the same batch as its
+//!    writes. The marker says which parts were accepted; the rows themselves stand in the log.
 //! 2. Merging an entry twice changes nothing, so a replay may begin too early but never too late.
 //! 3. The log holds every entry above the open days' floor, because it is purged only up to a
 //!    complete snapshot, which holds the open days as of its index.

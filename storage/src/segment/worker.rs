@@ -130,7 +130,7 @@ impl Core {
                     }
                     Err(error) => {
                         self.metrics.seal_faults.inc();
-                        tracing::error!(code = error.code(), %error, ?job, "no file can be made yet");
+                        tracing::error!(code = error.code(), %error, ?job, "no file yet");
                         Some(self.retry)
                     }
                 },

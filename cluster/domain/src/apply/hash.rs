@@ -1,7 +1,8 @@
 //! The state hash: a chain over everything that entries did.
 //!
-//! Each hash is blake3 over the one before, the index, the outcome, the writes, the rows and the
-//! seals and compactions, every field with its length before it, so that no two histories run together.
+//! Each hash is blake3 over the one before, the index, the outcome, the writes, the rows, the
+//! seals and the compactions, every field with its length before it, so that no two histories run
+//! together.
 
 use crate::apply::{Outcome, Write};
 use crate::error::Fault;
