@@ -33,6 +33,17 @@ pub enum OpenError {
     Raft(String),
 }
 
+/// The state could not be handed out as files.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// Nobody could say up to where it must reach.
+    #[error("the cluster does not answer")]
+    Unavailable(#[source] Unavailable),
+    /// The stores could not be read or written.
+    #[error("the stores of this node cannot write a snapshot")]
+    Store(#[source] io::Error),
+}
+
 /// A proposal or a linearizable read got no answer. The same id may be tried again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {

@@ -2,24 +2,25 @@
 //!
 //! Not here: what the rooms do. Invariant: a member that failed to open leaves nothing running.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use domain::{Author, Change, NodeId, Outcome, ProposalId, Stamp};
 use prometheus::Registry;
-use storage::{Opening, Segments, Store};
+use storage::{Opening, Segments, Store, snapshot::Manifest};
 use tokio::{
     sync::watch,
     time::{sleep, timeout},
 };
 
 use crate::{
-    Config, Effects, Identity, LocalView, NodeStatus, OpenError, Role, Status, Unavailable,
+    Config, Effects, ExportError, Identity, LocalView, NodeStatus, OpenError, Role, Status,
+    Unavailable,
     effects::Publisher,
     heal::Healer,
     membership,
     metrics::Metrics,
     propose::Proposer,
-    raft::{Applied, Group, Progress},
+    raft::{Applied, Group, Progress, Restored, describe_backup},
     read::Reader,
     serve::Served,
     stamp::{Stamper, system_clock},
@@ -226,6 +227,25 @@ impl Cluster {
         if let Err(error) = self.inner.group.snapshot().await {
             tracing::warn!(error, "no snapshot is made");
         }
+    }
+
+    /// Links the files of a snapshot into a new folder on the file system of the stores. The
+    /// snapshot is made now and holds everything that was acknowledged, anywhere, before the call.
+    pub async fn export(
+        &self,
+        to: PathBuf,
+        deadline: Duration,
+    ) -> Result<(Manifest, Restored), ExportError> {
+        self.inner.reader.settle(deadline).await.map_err(ExportError::Unavailable)?;
+        let inner = self.inner.clone();
+        let export = move || -> io::Result<_> {
+            let index = inner.group.snapshot_now()?;
+            let manifest = inner.store.snapshots.export(index, &to)?;
+            let described = describe_backup(&manifest.meta)?;
+            Ok((manifest, described))
+        };
+        let done = tokio::task::spawn_blocking(export).await;
+        done.map_err(io::Error::other).and_then(|done| done).map_err(ExportError::Store)
     }
 
     /// Hands leadership over, if this node has it; true when this node does not lead afterwards.

@@ -33,8 +33,9 @@ mod watch;
 
 pub use config::{Config, Peer};
 pub use effects::{Effects, Woken};
-pub use error::{OpenError, Unavailable};
+pub use error::{ExportError, OpenError, Unavailable};
 pub use handle::Cluster;
+pub use raft::{Restored, begin_from_backup, describe_backup};
 pub use status::{NodeStatus, Role, Status};
 pub use transport::{Identity, node_dns_name};
 pub use view::LocalView;

@@ -38,11 +38,12 @@ const TEST_FLOORS: [(&str, &[&str]); 2] =
     [("gateway", &["simulator"]), ("chaos-tests", &["cluster", "domain", "gateway"])];
 
 /// Libraries, and the only places that may name them.
-const FENCES: [(&str, &[&str]); 8] = [
+const FENCES: [(&str, &[&str]); 9] = [
     ("openraft", &["cluster/src/raft/"]),
     ("quinn", &["cluster/src/transport/"]),
     ("sled", &["storage/src/tables/on_sled.rs"]),
     ("fjall", &["storage/src/tables/on_fjall.rs"]),
+    ("object_store", &["storage/src/archive/remote.rs"]),
     ("parquet", &["storage/src/segment/"]),
     ("axum", &["node/src/http/", "node/src/areas/"]),
     ("askama", &["node/src/areas/", "node/src/http/"]),

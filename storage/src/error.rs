@@ -45,6 +45,15 @@ pub enum Error {
         /// Where and how.
         detail: String,
     },
+    /// An object store said no, or nothing in time.
+    #[error("cannot use {url}")]
+    Remote {
+        /// The object.
+        url: String,
+        /// What the library answered.
+        #[source]
+        source: Arc<dyn std::error::Error + Send + Sync>,
+    },
     /// The tables' engine failed while running.
     #[error("tables: {0}")]
     Tables(String),
@@ -72,6 +81,7 @@ impl Error {
             Self::InUse { .. } => "storage_in_use",
             Self::Io { source, .. } => io_code(source),
             Self::Damaged { code, .. } | Self::Misuse { code, .. } => code,
+            Self::Remote { .. } => "place_fault",
             Self::Tables(_) => "tables_fault",
             Self::Stopped(_) => "storage_stopped",
         }
@@ -81,6 +91,7 @@ impl Error {
     pub fn report(&self) -> String {
         match self {
             Self::Io { source, .. } => format!("{}: {self}: {source}", self.code()),
+            Self::Remote { source, .. } => format!("{}: {self}: {source}", self.code()),
             _ => format!("{}: {self}", self.code()),
         }
     }
@@ -92,6 +103,12 @@ impl Error {
         path: &'a Path,
     ) -> impl FnOnce(io::Error) -> Self + 'a {
         move |source| Self::Io { action, path: path.to_path_buf(), source: Arc::new(source) }
+    }
+
+    /// The fault of a source that was being copied to `to`: our own error when it holds one.
+    pub(crate) fn source_of(error: io::Error, to: &Path) -> Self {
+        let own = error.get_ref().and_then(|inner| inner.downcast_ref::<Self>()).cloned();
+        own.unwrap_or_else(|| Self::io("read what goes to", to)(error))
     }
 
     /// A damaged file, under its code.

@@ -3,15 +3,18 @@
 //! This crate knows nothing of meters, of Raft's rules or of what the octets mean.
 //!
 //! * [`log`]: an append-only, synced log; what it acknowledged survives a power cut.
-//! * [`tables`]: sled or fjall, as state that can always be rebuilt; never the only copy of anything.
+//! * [`tables`]: sled or fjall, as state that can always be rebuilt; never the only copy.
 //! * [`segment`]: interval values: open days in memory, sealed days as plain Parquet files.
 //! * [`snapshot`]: a manifest of immutable, hashed files, made, sent in pieces and installed.
+//! * [`backup`]: a catalogue of full and incremental copies in a folder or an object store.
 //! * [`Store`]: all of it, opened from one data directory under one lock.
 //!
 //! Invariants: what is acknowledged is synced; a fault of the disk is sticky and told, never
 //! retried in silence; every file is written under a temporary name, synced, then renamed; the
 //! newest complete snapshot plus the log after it always rebuild everything else.
 
+pub mod archive;
+pub mod backup;
 pub mod config;
 pub mod error;
 pub mod file;

@@ -363,6 +363,19 @@ fn close(tx: &mut Tx<'_>, mut command: Command, state: State) -> Result<Done, St
     Ok(Done::Noted)
 }
 
+/// Closes an open command of the cluster that was backed up: it may have been sent and answered
+/// there since, so it is never sent again. `row` is the outbox's.
+pub(crate) fn restored(tx: &mut Tx<'_>, row: &[u8]) -> Result<(), Stop> {
+    let command = known(tx, &OUTBOX.decode(row)?)?;
+    // A queued one may have been sent since as well; under which grant nobody knows.
+    let (node, epoch) = match command.state {
+        State::Sent { node, epoch } => (node, epoch),
+        _ => (NodeId(0), 0),
+    };
+    close(tx, command, State::Unknown { node, epoch })?;
+    Ok(())
+}
+
 fn known(view: &dyn View, id: &CommandId) -> Result<Command, Stop> {
     COMMANDS.get(view, id)?.ok_or_else(|| refuse("unknown_command", id.to_string()))
 }

@@ -9,6 +9,7 @@ use crate::apply::table::{Key, Pair, Typed, end_of};
 use crate::apply::{Done, Effect, Table, Tx, View};
 use crate::assets;
 use crate::error::{Fault, Stop, refuse};
+use crate::restore::Plan;
 use crate::units::{Device, Stamp};
 
 /// Changes of the area.
@@ -74,6 +75,17 @@ pub struct WrappedKey {
 
 static KEYS: Typed<Pair<'_, Device, KeyKind>, WrappedKey> = Typed::new(Table::Keys);
 static COUNTERS: Typed<Device, u32> = Typed::new(Table::Counters);
+/// The one row of the table that is no device's: see [`Floor`].
+static FLOOR: Typed<str, Floor> = Typed::new(Table::Counters);
+const FLOOR_KEY: &str = "";
+
+/// Where devices begin that have no row of their own. Raised by a restore: a device that the
+/// backup knew nothing of, or that nobody had talked to yet, may have been used meanwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Floor {
+    counter: u32,
+    epoch: u64,
+}
 
 /// The first counter of a device.
 const FIRST_COUNTER: u32 = 1;
@@ -148,5 +160,34 @@ pub fn key(view: &dyn View, device: &Device, kind: KeyKind) -> Result<Option<Wra
 
 /// The next free invocation counter of a device.
 pub fn next_counter(view: &dyn View, device: &Device) -> Result<u32, Fault> {
-    Ok(COUNTERS.get(view, device)?.unwrap_or(FIRST_COUNTER))
+    match COUNTERS.get(view, device)? {
+        Some(next) => Ok(next),
+        None => Ok(floor(view)?.counter.max(FIRST_COUNTER)),
+    }
+}
+
+/// The epoch that stands before the first grant of a device.
+pub(crate) fn first_epoch(view: &dyn View) -> Result<u64, Fault> {
+    Ok(floor(view)?.epoch)
+}
+
+fn floor(view: &dyn View) -> Result<Floor, Fault> {
+    Ok(FLOOR.get(view, FLOOR_KEY)?.unwrap_or_default())
+}
+
+/// Raises the floor of devices without rows.
+pub(crate) fn raise_floor(tx: &mut Tx<'_>, plan: &Plan) -> Result<(), Fault> {
+    let before = floor(tx)?;
+    let counter = before.counter.max(FIRST_COUNTER).saturating_add(plan.counters);
+    let counter = counter.min(LAST_COUNTER);
+    let epoch = before.epoch.saturating_add(plan.epochs);
+    FLOOR.put(tx, FLOOR_KEY, &Floor { counter, epoch })
+}
+
+/// Raises a device's counter; one that reaches the end needs new keys.
+pub(crate) fn restored(tx: &mut Tx<'_>, plan: &Plan, key: &[u8], row: &[u8]) -> Result<(), Stop> {
+    let next: u32 = COUNTERS.decode(row)?;
+    let raised = next.saturating_add(plan.counters).min(LAST_COUNTER);
+    COUNTERS.put_raw(tx, key, &raised)?;
+    Ok(())
 }

@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::apply::table::{END, Key, Typed, after};
 use crate::apply::{Done, Effect, Table, Tx, View};
-use crate::assets;
 use crate::error::{Fault, Stop, refuse};
+use crate::restore::Plan;
 use crate::units::{Device, NodeId, Stamp};
+use crate::{assets, keys};
 
 /// Changes of the area.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,7 +152,10 @@ fn claim(
             return Err(refuse("held", owner.to_string()));
         }
     }
-    let (before, mut standbys) = known.map_or((0, Vec::new()), |l| (l.epoch, l.standbys));
+    let (before, mut standbys) = match known {
+        Some(lease) => (lease.epoch, lease.standbys),
+        None => (keys::first_epoch(tx)?, Vec::new()),
+    };
     standbys.retain(|standby| *standby != node);
     let epoch = before + 1;
     let device = device.clone();
@@ -183,10 +187,11 @@ fn standby(tx: &mut Tx<'_>, device: &Device, node: NodeId, up: bool) -> Result<D
         return Err(refuse("unknown_device", device.to_string()));
     }
     // A standby may log in before the main channel: the lease stands then without an owner.
+    let first = keys::first_epoch(tx)?;
     let mut lease = LEASES.get(tx, device)?.unwrap_or_else(|| Lease {
         device: device.clone(),
         owner: None,
-        epoch: 0,
+        epoch: first,
         channel: Role::Standby,
         reason: Reason::Login,
         since: tx.stamp,
@@ -222,6 +227,17 @@ pub(crate) fn check_owner(
 
 fn stale(device: &Device, epoch: u64, current: u64) -> Stop {
     refuse("stale_epoch", format!("{device}: epoch {epoch}, current {current}"))
+}
+
+/// Takes a lease of the cluster that was backed up from its owner, under a raised epoch.
+pub(crate) fn restored(tx: &mut Tx<'_>, plan: &Plan, key: &[u8], row: &[u8]) -> Result<(), Stop> {
+    let mut lease = LEASES.decode(row)?;
+    lease.owner = None;
+    lease.standbys.clear();
+    lease.epoch = lease.epoch.saturating_add(plan.epochs);
+    lease.since = plan.stamp;
+    LEASES.put_raw(tx, key, &lease)?;
+    Ok(())
 }
 
 /// Who owns a device's channel at a stamp: none when its node is not alive then.

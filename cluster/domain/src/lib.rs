@@ -19,6 +19,7 @@ pub mod error;
 pub mod keys;
 pub mod leases;
 pub mod readings;
+pub mod restore;
 pub mod units;
 
 pub use apply::{

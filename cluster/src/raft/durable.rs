@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use storage::{Put, Tables};
 
 use super::types::{self, EntryId, Member, SnapshotMeta, StoredMembership};
+use crate::config::Peer;
 
 /// Our table; the domain leaves numbers from 64 up to the state machine.
 const TABLE: u8 = 64;
@@ -66,6 +67,18 @@ impl Durable {
         self.membership_id = Some(id);
         self.configs = membership.get_joint_config().clone();
         self.nodes = membership.nodes().map(|(id, node)| (*id, node.clone())).collect();
+    }
+
+    /// Makes these nodes the members, all voting, as of an entry.
+    pub fn found(&mut self, id: EntryId, members: &[Peer]) {
+        let member = |peer: &Peer| Member {
+            name: peer.name.clone(),
+            address: peer.address.clone(),
+            http: peer.http.clone(),
+        };
+        self.membership_id = Some(id);
+        self.configs = vec![members.iter().map(|peer| peer.id.0).collect()];
+        self.nodes = members.iter().map(|peer| (peer.id.0, member(peer))).collect();
     }
 
     /// The membership in consensus's form.

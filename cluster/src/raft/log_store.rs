@@ -97,6 +97,14 @@ impl LogStore {
     }
 }
 
+/// Lets a fresh log begin behind an entry that only a snapshot holds, under a vote. Blocks.
+pub fn begin_behind(log: &Log, last: EntryId, vote: &Vote) -> io::Result<()> {
+    log.save_meta(META_VOTE, &types::encode(vote)?)?;
+    // The id first, as in every purge.
+    log.save_meta(META_PURGED, &types::encode(&last)?)?;
+    log.purge_to(last.index)
+}
+
 /// Runs a call that waits for the disk on a thread that may wait.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,

@@ -10,6 +10,7 @@ mod group;
 mod log_store;
 mod network;
 mod overlay;
+mod restore;
 mod server;
 mod snapshot;
 mod state_machine;
@@ -20,5 +21,6 @@ mod wire;
 
 pub(crate) use applied::Applied;
 pub(crate) use group::{Group, Leadership, NotServed, Progress};
+pub use restore::{Restored, begin_from_backup, describe_backup};
 pub(crate) use server::Server;
 pub(crate) use types::Member;

@@ -120,6 +120,11 @@ impl StateMachine {
         Ok(Snapshot { meta: durable.meta()?, snapshot: file })
     }
 
+    /// Writes a snapshot of what is applied now; blocks on the disk and answers its index.
+    pub fn snapshot_now(&self) -> io::Result<u64> {
+        self.build().map(|built| built.snapshot.manifest().index)
+    }
+
     /// Replaces the state by a snapshot; blocks on the disk.
     fn install(&self, file: SnapshotFile) -> io::Result<()> {
         let _one_at_a_time = self.files.lock().unwrap_or_else(PoisonError::into_inner);

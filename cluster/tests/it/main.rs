@@ -4,6 +4,7 @@
 
 #[cfg(test)]
 mod history;
+mod backup;
 #[cfg(test)]
 mod links;
 #[cfg(test)]

@@ -148,8 +148,19 @@ pub struct Trio {
 impl Trio {
     /// Founds a cluster of `count` nodes; `adapt` may change each configuration.
     pub async fn found(count: usize, adapt: impl Fn(&mut Config)) -> Self {
+        Self::found_on(tempfile::tempdir().unwrap(), count, |_, _| {}, adapt).await
+    }
+
+    /// The same over folders that `prepare` may fill before the nodes start.
+    pub async fn found_on(
+        dir: tempfile::TempDir,
+        count: usize,
+        prepare: impl FnOnce(&Path, &[Peer]),
+        adapt: impl Fn(&mut Config),
+    ) -> Self {
         let ports: Vec<_> = (0..count).map(|_| free_port()).collect();
         let peers = peers(&ports);
+        prepare(dir.path(), &peers);
         let mut configs = Vec::new();
         for id in 1..=count as u64 {
             let mut config = Config::for_test(id, peers.clone());
@@ -161,7 +172,7 @@ impl Trio {
             configs,
             nodes: vec![None; count],
             registries: vec![Registry::new(); count],
-            dir: tempfile::tempdir().unwrap(),
+            dir,
         };
         for at in 0..count {
             trio.start(at).await;

@@ -10,6 +10,7 @@
 //! the next opening, before anything else is done.
 
 mod dump;
+mod export;
 mod incoming;
 mod manifest;
 
@@ -25,6 +26,7 @@ use crate::file;
 use crate::segment::{Checkpoint, Entry, Pin, Segments};
 use crate::tables::{FrozenTables, Tables};
 
+pub use export::exported;
 pub use incoming::Incoming;
 pub use manifest::{Item, Kind, Manifest};
 use manifest::{OPEN_DAYS, TABLES, segment_item};

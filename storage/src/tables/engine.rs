@@ -8,11 +8,15 @@
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::types::Pair;
 use super::{on_fjall, on_sled};
 use crate::error::{Error, Result};
 use crate::file;
+
+/// The threads of an engine that was just closed may hold its files for a moment longer.
+const LET_GO: Duration = Duration::from_secs(3);
 
 /// Writes of a batch: full keys, each with its value or none to delete it.
 pub type Writes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
@@ -79,6 +83,21 @@ impl Backend {
     /// Opens the engine and reads every page once, because damage is better met now; a panic is
     /// caught. An engine that counted fewer flushes than `flushes` lost what was synced.
     pub fn open(
+        self,
+        dir: &Path,
+        cache_octets: u64,
+        flushes: u64,
+    ) -> std::result::Result<Box<dyn Engine>, Unopened> {
+        let end = Instant::now() + LET_GO;
+        loop {
+            match self.try_open(dir, cache_octets, flushes) {
+                Err(Unopened::Held(_)) if Instant::now() < end => std::thread::sleep(LET_GO / 100),
+                done => return done,
+            }
+        }
+    }
+
+    fn try_open(
         self,
         dir: &Path,
         cache_octets: u64,

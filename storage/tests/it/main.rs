@@ -4,10 +4,16 @@
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod duckdb;
+#[cfg(test)]
 mod full_disk;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod python;
+#[cfg(test)]
+mod s3;
 #[cfg(test)]
 mod store;

@@ -237,9 +237,14 @@ impl<K: Key + ?Sized, V: Serialize + DeserializeOwned> Typed<K, V> {
 
     /// Writes or replaces the row of a key.
     pub(crate) fn put(&self, tx: &mut Tx<'_>, key: &K, row: &V) -> Result<(), Fault> {
+        self.put_raw(tx, &key.octets(), row)
+    }
+
+    /// Writes or replaces the row of a key that was read as octets.
+    pub(crate) fn put_raw(&self, tx: &mut Tx<'_>, key: &[u8], row: &V) -> Result<(), Fault> {
         let row = postcard::to_allocvec(row)
             .map_err(|_| Fault::Corrupt { table: self.table, why: "a row cannot be written" })?;
-        tx.put(self.table, key.octets(), Some(row));
+        tx.put(self.table, key.to_vec(), Some(row));
         Ok(())
     }
 
@@ -260,7 +265,8 @@ impl<K: Key + ?Sized, V: Serialize + DeserializeOwned> Typed<K, V> {
         rows.into_iter().map(|(key, row)| Ok((key, self.decode(&row)?))).collect()
     }
 
-    fn decode(&self, row: &[u8]) -> Result<V, Fault> {
+    /// A row of its octets.
+    pub(crate) fn decode(&self, row: &[u8]) -> Result<V, Fault> {
         postcard::from_bytes(row)
             .map_err(|_| Fault::Corrupt { table: self.table, why: "the row does not decode" })
     }
