@@ -49,7 +49,8 @@ fn made_bucket(port: u16) -> bool {
     use std::io::Write;
     let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
     let request = format!(
-        "PUT /b HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        "PUT /b HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-length: 0\r\n\
+         connection: close\r\n\r\n"
     );
     let mut answer = String::new();
     stream.write_all(request.as_bytes()).is_ok()
