@@ -3,8 +3,9 @@
 //! three, `history` its sealed values.
 
 #[cfg(test)]
-mod history;
 mod backup;
+#[cfg(test)]
+mod history;
 #[cfg(test)]
 mod links;
 #[cfg(test)]
