@@ -123,7 +123,7 @@ async fn filled() -> Trio {
         }],
     };
     let expires = Stamp(trio.node(0).stamp_now().0 + 3_600_000_000);
-    let id = domain::CommandId(proposal_id(90).0);
+    let id = proposal_id(90);
     let target = "M00000000".to_owned();
     let queue = Change::Commands(commands::Change::Queue { id, target, order, expires });
     propose(trio.node(0), 90, author(), queue).await;
@@ -182,7 +182,7 @@ async fn a_backup_under_load_becomes_an_equal_cluster_that_uses_nothing_twice() 
             assert!(holds(new.node(at), end - 1));
             audit::verify(&new.node(at).view()).unwrap().unwrap();
         }
-        let id = domain::CommandId(proposal_id(90).0);
+        let id = proposal_id(90);
         let command = commands::command(&new.node(0).view(), &id).unwrap().unwrap();
         assert_eq!(command.state.name(), "unknown", "an open command is not sent again");
         assert!(commands::open(&new.node(0).view(), 10).unwrap().is_empty());
