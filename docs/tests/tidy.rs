@@ -70,7 +70,7 @@ const IMPURE: [&str; 12] = [
 const NONDETERMINISTIC: [&str; 5] = ["f32", "f64", "HashMap", "HashSet", "Instant"];
 
 fn is_test(path: &str) -> bool {
-    ["/tests/", "/benches/", "/tests.rs"].iter().any(|part| path.contains(part))
+    ["/tests/", "/benches/", "/fuzz/", "/tests.rs"].iter().any(|part| path.contains(part))
 }
 
 fn hold(broken: Vec<String>, rule: &str) {

@@ -455,7 +455,8 @@ fn general_ciphering(apdu: &GeneralCiphering) -> Value {
         "apdu": "general-ciphering", "transaction_id": to_hex(&apdu.header.transaction),
         "originator_system_title": to_hex(&apdu.header.originator),
         "recipient_system_title": to_hex(&apdu.header.recipient),
-        "date_time": to_hex(&apdu.header.date_time), "other_information": to_hex(&apdu.header.other),
+        "date_time": to_hex(&apdu.header.date_time),
+        "other_information": to_hex(&apdu.header.other),
         "key_info": {
             "kind": "agreed-key", "key_parameters": to_hex(parameters),
             "key_ciphered_data": to_hex(data),

@@ -42,14 +42,10 @@ impl Client {
             high => (Some(high.mechanism()), Some(self.challenge.clone())),
         };
         let ciphered = self.protection.keys.is_some();
+        let context = self.context();
         let needs_title = ciphered || authentication.needs_titles();
         let initiate = self.protection.seal(Apdu::InitiateRequest(initiate).encode())?;
         let title = Bytes::copy_from_slice(&self.config.client_title);
-        let context = if ciphered {
-            ApplicationContext::LOGICAL_NAME_CIPHERED
-        } else {
-            ApplicationContext::LOGICAL_NAME
-        };
         let aarq = Aarq {
             context,
             calling_title: needs_title.then_some(title),
@@ -74,6 +70,9 @@ impl Client {
                 _ => None,
             };
             return Err(Rejection::Server { result, diagnostic, error });
+        }
+        if aare.context != self.context() {
+            return refused(Error::WrongState("an AARE of another application context"));
         }
         if let Some(title) = &aare.responding_title {
             let Ok(title) = SystemTitle::try_from(title.as_ref()) else {
@@ -113,6 +112,14 @@ impl Client {
             return refused(Error::Protection("an unusable challenge"));
         }
         self.prove(now).map_err(Rejection::Refused)
+    }
+
+    /// Logical names, ciphered when there are keys.
+    fn context(&self) -> ApplicationContext {
+        match self.protection.keys {
+            Some(_) => ApplicationContext::LOGICAL_NAME_CIPHERED,
+            None => ApplicationContext::LOGICAL_NAME,
+        }
     }
 
     fn handshake(&self) -> Handshake<'_> {
