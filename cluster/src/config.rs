@@ -12,7 +12,8 @@ use std::{
 
 use domain::NodeId;
 
-/// One voter of the cluster, as every node's configuration lists it.
+/// A node of the cluster, as a node's configuration lists it: a founder, or where to find the
+/// cluster. Who is a member says the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// Number of the node, from 1. Two nodes with one number destroy the log.
@@ -34,7 +35,8 @@ pub struct Config {
     pub name: String,
     /// UDP address for the node-to-node endpoint. A wrong one leaves the node alone.
     pub listen: SocketAddr,
-    /// Every configured voter, this node included; the same list on every node.
+    /// This node and those that it looks for. At the first start of a cluster: every voter, the
+    /// same list on every node.
     pub peers: Vec<Peer>,
     /// Raft group in frames and folder names; 0 today.
     pub group: u32,
@@ -63,6 +65,8 @@ pub struct Config {
     pub keep_entries: u64,
     /// Effects kept for a slow receiver before it is told that it lagged.
     pub effects_kept: usize,
+    /// Entries that a node may be behind and still be given a vote. Too many: writes wait for it.
+    pub promote_lag_entries: u64,
     /// With proposals waiting and no commit for so long, a leader gives its office up.
     pub stall_ms: u64,
 }
@@ -87,6 +91,7 @@ impl Default for Config {
             snapshot_pause_ms: 60_000,
             keep_entries: 5_000,
             effects_kept: 4096,
+            promote_lag_entries: 1_000,
             stall_ms: 3000,
         }
     }
@@ -108,6 +113,7 @@ impl Config {
             snapshot_pause_ms: 0,
             keep_entries: 200,
             effects_kept: 256,
+            promote_lag_entries: 100,
             ..Self::default()
         }
     }

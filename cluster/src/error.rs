@@ -64,6 +64,9 @@ pub enum Unavailable {
         /// Largest size that is taken.
         limit: usize,
     },
+    /// This node was removed from the cluster.
+    #[error("this node was removed from the cluster; ask another")]
+    Removed,
     /// This node is stopping.
     #[error("this node is stopping")]
     Stopping,
@@ -80,6 +83,7 @@ impl Unavailable {
             Self::Deadline => "deadline",
             Self::Busy => "busy",
             Self::TooLarge { .. } => "too_large",
+            Self::Removed => "node_removed",
             Self::Stopping => "stopping",
             Self::Halted(_) => "halted",
         }

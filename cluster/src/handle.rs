@@ -2,7 +2,17 @@
 //!
 //! Not here: what the rooms do. Invariant: a member that failed to open leaves nothing running.
 
-use std::{fmt, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fmt, io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use domain::{Author, Change, NodeId, Outcome, ProposalId, Stamp};
 use prometheus::Registry;
@@ -17,10 +27,11 @@ use crate::{
     Unavailable,
     effects::Publisher,
     heal::Healer,
+    members::{Keeper, Office, Plan, Sight, Verb},
     membership,
     metrics::Metrics,
     propose::Proposer,
-    raft::{Applied, Group, Progress, Restored, describe_backup},
+    raft::{Applied, Group, Progress, Restored, Server, describe_backup},
     read::Reader,
     serve::Served,
     stamp::{Stamper, system_clock},
@@ -45,6 +56,8 @@ struct Inner {
     group: Group,
     proposer: Arc<Proposer>,
     reader: Arc<Reader>,
+    office: Arc<Office>,
+    removed: Arc<AtomicBool>,
     applied: Arc<Applied>,
     publisher: Publisher,
     progress: watch::Receiver<Progress>,
@@ -107,40 +120,8 @@ impl Cluster {
                 return Err(error);
             }
         };
-        let (progress, leadership) = group.follow();
-        let links = endpoint.links();
-        let proposer = Proposer::new(
-            &config,
-            group.clone(),
-            links.clone(),
-            (progress.clone(), leadership),
-            applied.clone(),
-            &metrics,
-        );
-        let proposer = Arc::new(proposer);
-        let reader =
-            Reader::new(config.node.0, group.clone(), links, progress.clone(), applied.clone());
-        let reader = Arc::new(reader);
-        let served = Served {
-            group: group.clone(),
-            server,
-            proposer: proposer.clone(),
-            reader: reader.clone(),
-            segments: store.segments.clone(),
-        };
-        endpoint.serve(Arc::new(served));
-        let inner = Inner {
-            config,
-            endpoint,
-            group,
-            proposer,
-            reader,
-            applied,
-            publisher,
-            progress,
-            store,
-            leaving: watch::Sender::new(false),
-        };
+        let parts = Parts { config, endpoint, applied, publisher, store };
+        let inner = parts.assemble(group, server, &metrics);
         inner.start_tasks(&metrics);
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -158,6 +139,39 @@ impl Cluster {
         deadline: Duration,
     ) -> Result<(u64, Outcome), Unavailable> {
         self.inner.proposer.propose(id, author, change, deadline).await
+    }
+
+    /// Asks for a change of the members, from any node: the leader grants or refuses it, and an
+    /// audit record says so. Granted means begun: `status` shows how far it is.
+    ///
+    /// The same id is the same wish. Refusals: `unknown_node`, `node_exists`, `bad_node`,
+    /// `node_unreachable`, `foreign_certificate`, `node_not_empty`, `learner_lags`,
+    /// `already_voter`, `would_lose_quorum`, `last_voter`, `last_serving`, `change_in_progress`,
+    /// `no_heir`, `not_voter`, `node_draining`.
+    pub async fn change_members(
+        &self,
+        id: ProposalId,
+        author: Author,
+        verb: Verb,
+        deadline: Duration,
+    ) -> Result<(u64, Outcome), Unavailable> {
+        self.inner.office.ask(id, author, verb, deadline).await
+    }
+
+    /// The name of a member; none for a number that is no member's.
+    pub fn node_name(&self, id: NodeId) -> Option<String> {
+        let progress = self.inner.progress.borrow();
+        progress.members.get(&id.0).map(|member| member.name.clone())
+    }
+
+    /// Whether a node is drained, by what is applied here.
+    pub fn is_drained(&self, node: NodeId) -> bool {
+        self.inner.office.is_drained(node)
+    }
+
+    /// Whether this node was removed from the cluster.
+    pub fn is_removed(&self) -> bool {
+        self.inner.removed.load(Ordering::Acquire)
     }
 
     /// This node's state as of now, possibly behind the leader.
@@ -191,8 +205,14 @@ impl Cluster {
         let fault = inner.store.fault().map(|fault| fault.report());
         let fault = fault.or(inner.applied.fault()).or(progress.fault.clone());
         let role = progress.role.filter(|_| fault.is_none()).unwrap_or(Role::Halted);
-        let peers = &inner.config.peers;
+        // A fault of the tables stands in `fault` already.
+        let sight = inner
+            .office
+            .sight()
+            .unwrap_or_else(|_| Sight { progress: progress.clone(), ..Sight::default() });
+        let peers = inner.known_nodes(&progress);
         let leader = peers.iter().find(|peer| progress.leader == Some(peer.id.0));
+        let voters = progress.voters.len();
         Status {
             node: inner.config.node,
             name: inner.config.name.clone(),
@@ -203,7 +223,11 @@ impl Cluster {
             applied_index,
             state_hash,
             fault,
-            nodes: peers.iter().map(|peer| inner.node_status(peer, role, &progress)).collect(),
+            removed: self.is_removed(),
+            voters,
+            tolerates: voters.saturating_sub(1) / 2,
+            moving: progress.moving || (role == Role::Leader && sight.plan() != Plan::Idle),
+            nodes: peers.iter().map(|peer| inner.node_status(peer, role, &sight)).collect(),
         }
     }
 
@@ -256,7 +280,9 @@ impl Cluster {
         if !leads(&now) {
             return true;
         }
-        let Some(heir) = watching::heir(&now, &inner.endpoint.links()) else { return false };
+        let Some(heir) = watching::heir(&now, &inner.endpoint.links(), &inner.drained()) else {
+            return false;
+        };
         if inner.group.transfer_leader(heir).await.is_err() {
             return false;
         }
@@ -313,6 +339,74 @@ impl Cluster {
     }
 }
 
+/// What stands before consensus does.
+struct Parts {
+    config: Config,
+    endpoint: Endpoint,
+    applied: Arc<Applied>,
+    publisher: Publisher,
+    store: Arc<Store>,
+}
+
+impl Parts {
+    /// Puts the rooms around a running group together and begins to answer peers.
+    fn assemble(self, group: Group, server: Server, metrics: &Metrics) -> Inner {
+        let Self { config, endpoint, applied, publisher, store } = self;
+        let (progress, leadership) = group.follow();
+        let links = endpoint.links();
+        let proposer = Proposer::new(
+            &config,
+            group.clone(),
+            links.clone(),
+            (progress.clone(), leadership),
+            applied.clone(),
+            metrics,
+        );
+        let proposer = Arc::new(proposer);
+        let reader = Reader::new(
+            config.node.0,
+            group.clone(),
+            links.clone(),
+            progress.clone(),
+            applied.clone(),
+        );
+        let reader = Arc::new(reader);
+        let office = Office::new(
+            &config,
+            group.clone(),
+            links,
+            proposer.clone(),
+            progress.clone(),
+            applied.clone(),
+            store.tables.clone(),
+        );
+        let office = Arc::new(office);
+        let served = Served {
+            group: group.clone(),
+            server,
+            proposer: proposer.clone(),
+            reader: reader.clone(),
+            office: office.clone(),
+            segments: store.segments.clone(),
+        };
+        endpoint.serve(Arc::new(served));
+        Inner {
+            config,
+            endpoint,
+            group,
+            proposer,
+            reader,
+            office,
+            removed: Arc::default(),
+            applied,
+            publisher,
+            progress,
+            store,
+            leaving: watch::Sender::new(false),
+        }
+    }
+}
+
 impl Inner {
     /// Metrics, watchdog, healer and bootstrap; each ends by itself when consensus stops.
     fn start_tasks(&self, metrics: &Metrics) {
@@ -329,6 +423,12 @@ impl Inner {
         tokio::spawn(guard.run(self.leaving.subscribe()));
         let healer = Healer { segments: self.store.segments.clone(), links: self.endpoint.links() };
         tokio::spawn(healer.run(self.leaving.subscribe()));
+        let keeper = Keeper {
+            office: self.office.clone(),
+            removed: self.removed.clone(),
+            configured: self.config.peers.iter().map(|peer| peer.id.0).collect(),
+        };
+        tokio::spawn(keeper.run(self.leaving.subscribe()));
         let (config, group) = (self.config.clone(), self.group.clone());
         let (links, mut progress) = (self.endpoint.links(), self.progress.clone());
         tokio::spawn(async move {
@@ -344,16 +444,36 @@ impl Inner {
         });
     }
 
-    fn node_status(&self, peer: &crate::Peer, own: Role, progress: &Progress) -> NodeStatus {
+    /// The members, or the configured nodes while none is known.
+    fn known_nodes(&self, progress: &Progress) -> Vec<crate::Peer> {
+        if progress.members.is_empty() {
+            return self.config.peers.clone();
+        }
+        let members = progress.members.iter().map(|(id, member)| crate::Peer {
+            id: NodeId(*id),
+            name: member.name.clone(),
+            address: member.address.clone(),
+            http: member.http.clone(),
+        });
+        members.collect()
+    }
+
+    fn drained(&self) -> BTreeSet<u64> {
+        self.office.sight().map(|sight| sight.drained).unwrap_or_default()
+    }
+
+    fn node_status(&self, peer: &crate::Peer, own: Role, sight: &Sight) -> NodeStatus {
+        let progress = &sight.progress;
         let id = peer.id.0;
+        let link = self.endpoint.links().get(id);
+        let voter = progress.voters.contains(&id);
         let itself = peer.id == self.config.node;
         let role = match progress.leader {
             _ if itself => own,
             Some(leader) if leader == id => Role::Leader,
-            _ if progress.voters.contains(&id) => Role::Follower,
+            _ if voter => Role::Follower,
             _ => Role::Learner,
         };
-        let links = self.endpoint.links();
         let own_match = itself.then(|| self.applied.point().0);
         NodeStatus {
             id: NodeId(id),
@@ -362,7 +482,15 @@ impl Inner {
             http: peer.http.clone(),
             role,
             matched: progress.matched.get(&id).copied().or(own_match),
-            reachable: itself || links.get(&id).is_some_and(|link| link.is_up()),
+            reachable: itself || link.as_ref().is_some_and(|link| link.is_up()),
+            trouble: link.and_then(|link| link.trouble()).map(|trouble| trouble.to_string()),
+            voter,
+            drained: sight.drained.contains(&id),
+            wish: sight.wish_of(id).and_then(|wished| match wished.wish {
+                domain::members::Wish::Gone => Some("gone"),
+                domain::members::Wish::Voter if !voter => Some("voter"),
+                _ => None,
+            }),
         }
     }
 }

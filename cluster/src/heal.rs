@@ -83,7 +83,7 @@ impl Healer {
 
     /// Asks one peer after the other.
     async fn seek(&self, want: &Want) {
-        for link in self.links.values().filter(|link| link.is_up()) {
+        for link in self.links.all().iter().filter(|link| link.is_up()) {
             match self.fetch(link, want).await {
                 Ok(true) => return,
                 Ok(false) => {}

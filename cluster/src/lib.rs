@@ -5,7 +5,8 @@
 //!   that names `openraft`.
 //! * [`transport`]: links between nodes; the only folder that names `quinn`.
 //! * `propose`, `read`: the two roads into the log and out of it.
-//! * `membership`: the first start of a cluster. `watch`: the watchdog and the metrics.
+//! * [`members`]: nodes added, removed, drained. `membership`: the first start of a cluster.
+//!   `watch`: the watchdog and the metrics.
 //!
 //! Not here: what an entry means (`domain`), how octets reach the disk (`storage`), meters, HTTP.
 //!
@@ -15,6 +16,7 @@
 
 pub mod config;
 pub mod error;
+pub mod members;
 pub mod metrics;
 pub mod raft;
 pub mod transport;
@@ -35,6 +37,7 @@ pub use config::{Config, Peer};
 pub use effects::{Effects, Woken};
 pub use error::{ExportError, OpenError, Unavailable};
 pub use handle::Cluster;
+pub use members::Verb;
 pub use raft::{Restored, begin_from_backup, describe_backup};
 pub use status::{NodeStatus, Role, Status};
 pub use transport::{Identity, node_dns_name};

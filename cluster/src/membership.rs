@@ -10,10 +10,18 @@
 //! A lost disk is a lost vote and a lost copy: until the node has caught up, an entry may stand on
 //! one disk fewer than its quorum had. So lose one disk at a time, and let the node catch up.
 //!
-//! Not here: adding and removing nodes later.
-//! Invariant: nothing is initialised while one configured voter has not answered.
+//! A node whose configuration names itself alone has nobody to ask: it founds a cluster when no
+//! node that is part of one has dialled it for a while. A cluster of one that has grown should
+//! list the others in its file; the node warns while it does not.
+//!
+//! Not here: adding and removing nodes later (`members`).
+//! Invariant: nothing is initialised while one configured voter has not answered, or while a node
+//! of a cluster knows this one.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use tokio::time::sleep;
 
@@ -27,6 +35,10 @@ use crate::{
 const HELLO: Duration = Duration::from_secs(1);
 const ROUND: Duration = Duration::from_millis(100);
 
+/// How long a node that is configured alone listens for a cluster that knows it. The others
+/// dial at least every half second.
+const ALONE: Duration = Duration::from_millis(1_500);
+
 /// Rounds after which it is told once that this node still waits: about ten seconds.
 const TELL_AFTER: u32 = 100;
 
@@ -34,9 +46,12 @@ const TELL_AFTER: u32 = 100;
 pub(crate) async fn bootstrap(config: &Config, group: &Group, links: &Links) {
     let lowest = config.peers.iter().map(|peer| peer.id.0).min();
     let founder = lowest == Some(config.node.0) && group.was_fresh();
+    let alone = config.peers.len() == 1;
+    let started = Instant::now();
     let mut rounds = 0_u32;
     while !group.is_initialized().await {
-        if founder && all_fresh(links).await {
+        let waited = !alone || started.elapsed() >= ALONE;
+        if founder && waited && all_fresh(links).await {
             match group.initialize(members(config)).await {
                 Ok(()) => tracing::info!(voters = config.peers.len(), "a new cluster is founded"),
                 Err(error) => tracing::debug!(error, "the cluster was founded meanwhile"),
@@ -45,15 +60,25 @@ pub(crate) async fn bootstrap(config: &Config, group: &Group, links: &Links) {
         }
         rounds = rounds.saturating_add(1);
         if rounds == TELL_AFTER {
-            tracing::info!("this node is empty and waits for every configured node to answer");
+            tracing::warn!(
+                "this node is empty and waits: for every configured node to answer, or for a \
+                 cluster to take it in (holdfast member add). If its disk was lost, give it a new \
+                 number (holdfast member replace)"
+            );
         }
         sleep(ROUND).await;
     }
 }
 
-/// Whether every other voter answered that it is fresh.
+/// Whether every other voter, and every node that has dialled us, answered that it is fresh.
 async fn all_fresh(links: &Links) -> bool {
-    let questions = links.values().map(|link| link.call(Kind::Hello, &[], HELLO));
+    for (id, from) in links.have_met() {
+        if links.get(id).is_none() {
+            links.ensure(id, &format!("node-{id}"), &from.to_string());
+        }
+    }
+    let links = links.all();
+    let questions = links.iter().map(|link| link.call(Kind::Hello, &[], HELLO));
     let answers = futures::future::join_all(questions).await;
     answers.iter().all(|answer| answer.as_ref().is_ok_and(|answer| answer.as_ref() == [0]))
 }

@@ -46,7 +46,7 @@ struct Forward {
 
 /// Why a leader did not take a forwarded proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum NotTaken {
+pub(crate) enum NotTaken {
     NotLeader,
     Busy,
     Late,
@@ -66,6 +66,7 @@ pub(crate) struct Proposer {
     max_in_flight: usize,
     max_entry_octets: usize,
     stopping: AtomicBool,
+    removed: AtomicBool,
     metrics: Metrics,
 }
 
@@ -90,6 +91,7 @@ impl Proposer {
             max_in_flight: config.max_in_flight,
             max_entry_octets: config.max_entry_octets,
             stopping: AtomicBool::new(false),
+            removed: AtomicBool::new(false),
             metrics: metrics.clone(),
         }
     }
@@ -98,6 +100,11 @@ impl Proposer {
     pub fn close(&self) {
         self.stopping.store(true, Ordering::Release);
         self.own.close();
+    }
+
+    /// From now on every proposal is answered `Removed`.
+    pub fn set_removed(&self) {
+        self.removed.store(true, Ordering::Release);
     }
 
     /// Proposals in flight at this node, its own and forwarded ones.
@@ -156,6 +163,9 @@ impl Proposer {
         let mut leadership = self.leadership.clone();
         let mut sent = false;
         while Moment::now() < deadline {
+            if self.removed.load(Ordering::Acquire) {
+                return Err(Unavailable::Removed);
+            }
             if let Some(fault) = self.applied.fault() {
                 return Err(Unavailable::Halted(fault));
             }
@@ -169,7 +179,7 @@ impl Proposer {
                 }
             };
             let mut news = self.leadership.clone();
-            sent |= leader == self.node || self.links.get(&leader).is_some_and(|link| link.is_up());
+            sent |= leader == self.node || self.links.get(leader).is_some_and(|link| link.is_up());
             tokio::select! {
                 answer = timeout_at(deadline, self.attempt(leader, proposal, deadline)) => {
                     match answer {
@@ -209,14 +219,14 @@ impl Proposer {
         let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
         let forward = Forward { proposal: proposal.clone(), ttl_ms };
         let body = postcard::to_stdvec(&forward).map_err(|_| NotTaken::Stopped)?;
-        let link = self.links.get(&leader).ok_or(NotTaken::NotLeader)?;
+        let link = self.links.get(leader).ok_or(NotTaken::NotLeader)?;
         let answer = link.call(Kind::Propose, &body, ttl).await.map_err(|_| NotTaken::NotLeader)?;
         let answer = postcard::from_bytes::<Result<(u64, Outcome), NotTaken>>(&answer);
         answer.unwrap_or(Err(NotTaken::Stopped))
     }
 
     /// Stamps and proposes as the leader.
-    async fn here(&self, proposal: Proposal) -> Result<(u64, Outcome), NotTaken> {
+    pub async fn here(&self, proposal: Proposal) -> Result<(u64, Outcome), NotTaken> {
         if self.stopping.load(Ordering::Acquire) {
             return Err(NotTaken::NotLeader);
         }

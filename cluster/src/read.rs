@@ -70,7 +70,7 @@ impl Reader {
         if leader == self.node {
             return timeout(rest, self.group.read_index()).await.ok()?.ok();
         }
-        let answer = self.links.get(&leader)?.call(Kind::ReadIndex, &[], rest).await.ok()?;
+        let answer = self.links.get(leader)?.call(Kind::ReadIndex, &[], rest).await.ok()?;
         Some(u64::from_be_bytes(answer.as_ref().try_into().ok()?))
     }
 

@@ -9,6 +9,7 @@ use storage::Segments;
 
 use crate::{
     heal,
+    members::Office,
     propose::Proposer,
     raft::{Group, Server},
     read::Reader,
@@ -22,6 +23,7 @@ pub(crate) struct Served {
     pub proposer: Arc<Proposer>,
     pub reader: Arc<Reader>,
     pub segments: Segments,
+    pub office: Arc<Office>,
 }
 
 impl Handler for Served {
@@ -29,11 +31,13 @@ impl Handler for Served {
         let (proposer, reader) = (self.proposer.clone(), self.reader.clone());
         let (server, group) = (self.server.clone(), self.group.clone());
         let segments = self.segments.clone();
+        let office = self.office.clone();
         Box::pin(async move {
             match kind {
                 Kind::Propose => proposer.answer(&body).await,
                 Kind::Segment => heal::answer(&segments, &body).await,
                 Kind::ReadIndex => reader.answer().await,
+                Kind::Member => office.answer(&body).await,
                 Kind::Hello => {
                     Some(Bytes::copy_from_slice(&[u8::from(group.is_initialized().await)]))
                 }

@@ -63,7 +63,15 @@ pub struct Status {
     pub state_hash: [u8; 32],
     /// Why this node halted, if it did.
     pub fault: Option<String>,
-    /// All configured nodes.
+    /// Whether this node was removed from the cluster.
+    pub removed: bool,
+    /// Voters of the membership.
+    pub voters: usize,
+    /// Nodes that may be lost at once while the cluster goes on; 0: no failover.
+    pub tolerates: usize,
+    /// Whether a change of the members is under way, as far as this node knows.
+    pub moving: bool,
+    /// All members; the configured nodes while none is known.
     pub nodes: Vec<NodeStatus>,
 }
 
@@ -84,4 +92,12 @@ pub struct NodeStatus {
     pub matched: Option<u64>,
     /// Whether the link to it stands; true for the answering node itself.
     pub reachable: bool,
+    /// Why the link does not stand, when the last try told.
+    pub trouble: Option<String>,
+    /// Whether it votes.
+    pub voter: bool,
+    /// Whether it is drained.
+    pub drained: bool,
+    /// What is wished of it and not so yet.
+    pub wish: Option<&'static str>,
 }

@@ -6,6 +6,7 @@
 //! being stopped says nothing, because its peers may well be stopping too.
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -62,7 +63,7 @@ struct Voters {
 
 impl Voters {
     fn now(node: u64, progress: &Progress, links: &Links) -> Self {
-        let up = |id: &u64| *id == node || links.get(id).is_some_and(|link| link.is_up());
+        let up = |id: &u64| *id == node || links.get(*id).is_some_and(|link| link.is_up());
         let answering = progress.voters.iter().filter(|id| up(id)).count();
         Self { answering, all: progress.voters.len() }
     }
@@ -189,20 +190,21 @@ impl Guard {
             "a quorum answers, proposals wait and nothing is committed: replication starts anew, \
              office given up"
         );
-        self.links.values().for_each(|link| link.redial());
+        self.links.all().iter().for_each(|link| link.redial());
         self.group.reset_replication(now.voters.iter().copied()).await;
-        if let Some(heir) = heir(now, &self.links) {
+        if let Some(heir) = heir(now, &self.links, &BTreeSet::new()) {
             // Fails only when consensus has stopped.
             let _stopped = self.group.transfer_leader(heir).await;
         }
     }
 }
 
-/// The reachable voter whose log is longest.
-pub(crate) fn heir(progress: &Progress, links: &Links) -> Option<u64> {
+/// The reachable voter whose log is longest, one that is not drained before one that is.
+pub(crate) fn heir(progress: &Progress, links: &Links, drained: &BTreeSet<u64>) -> Option<u64> {
     let reachable =
-        progress.voters.iter().filter_map(|id| links.get(id)).filter(|link| link.is_up());
-    reachable.map(|link| link.id()).max_by_key(|id| progress.matched.get(id).copied())
+        progress.voters.iter().filter_map(|id| links.get(*id)).filter(|link| link.is_up());
+    let rank = |id: &u64| (!drained.contains(id), progress.matched.get(id).copied());
+    reachable.map(|link| link.id()).max_by_key(rank)
 }
 
 #[cfg(test)]

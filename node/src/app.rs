@@ -42,6 +42,10 @@ struct Tally {
 /// Pushes come in bursts: so long after the last one values still count as arriving.
 const ARRIVING_FOR: Duration = Duration::from_secs(30);
 
+/// How long a wish about the members may take until it is granted or refused: a node that is to
+/// join is asked first.
+const MEMBERS_LIMIT: Duration = Duration::from_secs(20);
+
 /// The parts that come up after HTTP.
 #[derive(Clone)]
 pub struct Live {
@@ -130,10 +134,7 @@ impl App {
     /// A view that holds everything acknowledged before this call.
     pub async fn fresh_view(&self) -> Result<LocalView, Problem> {
         let cluster = &self.live()?.cluster;
-        cluster
-            .linearizable(self.propose_timeout())
-            .await
-            .map_err(|error| Problem::unavailable(error.to_string()))
+        cluster.linearizable(self.propose_timeout()).await.map_err(Problem::from)
     }
 
     /// Proposes a change for an operator; a refusal becomes its problem.
@@ -146,8 +147,23 @@ impl App {
         let cluster = &self.live()?.cluster;
         let author = Author::Operator(user.to_string());
         let answer = cluster.propose(id, author, change, self.propose_timeout()).await;
-        let (index, outcome) = answer.map_err(|error| Problem::unavailable(error.to_string()))?;
+        let (index, outcome) = answer.map_err(Problem::from)?;
         Ok((index, outcome?))
+    }
+
+    /// Asks for a change of the members for an operator; a refusal becomes its problem.
+    pub async fn change_members(
+        &self,
+        id: ProposalId,
+        user: &str,
+        verb: cluster::Verb,
+    ) -> Result<u64, Problem> {
+        let cluster = &self.live()?.cluster;
+        let author = Author::Operator(user.to_string());
+        let answer = cluster.change_members(id, author, verb, MEMBERS_LIMIT).await;
+        let (index, outcome) = answer.map_err(Problem::from)?;
+        outcome?;
+        Ok(index)
     }
 
     /// How long a write may look for a leader.
@@ -157,11 +173,10 @@ impl App {
 
     /// The name of a node, by its number.
     pub fn node_name(&self, id: domain::NodeId) -> String {
+        let known = self.live().ok().and_then(|live| live.cluster.node_name(id));
         let peers = &self.inner.config.cluster.peers;
-        peers
-            .iter()
-            .find(|peer| peer.id == id.0)
-            .map_or_else(|| format!("node {id}"), |peer| peer.name.clone())
+        let listed = || peers.iter().find(|peer| peer.id == id.0).map(|peer| peer.name.clone());
+        known.or_else(listed).unwrap_or_else(|| format!("node {id}"))
     }
 }
 

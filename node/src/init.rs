@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose,
+    Issuer, KeyPair, KeyUsagePurpose,
 };
 use zeroize::Zeroizing;
 
@@ -55,7 +55,15 @@ pub struct Extra {
 
 /// Parses `NAME=HOST` options; nodes that share a host count their ports up (gateway by tens).
 pub fn nodes(pairs: &[String], ports: (u16, u16, u16)) -> Result<Vec<NodeSpec>, Failure> {
-    let mut nodes: Vec<NodeSpec> = Vec::new();
+    nodes_beside(Vec::new(), pairs, ports)
+}
+
+/// The same, beside nodes that are there already; they come first in the answer.
+pub fn nodes_beside(
+    mut nodes: Vec<NodeSpec>,
+    pairs: &[String],
+    ports: (u16, u16, u16),
+) -> Result<Vec<NodeSpec>, Failure> {
     for pair in pairs {
         let (name, host) = pair
             .split_once('=')
@@ -109,40 +117,69 @@ pub fn init(dir: &Path, nodes: &[NodeSpec], extra: &Extra) -> Result<Made, Failu
     let ca_key = Zeroizing::new(authority.key().serialize_pem());
     write_new(&ca_dir.join("ca.key"), ca_key.as_bytes(), 0o600)?;
     let mut configs = Vec::new();
-    for (position, node) in nodes.iter().enumerate() {
-        let id = position + 1;
-        let folder = dir.join(&node.name);
-        make_dir(&folder)?;
-        let (certificate, key) = node_certificate(id, node, &authority)?;
-        write_new(&folder.join("ca.pem"), authority.pem().as_bytes(), 0o644)?;
-        write_new(&folder.join("node.pem"), certificate.as_bytes(), 0o644)?;
-        write_new(&folder.join("node.key"), key.as_bytes(), 0o600)?;
-        write_new(&folder.join("master.key"), format!("{}\n", *master).as_bytes(), 0o600)?;
-        let title = system_title(title_base, id);
-        let text = config_text(id, node, nodes, &title, &token_hash, extra);
-        let path = folder.join("node.toml");
-        write_new(&path, text.as_bytes(), 0o600)?;
-        configs.push(path);
+    let shared =
+        Shared { authority: &authority, pem: authority.pem(), title_base, master, token_hash };
+    let numbered: Vec<(usize, NodeSpec)> = (1..).zip(nodes.iter().cloned()).collect();
+    for (id, node) in &numbered {
+        configs.push(write_node(dir, *id, node, &numbered, &shared, extra)?);
     }
     sync_dir(dir)?;
     Ok(Made { configs, token })
+}
+
+/// What all nodes of a cluster have in common.
+pub(crate) struct Shared<'a> {
+    /// Signs certificates.
+    pub authority: &'a Issuer<'a, KeyPair>,
+    /// The authority's certificate.
+    pub pem: String,
+    /// The middle of every system title.
+    pub title_base: [u8; 4],
+    /// The master key, hex.
+    pub master: Zeroizing<String>,
+    /// Hash of the admin token.
+    pub token_hash: String,
+}
+
+/// Writes the folder of one node; answers its configuration file.
+pub(crate) fn write_node(
+    dir: &Path,
+    id: usize,
+    node: &NodeSpec,
+    nodes: &[(usize, NodeSpec)],
+    shared: &Shared<'_>,
+    extra: &Extra,
+) -> Result<PathBuf, Failure> {
+    let folder = dir.join(&node.name);
+    make_dir(&folder)?;
+    let (certificate, key) = node_certificate(id, node, shared.authority)?;
+    write_new(&folder.join("ca.pem"), shared.pem.as_bytes(), 0o644)?;
+    write_new(&folder.join("node.pem"), certificate.as_bytes(), 0o644)?;
+    write_new(&folder.join("node.key"), key.as_bytes(), 0o600)?;
+    write_new(&folder.join("master.key"), format!("{}\n", *shared.master).as_bytes(), 0o600)?;
+    let title = system_title(shared.title_base, id);
+    let text = config_text(id, node, nodes, &title, &shared.token_hash, extra);
+    let path = folder.join("node.toml");
+    write_new(&path, text.as_bytes(), 0o600)?;
+    sync_dir(&folder)?;
+    Ok(path)
 }
 
 /// A node's configuration file.
 pub fn config_text(
     id: usize,
     node: &NodeSpec,
-    nodes: &[NodeSpec],
+    nodes: &[(usize, NodeSpec)],
     system_title: &str,
     token_hash: &str,
     extra: &Extra,
 ) -> String {
     let listen = listen_address(&node.host);
     let mut peers = String::new();
-    for (position, peer) in nodes.iter().enumerate() {
+    for (number, peer) in nodes {
         peers.push_str(&format!(
             "\n[[cluster.peers]]\nid = {}\nname = \"{}\"\naddress = \"{}\"\nhttp = \"http://{}\"\n",
-            position + 1,
+            number,
             peer.name,
             host_port(&peer.host, peer.cluster_port),
             host_port(&peer.host, peer.http_port),
@@ -205,14 +242,20 @@ fn system_title(base: [u8; 4], id: usize) -> String {
 }
 
 fn authority() -> Result<CertifiedIssuer<'static, KeyPair>, Failure> {
+    let key = KeyPair::generate().map_err(|error| certificate_failed(&error))?;
+    CertifiedIssuer::self_signed(authority_params(), key)
+        .map_err(|error| certificate_failed(&error))
+}
+
+/// What every authority that `init` makes says of itself.
+pub(crate) fn authority_params() -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, "Holdfast cluster authority");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     set_validity(&mut params);
-    let key = KeyPair::generate().map_err(|error| certificate_failed(&error))?;
-    CertifiedIssuer::self_signed(params, key).map_err(|error| certificate_failed(&error))
+    params
 }
 
 /// A certificate for both ends of a node link: it carries the name that the transport asks for,
@@ -220,7 +263,7 @@ fn authority() -> Result<CertifiedIssuer<'static, KeyPair>, Failure> {
 fn node_certificate(
     id: usize,
     node: &NodeSpec,
-    authority: &CertifiedIssuer<'static, KeyPair>,
+    authority: &Issuer<'_, KeyPair>,
 ) -> Result<(String, Zeroizing<String>), Failure> {
     let mut names = vec![format!("node-{id}.holdfast.internal"), node.name.clone()];
     if !names.contains(&node.host) {
@@ -256,7 +299,7 @@ fn set_validity(params: &mut CertificateParams) {
     }
 }
 
-fn certificate_failed(error: &rcgen::Error) -> Failure {
+pub(crate) fn certificate_failed(error: &rcgen::Error) -> Failure {
     Failure::failed("certificate_failed", format!("cannot make a certificate: {error}"))
 }
 

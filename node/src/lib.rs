@@ -6,7 +6,8 @@
 //! Map: `cli` takes the command line apart; `run` boots and stops one node; `wiring` answers the
 //! gateway through the cluster and runs the jobs; `http` is the frame of the API, `areas` its
 //! content and the pages; `observe` holds log lines and metrics; `init` makes certificates and
-//! configurations; `demo` runs a whole cluster with a simulated field on one machine.
+//! configurations, `extend` those of one more node; `demo` runs a whole cluster with a simulated
+//! field on one machine.
 //!
 //! Invariants: a concentrator is acknowledged only after the commit; a node that could not renew
 //! its lease stops acting before the lease ends; plain keys live in zeroised memory of the node
@@ -18,6 +19,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod exit;
+pub mod extend;
 pub mod http;
 pub mod init;
 pub mod observe;

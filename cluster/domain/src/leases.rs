@@ -14,7 +14,7 @@ use crate::apply::{Done, Effect, Table, Tx, View};
 use crate::error::{Fault, Stop, refuse};
 use crate::restore::Plan;
 use crate::units::{Device, NodeId, Stamp};
-use crate::{assets, keys};
+use crate::{assets, keys, members};
 
 /// Changes of the area.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,6 +143,9 @@ fn claim(
 ) -> Result<Done, Stop> {
     if !assets::has_channel(tx, device)? {
         return Err(refuse("unknown_device", device.to_string()));
+    }
+    if members::is_drained(tx, node)? || members::is_gone(tx, node)? {
+        return Err(refuse("node_draining", format!("node {node} takes no channels")));
     }
     let known = LEASES.get(tx, device)?;
     if let Some(owner) = known.as_ref().and_then(|lease| lease.owner) {

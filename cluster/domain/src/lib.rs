@@ -4,7 +4,8 @@
 //! them. Time, ids and keys are arguments. Equal log, equal state, on every replica.
 //!
 //! Map: [`apply`](mod@apply) takes an [`Entry`] and a [`View`] and gives [`Applied`]; one file for
-//! each area ([`assets`], [`keys`], [`readings`], [`leases`], [`commands`]) holds its changes,
+//! each area ([`assets`], [`keys`], [`readings`], [`leases`], [`commands`], [`members`]) holds its
+//! changes,
 //! records, rules and queries; [`audit`] is written by `apply` alone; [`units`] holds small values.
 //!
 //! Invariants: 1. `apply` never writes, it returns what to write. 2. A refused change leaves no
@@ -18,6 +19,7 @@ pub mod commands;
 pub mod error;
 pub mod keys;
 pub mod leases;
+pub mod members;
 pub mod readings;
 pub mod restore;
 pub mod units;

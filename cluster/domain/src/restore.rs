@@ -56,7 +56,14 @@ pub struct Place {
 }
 
 /// Tables with something to raise or to close, in the order of the walk.
-const TABLES: [Table; 4] = [Table::Counters, Table::Leases, Table::NodeLeases, Table::Outbox];
+const TABLES: [Table; 6] = [
+    Table::Counters,
+    Table::Leases,
+    Table::NodeLeases,
+    Table::Outbox,
+    Table::Members,
+    Table::Drained,
+];
 
 /// The next writes of a walk over the state, of at most `limit` rows, and where to go on; begin
 /// with none. Commit the writes of each step before the next.
@@ -82,8 +89,9 @@ pub fn step(
         let done = match place.table {
             Table::Counters => keys::restored(&mut tx, plan, key, row),
             Table::Leases => leases::restored(&mut tx, plan, key, row),
-            Table::NodeLeases => {
-                tx.put(Table::NodeLeases, key.clone(), None);
+            // The nodes of the old cluster are none of the new one.
+            table @ (Table::NodeLeases | Table::Members | Table::Drained) => {
+                tx.put(table, key.clone(), None);
                 Ok(())
             }
             _ => commands::restored(&mut tx, row),

@@ -3,14 +3,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
 use domain::Outcome;
 use openraft::{
-    ReadPolicy, ServerState, SnapshotPolicy,
+    ChangeMembers, ReadPolicy, ServerState, SnapshotPolicy,
     async_runtime::watch::WatchReceiver,
     error::{ClientWriteError, LinearizableReadError, RaftError},
 };
@@ -23,7 +23,7 @@ use super::{
     network::Network,
     server::Server,
     state_machine::StateMachine,
-    types::{Member, Payload, Raft},
+    types::{EntryId, Member, Payload, Raft},
 };
 use crate::{
     config::Config, effects::Publisher, error::OpenError, metrics::Metrics, status::Role,
@@ -49,6 +49,12 @@ pub struct Progress {
     pub voters: BTreeSet<u64>,
     /// On the leader: highest index stored at each node.
     pub matched: BTreeMap<u64, u64>,
+    /// Every node of the membership, learners too.
+    pub members: Arc<BTreeMap<u64, Member>>,
+    /// Whether a change of the membership is under way.
+    pub moving: bool,
+    /// Whether such a change stands between its two steps.
+    pub joint: bool,
 }
 
 /// The leader, while one is known, and the term.
@@ -71,7 +77,11 @@ pub struct Group {
     raft: Raft,
     machine: StateMachine,
     fresh: bool,
+    members: Arc<Mutex<Known>>,
 }
+
+/// The members as of an entry, so that they need not be copied with every step.
+type Known = (Option<EntryId>, Arc<BTreeMap<u64, Member>>);
 
 impl Group {
     /// Starts consensus over open stores and links.
@@ -105,7 +115,7 @@ impl Group {
         let raft = Raft::new(config.node.0, settings, network, log, machine.clone()).await;
         let raft = raft.map_err(|error| OpenError::Raft(error.to_string()))?;
         let server = Server::new(raft.clone(), store.snapshots.clone());
-        Ok((Self { raft, machine, fresh }, server))
+        Ok((Self { raft, machine, fresh, members: Arc::default() }, server))
     }
 
     /// Whether the log was empty when the group was started.
@@ -156,6 +166,9 @@ impl Group {
         };
         let role = if now.running_state.is_err() { Role::Halted } else { role };
         let matched = now.replication.iter().flatten();
+        let membership = &now.membership_config;
+        let committed = now.local_committed.map(|id| id.index);
+        let joint = membership.membership().get_joint_config().len() > 1;
         Progress {
             role: Some(role),
             leader: now.current_leader,
@@ -165,7 +178,23 @@ impl Group {
             applied: now.last_applied.map_or(0, |id| id.index),
             voters: now.membership_config.voter_ids().collect(),
             matched: matched.filter_map(|(id, at)| at.as_ref().map(|at| (*id, at.index))).collect(),
+            members: self.members(membership.log_id().as_ref(), membership.nodes()),
+            moving: joint || membership.log_id().as_ref().map(|id| id.index) > committed,
+            joint,
         }
+    }
+
+    fn members<'a>(
+        &self,
+        id: Option<&EntryId>,
+        nodes: impl Iterator<Item = (&'a u64, &'a Member)>,
+    ) -> Arc<BTreeMap<u64, Member>> {
+        let mut known = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.0.as_ref() != id {
+            let nodes = nodes.map(|(id, node)| (*id, node.clone())).collect();
+            *known = (id.copied(), Arc::new(nodes));
+        }
+        known.1.clone()
     }
 
     /// Follows the progress; the channel closes when consensus stops.
@@ -198,6 +227,35 @@ impl Group {
     /// Writes the first membership. Only for a node whose data is fresh.
     pub async fn initialize(&self, members: BTreeMap<u64, Member>) -> Result<(), String> {
         self.raft.initialize(members).await.map_err(|error| error.to_string())
+    }
+
+    /// Adds a node that receives the log without a vote. Leader only.
+    pub async fn add_learner(&self, id: u64, member: Member) -> Result<(), String> {
+        let added = self.raft.add_learner(id, member, false).await;
+        added.map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    /// Lets learners vote and takes nodes out, in one step. Leader only.
+    pub async fn change_voters(&self, join: &[u64], leave: &[u64]) -> Result<(), String> {
+        let of = |ids: &[u64]| ids.iter().copied().collect::<BTreeSet<_>>();
+        let mut changes = vec![ChangeMembers::AddVoterIds(of(join))];
+        let voters: BTreeSet<u64> =
+            self.raft.metrics().borrow_watched().membership_config.voter_ids().collect();
+        let (voting, learning): (Vec<u64>, Vec<u64>) =
+            leave.iter().copied().partition(|id| voters.contains(id));
+        if !voting.is_empty() {
+            changes.push(ChangeMembers::RemoveVoters(of(&voting)));
+        }
+        if !learning.is_empty() {
+            changes.push(ChangeMembers::RemoveNodes(of(&learning)));
+        }
+        let changed = self.raft.change_membership(ChangeMembers::Batch(changes), false).await;
+        changed.map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    /// Finishes a change that its leader left between the two steps. Leader only.
+    pub async fn settle_members(&self) -> Result<(), String> {
+        self.change_voters(&[], &[]).await
     }
 
     /// Asks `to` to take leadership over.

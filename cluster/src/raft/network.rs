@@ -63,14 +63,15 @@ impl Network {
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Way;
 
-    async fn new_client(&mut self, target: u64, _node: &Member) -> Way {
-        Way { link: self.links.get(&target).cloned(), metrics: self.metrics.clone() }
+    async fn new_client(&mut self, target: u64, node: &Member) -> Way {
+        let link = self.links.ensure(target, &node.name, &node.address);
+        Way { link, metrics: self.metrics.clone() }
     }
 }
 
 /// The way to one peer.
 pub struct Way {
-    /// None when the membership names a node that this node's configuration does not.
+    /// None for this node itself.
     link: Option<Link>,
     metrics: Metrics,
 }

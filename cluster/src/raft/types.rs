@@ -47,6 +47,13 @@ pub struct Member {
     pub http: String,
 }
 
+impl From<&domain::members::Node> for Member {
+    fn from(node: &domain::members::Node) -> Self {
+        let domain::members::Node { name, address, http, .. } = node.clone();
+        Self { name, address, http }
+    }
+}
+
 openraft::declare_raft_types!(
     /// Our instance of consensus.
     pub TypeConfig:

@@ -2,11 +2,12 @@
 //!
 //! Not here: dialling (`peer`), certificates (`tls`), what a frame means (the handler).
 //! Invariants:
-//! 1. A connection is served only after its certificate named a configured peer.
+//! 1. A connection is served only after its certificate named a node that was not removed; what
+//!    only members may ask is refused to others.
 //! 2. Streams of one connection are bounded by QUIC, handshakes by a semaphore.
 //! 3. A bad frame closes the connection that sent it and is counted.
 
-use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -23,7 +24,8 @@ use tokio::{
 
 use super::{
     LinkError,
-    peer::{Dialler, Link},
+    links::{Links, Maker},
+    peer::CODE_REMOVED,
     stream::{FrameReceiver, FrameSender},
     tls::{self, Identity, Refusals},
     wire::Kind,
@@ -82,9 +84,6 @@ pub trait Handler: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<(), LinkError>>;
 }
 
-/// The links to all peers, by node number.
-pub type Links = Arc<BTreeMap<u64, Link>>;
-
 /// A bound endpoint with its dialler tasks.
 pub struct Endpoint {
     quic: QuicEndpoint,
@@ -96,7 +95,8 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Binds the socket and starts one dialler per peer. Nothing is accepted before `serve`.
+    /// Binds the socket and starts one dialler per configured peer. Nothing is accepted before
+    /// `serve`.
     pub fn open(
         config: &Config,
         identity: &Identity,
@@ -116,21 +116,15 @@ impl Endpoint {
         let quic = factory(server, config.listen)
             .map_err(|source| OpenError::Listen { address: config.listen.to_string(), source })?;
         let (stop, stopped) = watch::channel(false);
-        let links = config.others().map(|peer| {
-            let dialler = Dialler {
-                id: peer.id.0,
-                name: peer.name.clone(),
-                address: peer.address.clone(),
-                group: config.group,
-                endpoint: quic.clone(),
-                config: client.clone(),
-                dial_timeout: config.dial_timeout(),
-                up: metrics.peer_up.with_label_values(&[&peer.name]),
-                rtt: metrics.peer_rtt.with_label_values(&[&peer.name]),
-            };
-            (peer.id.0, dialler.start(stopped.clone()))
-        });
-        let links = Arc::new(links.collect());
+        let maker = Maker {
+            group: config.group,
+            endpoint: quic.clone(),
+            config: client,
+            dial_timeout: config.dial_timeout(),
+            metrics: metrics.clone(),
+            stopped,
+        };
+        let links = Links::new(config, maker);
         Ok(Self { quic, links, group: config.group, refusals, metrics: metrics.clone(), stop })
     }
 
@@ -219,14 +213,19 @@ impl Server {
         };
         let identity = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok();
         let identity = identity.unwrap_or_default();
-        let named = identity
-            .first()
-            .and_then(|certificate| tls::named_node(certificate, self.links.keys().copied()));
+        let named =
+            identity.first().and_then(tls::named_node).filter(|from| *from != self.links.own());
         let Some(from) = named else {
-            self.refusals.note("unknown_node", &format!("{remote}: its certificate names no peer"));
-            connection.close(CODE_REFUSED, b"the certificate names no peer of this node");
+            self.refusals.note("unknown_node", &format!("{remote}: its certificate names no node"));
+            connection.close(CODE_REFUSED, b"the certificate names no other node");
             return None;
         };
+        if self.links.is_removed(from) {
+            self.refusals.note("removed_node", &format!("{remote}: node {from} was removed"));
+            connection.close(CODE_REMOVED, b"this node was removed from the cluster");
+            return None;
+        }
+        self.links.met(from, remote);
         Some((from, connection))
     }
 
@@ -249,12 +248,17 @@ impl Server {
 
     async fn connection(self: Arc<Self>, from: u64, connection: Connection) {
         // The peer is alive: our own dial to it need not wait for a slow resend.
-        if let Some(link) = self.links.get(&from)
+        if let Some(link) = self.links.get(from)
             && !link.is_up()
         {
             link.poke();
         }
         while let Ok((send, recv)) = connection.accept_bi().await {
+            if self.links.is_removed(from) {
+                self.refusals.note("removed_node", &format!("node {from} was removed"));
+                connection.close(CODE_REMOVED, b"this node was removed from the cluster");
+                break;
+            }
             let (server, connection) = (self.clone(), connection.clone());
             tokio::spawn(async move {
                 let frames = FrameReceiver::new(recv, server.group);
@@ -279,6 +283,11 @@ impl Server {
     ) -> Result<(), LinkError> {
         let Some((kind, first)) = frames.next_within(FIRST_FRAME).await? else { return Ok(()) };
         let mut answers = FrameSender::new(send, self.group, kind);
+        if !kind.open_to_strangers() && self.links.get(from).is_none() {
+            self.refusals.note("no_member", &format!("node {from} is no member"));
+            answers.finish();
+            return Ok(());
+        }
         match kind {
             Kind::Append | Kind::Snapshot => {
                 self.handler.serve(from, kind, first, frames, answers).await
@@ -289,7 +298,8 @@ impl Server {
             | Kind::Propose
             | Kind::ReadIndex
             | Kind::Hello
-            | Kind::Segment => {
+            | Kind::Segment
+            | Kind::Member => {
                 match self.handler.answer(from, kind, first).await {
                     Some(answer) => {
                         answers.send_within(&answer, FIRST_FRAME).await?;

@@ -10,13 +10,15 @@
 //! 5. Sockets come from a factory, so that tests can stand between two nodes.
 
 mod endpoint;
+mod links;
 mod peer;
 mod stream;
 mod tls;
 mod wire;
 
-pub use endpoint::{Endpoint, EndpointFactory, Handler, Links, udp_endpoint};
-pub use peer::Link;
+pub use endpoint::{Endpoint, EndpointFactory, Handler, udp_endpoint};
+pub use links::Links;
+pub use peer::{Link, Trouble};
 pub use stream::{FrameReceiver, FrameSender};
 pub use tls::{Identity, node_dns_name};
 pub use wire::{Kind, MAX_BODY};

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use prometheus::{Gauge, IntGauge};
-use quinn::{ClientConfig, Connection, Endpoint as QuicEndpoint, VarInt};
+use quinn::{ClientConfig, Connection, ConnectionError, Endpoint as QuicEndpoint, VarInt};
 use tokio::{
     sync::{Notify, watch},
     time::{sleep, timeout},
@@ -32,12 +32,62 @@ const FRESH: Duration = Duration::from_millis(200);
 /// How often the round trip's metric is renewed.
 const RTT_EVERY: Duration = Duration::from_secs(1);
 
+/// QUIC error code towards a node that was removed from the cluster.
+pub(super) const CODE_REMOVED: VarInt = VarInt::from_u32(4);
+
+/// QUIC's codes of TLS alerts (RFC 9001 section 4.8).
+const TLS_ALERTS: std::ops::Range<u64> = 0x100..0x200;
+
+/// Why a link does not stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Nobody answers there.
+    Unreachable(String),
+    /// One side's certificate was refused by the other.
+    Certificate(String),
+    /// The peer says that this node was removed from the cluster.
+    Removed,
+}
+
+impl Trouble {
+    fn of(error: &ConnectionError) -> Self {
+        let text = error.to_string();
+        match error {
+            ConnectionError::ApplicationClosed(close) if close.error_code == CODE_REMOVED => {
+                Self::Removed
+            }
+            ConnectionError::TransportError(cause)
+                if TLS_ALERTS.contains(&u64::from(cause.code)) =>
+            {
+                Self::Certificate(text)
+            }
+            ConnectionError::ConnectionClosed(close)
+                if TLS_ALERTS.contains(&u64::from(close.error_code)) =>
+            {
+                Self::Certificate(text)
+            }
+            _ => Self::Unreachable(text),
+        }
+    }
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unreachable(why) => write!(f, "not reached: {why}"),
+            Self::Certificate(why) => write!(f, "certificate refused: {why}"),
+            Self::Removed => write!(f, "it says that this node was removed"),
+        }
+    }
+}
+
 /// The way to one peer. Clones share the connection.
 #[derive(Clone, Debug)]
 pub struct Link {
     id: u64,
     group: u32,
     connection: watch::Receiver<Option<Connection>>,
+    trouble: watch::Receiver<Option<Trouble>>,
     poke: Arc<Notify>,
     redial: Arc<Notify>,
 }
@@ -51,6 +101,23 @@ impl Link {
     /// Whether the warm connection stands now.
     pub fn is_up(&self) -> bool {
         self.connection.borrow().as_ref().is_some_and(|one| one.close_reason().is_none())
+    }
+
+    /// Why the link does not stand, as the last try told; none while it stands.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.trouble.borrow().clone()
+    }
+
+    /// Waits until the link stands or a try has failed; true when it stands.
+    pub async fn tried(&self, limit: Duration) -> bool {
+        let (mut connection, mut trouble) = (self.connection.clone(), self.trouble.clone());
+        let either = async {
+            tokio::select! {
+                _ = connection.wait_for(Option::is_some) => {}
+                _ = trouble.wait_for(Option::is_some) => {}
+            }
+        };
+        timeout(limit, either).await.is_ok() && self.is_up()
     }
 
     /// Round trip by QUIC's estimate, while connected.
@@ -121,22 +188,25 @@ pub(super) struct Dialler {
 }
 
 impl Dialler {
-    /// Starts the dialler task. It ends when `stop` turns true.
-    pub fn start(self, stop: watch::Receiver<bool>) -> Link {
+    /// Starts the dialler task. It ends when `stop` turns true or the sender of `held` is gone.
+    pub fn start(self, stop: watch::Receiver<bool>, held: watch::Receiver<bool>) -> Link {
         let (publish, connection) = watch::channel(None);
+        let (trouble, troubled) = watch::channel(None);
         let link = Link {
             id: self.id,
             group: self.group,
             connection,
+            trouble: troubled,
             poke: Arc::new(Notify::new()),
             redial: Arc::new(Notify::new()),
         };
         let (poke, redial) = (link.poke.clone(), link.redial.clone());
         tokio::spawn(async move {
-            let mut stop = stop;
+            let (mut stop, mut held) = (stop, held);
             tokio::select! {
-                () = self.run(&publish, &poke, &redial) => {}
+                () = self.run(&publish, &trouble, &poke, &redial) => {}
                 _ = stop.wait_for(|stop| *stop) => {}
+                _ = held.wait_for(|held| !*held) => {}
             }
             publish.send_replace(None);
             self.up.set(0);
@@ -147,6 +217,7 @@ impl Dialler {
     async fn run(
         &self,
         publish: &watch::Sender<Option<Connection>>,
+        trouble: &watch::Sender<Option<Trouble>>,
         poke: &Notify,
         redial: &Notify,
     ) {
@@ -154,11 +225,21 @@ impl Dialler {
         loop {
             match self.dial(poke).await {
                 Ok(connection) => {
-                    pause = BACKOFF.0;
-                    self.keep(publish, connection, redial).await;
+                    trouble.send_replace(None);
+                    let stood = Instant::now();
+                    let lost = self.keep(publish, connection, redial).await;
+                    trouble.send_replace(lost);
+                    // A peer that hangs up at once is not dialled in a tight loop.
+                    if stood.elapsed() > BACKOFF.1 {
+                        pause = BACKOFF.0;
+                        continue;
+                    }
+                    sleep(pause).await;
+                    pause = (pause * 2).min(BACKOFF.1);
                 }
                 Err(cause) => {
-                    tracing::debug!(peer = self.name, cause, "dial failed");
+                    tracing::debug!(peer = self.name, %cause, "dial failed");
+                    trouble.send_replace(Some(cause));
                     tokio::select! {
                         () = sleep(pause) => {}
                         () = poke.notified() => {}
@@ -171,7 +252,7 @@ impl Dialler {
 
     /// One handshake with its own deadline. A poke restarts one that has waited for a while: its
     /// first packets went to a process that was not there yet, and QUIC resends ever more slowly.
-    async fn dial(&self, poke: &Notify) -> Result<Connection, String> {
+    async fn dial(&self, poke: &Notify) -> Result<Connection, Trouble> {
         let started = Instant::now();
         loop {
             let poked = async {
@@ -180,50 +261,54 @@ impl Dialler {
             };
             tokio::select! {
                 dialled = timeout(self.dial_timeout, self.dial_once()) => {
-                    return dialled.map_err(|_| "the handshake took too long".to_owned())?;
+                    let late = |_| Trouble::Unreachable("no answer in time".to_owned());
+                    return dialled.map_err(late)?;
                 }
                 () = poked => {}
             }
         }
     }
 
-    async fn dial_once(&self) -> Result<Connection, String> {
+    async fn dial_once(&self) -> Result<Connection, Trouble> {
+        let failed = |why: String| Trouble::Unreachable(format!("{}: {why}", self.address));
         let found = tokio::net::lookup_host(&self.address).await;
-        let mut found = found.map_err(|error| format!("{}: {error}", self.address))?;
+        let mut found = found.map_err(|error| failed(error.to_string()))?;
         let ours_v4 = self.endpoint.local_addr().is_ok_and(|address| address.is_ipv4());
         let address = found
             .find(|address| address.is_ipv4() == ours_v4)
-            .ok_or_else(|| format!("{}: no address of our family", self.address))?;
+            .ok_or_else(|| failed("no address of our family".to_owned()))?;
         let name = node_dns_name(self.id);
         let connecting = self.endpoint.connect_with(self.config.clone(), address, &name);
-        connecting.map_err(|error| error.to_string())?.await.map_err(|error| error.to_string())
+        let connecting = connecting.map_err(|error| failed(error.to_string()))?;
+        connecting.await.map_err(|error| Trouble::of(&error))
     }
 
-    /// Publishes the connection and holds it until it breaks or a redial is wished.
+    /// Publishes the connection and holds it until it breaks or a redial is wished; tells why.
     async fn keep(
         &self,
         publish: &watch::Sender<Option<Connection>>,
         connection: Connection,
         redial: &Notify,
-    ) {
+    ) -> Option<Trouble> {
         publish.send_replace(Some(connection.clone()));
         self.up.set(1);
         tracing::info!(peer = self.name, "link to the peer stands");
-        loop {
+        let trouble = loop {
             self.rtt.set(connection.rtt().as_secs_f64());
             tokio::select! {
                 cause = connection.closed() => {
                     tracing::info!(peer = self.name, %cause, "link to the peer is lost");
-                    break;
+                    break Some(Trouble::of(&cause));
                 }
                 () = redial.notified() => {
                     connection.close(VarInt::from_u32(0), b"redial");
-                    break;
+                    break None;
                 }
                 () = sleep(RTT_EVERY) => {}
             }
-        }
+        };
         publish.send_replace(None);
         self.up.set(0);
+        trouble
     }
 }

@@ -21,11 +21,10 @@ use rustls::{
     client::{
         Resumption, WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        verify_server_name,
     },
     crypto::CryptoProvider,
     server::{
-        ParsedCertificate, WebPkiClientVerifier,
+        WebPkiClientVerifier,
         danger::{ClientCertVerified, ClientCertVerifier},
     },
 };
@@ -165,17 +164,17 @@ fn reason_of(error: &Error) -> &'static str {
     }
 }
 
-/// Which configured node a certificate names, if any of `candidates`.
-pub fn named_node(
-    certificate: &CertificateDer<'_>,
-    candidates: impl Iterator<Item = u64>,
-) -> Option<u64> {
-    let parsed = ParsedCertificate::try_from(certificate).ok()?;
-    let mut candidates = candidates;
-    candidates.find(|id| {
-        ServerName::try_from(node_dns_name(*id))
-            .is_ok_and(|name| verify_server_name(&parsed, &name).is_ok())
-    })
+/// The number of the node that a certificate names, if it names one.
+pub fn named_node(certificate: &CertificateDer<'_>) -> Option<u64> {
+    let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
+    certificate.valid_dns_names().find_map(node_of_dns_name)
+}
+
+/// Reads what `node_dns_name` wrote.
+fn node_of_dns_name(name: &str) -> Option<u64> {
+    let number = name.strip_prefix("node-")?.strip_suffix(".holdfast.internal")?;
+    let id = number.parse().ok()?;
+    (id > 0 && node_dns_name(id) == name).then_some(id)
 }
 
 /// TLS settings of the dialling side.
@@ -334,6 +333,15 @@ mod tests {
         assert!(refusals.may_log("wrong_node", start + Duration::from_secs(60)));
         refusals.note("wrong_node", "a test");
         assert_eq!(counter.with_label_values(&["wrong_node"]).get(), 1);
+    }
+
+    #[test]
+    fn a_name_gives_its_number_back() {
+        assert_eq!(node_of_dns_name(&node_dns_name(7)), Some(7));
+        for wrong in ["node-0.holdfast.internal", "node-07.holdfast.internal", "node-7.example", ""]
+        {
+            assert_eq!(node_of_dns_name(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub enum Kind {
     Hello = 8,
     /// A segment file, asked for by its place and content; one frame each way.
     Segment = 9,
+    /// A wish about the members, for the leader; one frame each way.
+    Member = 10,
 }
 
 impl Kind {
@@ -54,8 +56,15 @@ impl Kind {
             7 => Self::ReadIndex,
             8 => Self::Hello,
             9 => Self::Segment,
+            10 => Self::Member,
             _ => return None,
         })
+    }
+
+    /// Whether a node of our authority may send it though the membership does not name it (yet):
+    /// what consensus itself judges, and what a node needs to join.
+    pub fn open_to_strangers(self) -> bool {
+        !matches!(self, Self::Propose | Self::ReadIndex | Self::Segment | Self::Member)
     }
 
     /// Priority of the stream in its connection: votes and heartbeats overtake appends, which
@@ -64,7 +73,7 @@ impl Kind {
         match self {
             Self::Vote | Self::PreVote | Self::Transfer => 3,
             Self::Append | Self::ReadIndex | Self::Hello => 2,
-            Self::Propose => 1,
+            Self::Propose | Self::Member => 1,
             Self::Snapshot | Self::Segment => 0,
         }
     }
@@ -146,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_frame_comes_back() {
-        for octet in 1..=9 {
+        for octet in 1..=10 {
             let kind = Kind::from_octet(octet).unwrap();
             let frame = encode(7, kind, b"body").unwrap();
             assert_eq!(decode_head(7, &head(&frame)), Ok((kind, 4)));

@@ -10,7 +10,7 @@ use cluster::{
     Config,
     metrics::Metrics,
     transport::{
-        Endpoint, FrameReceiver, FrameSender, Handler, Kind, Link, LinkError, udp_endpoint,
+        Endpoint, FrameReceiver, FrameSender, Handler, Kind, Link, LinkError, Trouble, udp_endpoint,
     },
 };
 use futures::future::BoxFuture;
@@ -61,7 +61,7 @@ struct Node {
 
 impl Node {
     fn link(&self, to: u64) -> Link {
-        self.endpoint.links()[&to].clone()
+        self.endpoint.links().get(to).unwrap()
     }
 
     async fn hello(&self, to: u64) -> Result<Bytes, LinkError> {
@@ -195,17 +195,32 @@ async fn a_certificate_that_names_another_node_is_refused() {
     let authority = Authority::new();
     let (one, two) = (free_port(), free_port());
     let first = node(&authority, 1, one, two);
-    // Signed by our authority, but for node 9, which is no peer.
+    // Signed by our authority, but for node 9, which the first does not know.
     let wrong = node_as(authority.identity(9), 2, two, one, |_| {});
     until("the name is refused at dial", SOON, || {
         counted(&first.registry, REFUSED, "wrong_node") >= 1.0
     })
     .await;
-    until("the name is refused at accept", SOON, || {
-        counted(&first.registry, REFUSED, "unknown_node") >= 1.0
-    })
-    .await;
-    assert!(wrong.link(1).call(Kind::Hello, b"hello", TTL).await.is_err());
+    // Node 9 may come to join, so it may say who it is; what only members may ask is refused.
+    until("its own dial stands", SOON, || wrong.link(1).is_up()).await;
+    assert_eq!(wrong.link(1).call(Kind::Hello, b"hello", TTL).await.unwrap(), "hello");
+    let asked = wrong.link(1).call(Kind::Propose, b"hello", TTL).await;
+    assert_eq!(asked, Err(LinkError::NoAnswer));
+    assert!(counted(&first.registry, REFUSED, "no_member") >= 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removed_node_is_told_so_and_not_heard() {
+    let authority = Authority::new();
+    let (one, two) = (free_port(), free_port());
+    let first = node(&authority, 1, one, two);
+    let second = node(&authority, 2, two, one);
+    until("a warm link", SOON, || second.link(1).is_up()).await;
+    first.endpoint.links().set_removed([2].into());
+    assert!(second.link(1).call(Kind::Vote, b"vote", TTL).await.is_err());
+    let told = || second.link(1).trouble() == Some(Trouble::Removed);
+    until("it is told", SOON, told).await;
+    assert!(counted(&first.registry, REFUSED, "removed_node") >= 1.0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

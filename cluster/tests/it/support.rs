@@ -5,13 +5,13 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU16, Ordering},
+        atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use cluster::{Cluster, Config, Identity, Peer, Role, node_dns_name};
-use domain::{Author, Change, NodeId, Obis, ProposalId, assets, readings};
+use cluster::{Cluster, Config, Identity, Peer, Role, Verb, node_dns_name};
+use domain::{Author, Change, NodeId, Obis, Outcome, ProposalId, assets, readings};
 use prometheus::Registry;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
@@ -179,6 +179,70 @@ impl Trio {
         }
         trio.leader().await;
         trio
+    }
+
+    /// Starts one more node: empty, with the first one's configuration as its seeds. Nobody has
+    /// taken it in yet.
+    pub async fn newcomer(&mut self) -> usize {
+        let at = self.configs.len();
+        let mut config = self.configs[0].clone();
+        let id = NodeId(at as u64 + 1);
+        let name = format!("n{}", id.0);
+        let address = local(free_port());
+        config.peers.push(Peer {
+            id,
+            name: name.clone(),
+            address: address.to_string(),
+            http: format!("http://127.0.0.1:{}", 8_000 + id.0),
+        });
+        (config.node, config.name, config.listen) = (id, name, address);
+        self.configs.push(config);
+        self.nodes.push(None);
+        self.registries.push(Registry::new());
+        self.start(at).await;
+        at
+    }
+
+    /// Node `at` as a wish names it.
+    pub fn described(&self, at: usize) -> domain::members::Node {
+        let config = &self.configs[at];
+        domain::members::Node {
+            id: config.node,
+            name: config.name.clone(),
+            address: config.listen.to_string(),
+            http: format!("http://127.0.0.1:{}", 8_000 + config.node.0),
+        }
+    }
+
+    /// Asks node `at` for a change of the members.
+    pub async fn wish(&self, at: usize, verb: Verb) -> Outcome {
+        static NEXT: AtomicU64 = AtomicU64::new(1 << 40);
+        let id = proposal_id(NEXT.fetch_add(1, Ordering::Relaxed));
+        let limit = Duration::from_secs(20);
+        self.node(at).change_members(id, author(), verb, limit).await.unwrap().1
+    }
+
+    /// Waits until node `at` sees exactly these voters and no change under way.
+    pub async fn voters(&self, at: usize, expect: &[&str]) {
+        let seen = || {
+            let status = self.node(at).status();
+            let voting = status.nodes.iter().filter(|node| node.voter);
+            let names: Vec<_> = voting.map(|node| node.name.clone()).collect();
+            !status.moving && names == expect
+        };
+        until(&format!("voters {expect:?}"), Duration::from_secs(30), seen).await;
+    }
+
+    /// Waits until a node has caught up as a learner, seen from the leader.
+    pub async fn caught_up(&self, name: &str) {
+        let leader = self.leader().await;
+        let seen = || {
+            let status = self.node(leader).status();
+            let node = status.nodes.iter().find(|node| node.name == name);
+            let matched = node.and_then(|node| node.matched);
+            matched.is_some_and(|at| at + 20 >= status.commit_index)
+        };
+        until(&format!("{name} caught up"), Duration::from_secs(30), seen).await;
     }
 
     pub fn folder(&self, at: usize) -> PathBuf {

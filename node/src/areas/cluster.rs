@@ -34,7 +34,15 @@ pub struct ClusterBody {
     /// Why the answering node halted, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
-    /// All configured nodes.
+    /// Voters of the cluster.
+    pub voters: usize,
+    /// Nodes that may be lost at once while the cluster goes on; 0: no failover.
+    pub tolerates: usize,
+    /// Whether the answering node was removed from the cluster.
+    pub removed: bool,
+    /// Whether a change of the members is under way, as far as the answering node knows.
+    pub changing: bool,
+    /// All members.
     pub nodes: Vec<NodeBody>,
 }
 
@@ -64,6 +72,16 @@ pub struct NodeBody {
     pub matched: Option<u64>,
     /// Log entries that it is behind the answering node's commit index, where that is known.
     pub lag: Option<u64>,
+    /// `host:port` of its node link.
+    pub address: String,
+    /// Whether it votes.
+    pub voter: bool,
+    /// Whether it is drained.
+    pub drained: bool,
+    /// What it shall become and is not yet: voter, gone.
+    pub wish: Option<String>,
+    /// Why the link to it does not stand.
+    pub trouble: Option<String>,
 }
 
 /// Parameters.
@@ -103,11 +121,16 @@ pub fn body(status: &Status) -> ClusterBody {
         state_hash: hex(&status.state_hash),
         at: None,
         fault: status.fault.clone(),
+        voters: status.voters,
+        tolerates: status.tolerates,
+        removed: status.removed,
+        changing: status.moving,
         nodes: status.nodes.iter().map(|node| node_body(status, node)).collect(),
     }
 }
 
-fn node_body(status: &Status, node: &NodeStatus) -> NodeBody {
+/// One node in the API's words.
+pub fn node_body(status: &Status, node: &NodeStatus) -> NodeBody {
     let own = node.id == status.node;
     let matched = if own { Some(status.applied_index) } else { node.matched };
     // A follower's idea of others is old after a silence: an unreachable leader leads no more.
@@ -124,5 +147,10 @@ fn node_body(status: &Status, node: &NodeStatus) -> NodeBody {
         reachable: node.reachable,
         matched,
         lag: matched.map(|matched| status.commit_index.saturating_sub(matched)),
+        address: node.address.clone(),
+        voter: node.voter,
+        drained: node.drained,
+        wish: node.wish.map(str::to_string),
+        trouble: node.trouble.clone(),
     }
 }

@@ -151,10 +151,7 @@ pub async fn queue(
     Body(new): Body<NewCommand>,
 ) -> Result<(StatusCode, Json<CommandBody>), Problem> {
     let order = new.order.to_order()?;
-    let key = headers
-        .get("idempotency-key")
-        .map(|value| value.to_str().map_err(|_| Problem::bad("bad_idempotency_key", "not ASCII")));
-    let id = keys::request_id("command", key.transpose()?)?;
+    let id = keys::proposal_id(&headers, "command")?;
     let wait_ms = new.expires_in_s.unwrap_or(DEFAULT_EXPIRY_S).saturating_mul(1000);
     let expires = app.live()?.cluster.stamp_now().plus_ms(wait_ms);
     let target = new.target.clone();

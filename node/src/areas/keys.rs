@@ -3,6 +3,7 @@
 //! Invariants: plain octets live in zeroised memory and are gone after the call; no problem text
 //! holds any of them; the same key proposed twice is one key.
 
+use axum::http::HeaderMap;
 use domain::keys::{Change, KeyKind, WrapId};
 use domain::{Device, ProposalId};
 use zeroize::Zeroizing;
@@ -72,6 +73,14 @@ pub fn request_id(scope: &str, key: Option<&str>) -> Result<ProposalId, Problem>
     let mut id = [0; 16];
     id.copy_from_slice(&hash[..16]);
     Ok(ProposalId(id))
+}
+
+/// The proposal id of a request with these headers.
+pub fn proposal_id(headers: &HeaderMap, scope: &str) -> Result<ProposalId, Problem> {
+    let key = headers
+        .get("idempotency-key")
+        .map(|value| value.to_str().map_err(|_| Problem::bad("bad_idempotency_key", "not ASCII")));
+    request_id(scope, key.transpose()?)
 }
 
 /// Reads a system title of 16 hex digits.

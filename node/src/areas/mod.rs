@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod commands;
 pub mod concentrators;
 pub mod keys;
+pub mod members;
 pub mod meters;
 pub mod number;
 pub mod pages;
@@ -24,6 +25,12 @@ use crate::app::App;
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(cluster::show))
+        .routes(routes!(members::list, members::add))
+        .routes(routes!(members::remove))
+        .routes(routes!(members::promote))
+        .routes(routes!(members::replace))
+        .routes(routes!(members::drain, members::undrain))
+        .routes(routes!(members::hand_over))
         .routes(routes!(concentrators::list, concentrators::add))
         .routes(routes!(concentrators::import))
         .routes(routes!(concentrators::show))

@@ -63,6 +63,11 @@ impl Api {
         Ok(Api { client, urls, token })
     }
 
+    /// The same client for one node alone.
+    pub fn at(&self, url: &str) -> Api {
+        Api { urls: vec![url.to_string()], ..self.clone() }
+    }
+
     /// GET.
     pub async fn get(&self, path: &str) -> Result<Value, Failure> {
         self.send(Method::GET, path, None).await
@@ -71,6 +76,11 @@ impl Api {
     /// POST of a JSON body. It may be sent twice by a caller; an `Idempotency-Key` goes along.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         self.send(Method::POST, path, Some(body)).await
+    }
+
+    /// DELETE.
+    pub async fn delete(&self, path: &str) -> Result<Value, Failure> {
+        self.send(Method::DELETE, path, None).await
     }
 
     async fn send(
@@ -110,9 +120,10 @@ impl Api {
             builder = builder.header(header::AUTHORIZATION, format!("Bearer {}", token.as_str()));
         }
         if body.is_some() {
-            builder = builder
-                .header(header::CONTENT_TYPE, "application/json")
-                .header("idempotency-key", key);
+            builder = builder.header(header::CONTENT_TYPE, "application/json");
+        }
+        if method != Method::GET {
+            builder = builder.header("idempotency-key", key);
         }
         let octets = body.map(Value::to_string).unwrap_or_default();
         builder

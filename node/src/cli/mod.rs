@@ -6,6 +6,7 @@
 mod client;
 mod decode;
 mod import;
+mod members;
 mod orders;
 mod output;
 mod verbs;
@@ -47,6 +48,13 @@ enum Command {
         #[command(flatten)]
         cluster: ClusterArgs,
     },
+    /// Nodes of the cluster.
+    #[command(subcommand)]
+    Member(members::MemberCommand),
+    /// Hand the leadership to another node.
+    TransferLeader(members::TransferArgs),
+    /// Let a node give its channels and its office to others and take none.
+    Drain(members::DrainArgs),
     /// Concentrators.
     #[command(subcommand)]
     Concentrator(ConcentratorCommand),
@@ -62,12 +70,15 @@ enum Command {
 
 #[derive(Args)]
 struct InitArgs {
-    /// The folder to make; refused when anything is in it.
+    /// The folder to make; refused when anything is in it, unless with --add.
     #[arg(long)]
     dir: PathBuf,
     /// A node and the host or address where it is reached; once for every node.
-    #[arg(long = "node", value_name = "NAME=HOST", required = true)]
+    #[arg(long = "node", value_name = "NAME=HOST", required_unless_present = "add")]
     nodes: Vec<String>,
+    /// One more node for a cluster whose folder is there already.
+    #[arg(long, value_name = "NAME=HOST", conflicts_with = "nodes")]
+    add: Vec<String>,
     /// TCP port of API and page.
     #[arg(long, default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..))]
     http_port: u16,
@@ -342,6 +353,9 @@ impl Command {
             Command::Demo(_) | Command::Run(_) | Command::CheckConfig { .. } => false,
             Command::Init(args) => args.json,
             Command::Status { cluster } => cluster.json,
+            Command::Member(verb) => verb.cluster().json,
+            Command::TransferLeader(args) => args.cluster.json,
+            Command::Drain(args) => args.cluster.json,
             Command::Concentrator(verb) => verb.cluster().json,
             Command::Meter(verb) => verb.cluster().json,
             Command::Order(verb) => verb.cluster().json,
@@ -401,6 +415,9 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             Err(faults) => Err(config::failure(&file, &faults)),
         },
         Command::Status { cluster } => runtime()?.block_on(verbs::status(&cluster)),
+        Command::Member(verb) => runtime()?.block_on(members::member(verb)),
+        Command::TransferLeader(args) => runtime()?.block_on(members::transfer(&args)),
+        Command::Drain(args) => runtime()?.block_on(members::drain(&args)),
         Command::Concentrator(verb) => runtime()?.block_on(verbs::concentrator(verb)),
         Command::Meter(verb) => runtime()?.block_on(verbs::meter(verb)),
         Command::Order(verb) => runtime()?.block_on(verbs::command(verb)),
@@ -410,6 +427,9 @@ fn dispatch(command: Command) -> Result<(), Failure> {
 
 fn init_verb(args: &InitArgs) -> Result<(), Failure> {
     let ports = (args.http_port, args.gateway_port, args.cluster_port);
+    if !args.add.is_empty() {
+        return members::extend(&args.dir, &args.add, ports, args.json);
+    }
     let nodes = init::nodes(&args.nodes, ports)?;
     let made = init::init(&args.dir, &nodes, &init::Extra::default())?;
     if args.json {

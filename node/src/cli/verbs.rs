@@ -33,6 +33,7 @@ pub async fn status(args: &ClusterArgs) -> Result<(), Failure> {
         field(&body, &["node"]),
     );
     println!("state hash {}", field(&body, &["state_hash"]));
+    super::members::tell_failover(&body);
     let rows = rows(&body["nodes"], |node| {
         let up = if node["reachable"] == true { "up" } else { "down" };
         let get = |name: &str| field(node, &[name]);
@@ -338,7 +339,7 @@ fn print_list(items: &[Value], json: bool, head: &[&str], row: impl Fn(&Value) -
     }
 }
 
-fn rows(list: &Value, row: impl Fn(&Value) -> Vec<String>) -> Vec<Vec<String>> {
+pub(super) fn rows(list: &Value, row: impl Fn(&Value) -> Vec<String>) -> Vec<Vec<String>> {
     list.as_array().map(|items| items.iter().map(row).collect()).unwrap_or_default()
 }
 

@@ -94,6 +94,19 @@ impl From<Refusal> for Problem {
     }
 }
 
+impl From<cluster::Unavailable> for Problem {
+    fn from(unavailable: cluster::Unavailable) -> Problem {
+        match unavailable {
+            cluster::Unavailable::Removed => Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "node_removed",
+                unavailable.to_string(),
+            ),
+            other => Problem::unavailable(other.to_string()),
+        }
+    }
+}
+
 impl From<domain::Fault> for Problem {
     fn from(fault: domain::Fault) -> Problem {
         tracing::error!(%fault, "the state cannot be read");

@@ -3,7 +3,8 @@
 //! Invariants: the licence to act ends before the lease does: it is reckoned from before the
 //! proposal was made, and the leader's stamp cannot be older than that; without a quorum no
 //! renewal commits, so a node that is cut off stops acting by itself: its channels step back when
-//! the licence ends, and not when a renewal fails, which may take longer than the rest of it.
+//! the licence ends, and not when a renewal fails, which may take longer than the rest of it. A
+//! drained node gives up its licence, then its channels, and asks for none until it works again.
 
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,11 @@ impl Licence {
         });
     }
 
+    /// Gives the licence up.
+    fn end(&self) {
+        self.until.send_replace(None);
+    }
+
     fn until(&self) -> Option<Instant> {
         *self.until.borrow()
     }
@@ -79,8 +85,24 @@ pub async fn guard(wires: Wires) {
 pub async fn run(wires: Wires) {
     let ttl_ms = u32::try_from(TTL.as_millis()).unwrap_or(3000);
     let mut held = false;
+    let mut drained = false;
     loop {
         let asked = Instant::now();
+        if wires.cluster.is_drained(wires.node) {
+            if !std::mem::replace(&mut drained, true) {
+                tracing::warn!("this node is drained: it gives its channels up and takes none");
+            }
+            held = false;
+            wires.licence.end();
+            release_all(&wires).await;
+            if !wires.pause(EVERY.saturating_sub(asked.elapsed())).await {
+                return;
+            }
+            continue;
+        }
+        if std::mem::take(&mut drained) {
+            tracing::info!("this node is drained no longer");
+        }
         let change = domain::Change::Leases(Change::Renew { node: wires.node, ttl_ms });
         let result = match wires.propose(change, PATIENCE).await {
             Ok(_) => {

@@ -13,4 +13,6 @@ mod http;
 #[cfg(test)]
 mod init;
 #[cfg(test)]
+mod members;
+#[cfg(test)]
 mod support;

@@ -5,7 +5,7 @@
 use crate::apply::{Author, Change};
 use crate::error::Refusal;
 use crate::units::NodeId;
-use crate::{assets, commands, keys, leases};
+use crate::{assets, commands, keys, leases, members};
 
 /// Refuses what an author may not do.
 pub(crate) fn authorize(author: &Author, change: &Change) -> Result<(), Refusal> {
@@ -35,6 +35,7 @@ fn by_operator(change: &Change) -> bool {
                     | commands::Change::Acknowledge { .. }
                     | commands::Change::Settle { .. }
             )
+            | Change::Members(members::Change::Gone { .. })
     )
 }
 
@@ -58,6 +59,7 @@ fn by_node(own: NodeId, change: &Change) -> bool {
             | commands::Change::Expire { .. } => true,
             commands::Change::Queue { .. } | commands::Change::Cancel { .. } => false,
         },
+        Change::Members(change) => matches!(change, members::Change::Gone { .. }),
     }
 }
 
@@ -65,6 +67,6 @@ fn by_bootstrap(change: &Change) -> bool {
     match change {
         Change::Assets(change) => !matches!(change, assets::Change::Retire { .. }),
         Change::Keys(change) => matches!(change, keys::Change::Install { .. }),
-        Change::Readings(_) | Change::Leases(_) | Change::Commands(_) => false,
+        Change::Readings(_) | Change::Leases(_) | Change::Commands(_) | Change::Members(_) => false,
     }
 }

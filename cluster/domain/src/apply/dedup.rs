@@ -44,6 +44,14 @@ pub(crate) fn answered(view: &dyn View, proposal: &Proposal) -> Result<Option<Ou
     Ok(Some(Err(Refusal::new("id_reused", text))))
 }
 
+/// The outcome of a proposal id, while it is remembered.
+pub(crate) fn outcome_of(
+    view: &dyn View,
+    id: &ProposalId,
+) -> Result<Option<(u64, Outcome)>, Fault> {
+    Ok(SEEN.get(view, id)?.map(|seen| (seen.index, seen.outcome)))
+}
+
 /// Remembers an outcome and drops what is too old. Gives the number of ids now remembered.
 pub(crate) fn remember(
     tx: &mut Tx<'_>,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Malformed;
 use crate::units::{NodeId, ProposalId, Stamp};
-use crate::{assets, commands, keys, leases, readings};
+use crate::{assets, commands, keys, leases, members, readings};
 
 /// The format of entries: the first octet of each.
 const VERSION: u8 = 1;
@@ -59,6 +59,8 @@ pub enum Change {
     Leases(leases::Change),
     /// Orders to devices.
     Commands(commands::Change),
+    /// Nodes of the cluster.
+    Members(members::Change),
 }
 
 impl Entry {
@@ -129,6 +131,17 @@ impl Change {
                 commands::Change::Cancel { .. } => "commands.cancel",
                 commands::Change::Acknowledge { .. } => "commands.acknowledge",
             },
+            Change::Members(change) => match change {
+                members::Change::Add { .. } => "members.add",
+                members::Change::Promote { .. } => "members.promote",
+                members::Change::Remove { .. } => "members.remove",
+                members::Change::Replace { .. } => "members.replace",
+                members::Change::Drain { .. } => "members.drain",
+                members::Change::Undrain { .. } => "members.undrain",
+                members::Change::HandOver { .. } => "members.hand_over",
+                members::Change::Object { .. } => "members.object",
+                members::Change::Gone { .. } => "members.gone",
+            },
         }
     }
 
@@ -166,6 +179,18 @@ impl Change {
                 | commands::Change::Expire { id }
                 | commands::Change::Cancel { id }
                 | commands::Change::Acknowledge { id, .. } => id.to_string(),
+            },
+            Change::Members(change) => match change {
+                members::Change::Add { node }
+                | members::Change::Remove { node }
+                | members::Change::Gone { node } => format!("{} {}", node.name, node.id),
+                members::Change::Replace { lost, by } => format!("{lost} by {} {}", by.name, by.id),
+                members::Change::Promote { node }
+                | members::Change::Drain { node }
+                | members::Change::Undrain { node }
+                | members::Change::HandOver { to: Some(node) } => node.to_string(),
+                members::Change::HandOver { to: None } => "any".to_owned(),
+                members::Change::Object { wish, .. } => wish.clone(),
             },
         }
     }

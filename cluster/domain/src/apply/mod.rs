@@ -24,8 +24,8 @@ pub use view::{KeyValue, MemoryView, View, Write};
 
 use crate::error::{Fault, Refusal, Stop};
 use crate::readings::{Batch, Compact, Seal};
-use crate::units::{CommandId, Device, NodeId, Stamp};
-use crate::{assets, audit, commands, keys, leases, readings};
+use crate::units::{CommandId, Device, NodeId, ProposalId, Stamp};
+use crate::{assets, audit, commands, keys, leases, members, readings};
 use table::Typed;
 
 /// What an entry does to the state.
@@ -129,6 +129,8 @@ pub enum Effect {
         /// How many rows.
         rows: u32,
     },
+    /// What is wished of the cluster's nodes changed.
+    MembersChanged,
 }
 
 /// What `apply` itself keeps from entry to entry.
@@ -182,6 +184,11 @@ pub fn last_hash(view: &dyn View) -> Result<(u64, [u8; 32]), Fault> {
     Ok((meta.index, meta.hash))
 }
 
+/// Index and outcome of a proposal that was applied in the last ten minutes.
+pub fn outcome_of(view: &dyn View, id: &ProposalId) -> Result<Option<(u64, Outcome)>, Fault> {
+    dedup::outcome_of(view, id)
+}
+
 pub(crate) fn audit_head(view: &dyn View) -> Result<audit::Head, Fault> {
     Ok(meta(view)?.audit)
 }
@@ -198,6 +205,7 @@ fn judge(tx: &mut Tx<'_>, proposal: &Proposal) -> Result<Done, Stop> {
         Change::Readings(change) => readings::apply(tx, change),
         Change::Leases(change) => leases::apply(tx, change),
         Change::Commands(change) => commands::apply(tx, change),
+        Change::Members(change) => members::apply(tx, change),
     }
 }
 

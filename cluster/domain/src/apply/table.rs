@@ -73,11 +73,15 @@ pub enum Table {
     CommandRecent = 36,
     /// readings: corrections and estimates beside what was measured.
     Overlay = 56,
+    /// members: what is wished of a node.
+    Members = 60,
+    /// members: nodes that are drained.
+    Drained = 61,
 }
 
 impl Table {
     /// Every table, in order of its number.
-    pub const ALL: [Table; 28] = [
+    pub const ALL: [Table; 30] = [
         Table::Meta,
         Table::Dedup,
         Table::DedupOrder,
@@ -106,6 +110,8 @@ impl Table {
         Table::CommandExpiry,
         Table::CommandRecent,
         Table::Overlay,
+        Table::Members,
+        Table::Drained,
     ];
 
     /// The number under which the table is kept on disk.

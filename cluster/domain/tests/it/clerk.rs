@@ -15,7 +15,7 @@ use domain::leases::{Reason, Role};
 use domain::readings::{BatchBuilder, Ingest, Mark, Part, Register, Seal};
 use domain::{
     Author, Change, Device, Entry, Fault, MemoryView, NodeId, Obis, Proposal, ProposalId, Stamp,
-    apply, assets, audit, commands, keys, leases, readings,
+    apply, assets, audit, commands, keys, leases, members, readings,
 };
 
 /// State, and what the next line is proposed with.
@@ -156,6 +156,14 @@ impl Clerk {
             "months" => lines(readings::due_compactions(view, now)?),
             "corrections" => corrections(view, words)?,
             "collection" => lines([readings::collection(view, from_s, to_s)?]),
+            "members" => {
+                let members = members::members(view)?;
+                members
+                    .iter()
+                    .map(|m| format!("{} {} {:?}", m.node.id, m.node.name, m.wish))
+                    .collect()
+            }
+            "drained" => lines(members::drained(view)?),
             "stamp" => lines([last_stamp(view)?.seconds()]),
             "index" => lines([last_hash(view)?.0]),
             "audit" => audit::records(view, 0, 100)?.iter().map(record).collect(),
@@ -196,6 +204,8 @@ fn change(words: &Words<'_>) -> Change {
         "install" | "reserve" | "raise" => Change::Keys(key(words)),
         "ingest" | "seal" | "compact" | "correct" => Change::Readings(reading(words)),
         "renew" | "claim" | "release" | "standby" => Change::Leases(lease(words)),
+        "add" | "promote" | "remove" | "replace" | "drain" | "undrain" | "hand_over" | "object"
+        | "gone" => Change::Members(member(words)),
         _ => Change::Commands(command(words)),
     }
 }
@@ -273,6 +283,33 @@ fn lease(words: &Words<'_>) -> leases::Change {
             device: words.device(),
             node,
             up: words.maybe("up") != Some("no"),
+        },
+    }
+}
+
+fn member(words: &Words<'_>) -> members::Change {
+    let node = NodeId(words.number("node", 1));
+    let described = || members::Node {
+        id: node,
+        name: words.text("name"),
+        address: words.maybe("address").unwrap_or("host:7001").to_owned(),
+        http: "http://host:8080".to_owned(),
+    };
+    match words.verb {
+        "add" => members::Change::Add { node: described() },
+        "promote" => members::Change::Promote { node },
+        "remove" => members::Change::Remove { node: described() },
+        "gone" => members::Change::Gone { node: described() },
+        "replace" => {
+            members::Change::Replace { lost: NodeId(words.number("lost", 1)), by: described() }
+        }
+        "drain" => members::Change::Drain { node },
+        "undrain" => members::Change::Undrain { node },
+        "hand_over" => members::Change::HandOver { to: words.maybe("node").map(|_| node) },
+        _ => members::Change::Object {
+            wish: words.text("wish"),
+            code: words.text("code"),
+            detail: words.text("detail"),
         },
     }
 }

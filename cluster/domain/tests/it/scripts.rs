@@ -9,7 +9,8 @@ use std::{env, fs};
 use crate::clerk::Clerk;
 
 /// Areas that must have scripts: the files of `src`, and `apply` itself.
-const AREAS: [&str; 7] = ["apply", "assets", "audit", "commands", "keys", "leases", "readings"];
+const AREAS: [&str; 8] =
+    ["apply", "assets", "audit", "commands", "keys", "leases", "members", "readings"];
 
 #[test]
 fn scripts_say_what_happens() {
