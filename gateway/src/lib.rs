@@ -26,6 +26,7 @@ mod line;
 mod listen;
 mod meter;
 mod metrics;
+pub mod model;
 mod order;
 mod roster;
 mod schedule;

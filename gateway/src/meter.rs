@@ -156,6 +156,16 @@ impl Conversation {
         self.last_used
     }
 
+    /// What is known of the meter.
+    pub fn known(&self) -> &Known {
+        &self.known
+    }
+
+    /// What is known of the meter, to add to it.
+    pub fn known_mut(&mut self) -> &mut Known {
+        &mut self.known
+    }
+
     /// What is to be kept for the next conversation with the same meter.
     pub fn into_known(self) -> Known {
         self.known
@@ -268,6 +278,7 @@ impl Conversation {
                     self.fail(Failure::Security("no password is installed".to_owned()));
                     return;
                 }
+                self.known.follow(&access.model);
                 self.access = Some(access);
                 if is_ciphered {
                     self.ask(State::Reserving, Question::Reserve);

@@ -18,7 +18,7 @@ const SECONDS: [f64; 14] =
     [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 8.0, 15.0];
 
 /// Refusal codes that get a label of their own; any other is counted as `other`.
-const CODES: [&str; 8] = [
+const CODES: [&str; 9] = [
     "unknown_meter",
     "from_the_future",
     "unaligned",
@@ -26,6 +26,7 @@ const CODES: [&str; 8] = [
     "stale_epoch",
     "malformed",
     "not_permitted",
+    "implausible_step",
     "other",
 ];
 

@@ -9,6 +9,7 @@ mod act;
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use cosem::association::{Client, InvokeId};
@@ -17,6 +18,7 @@ use cosem::{AttributeRef, Data, DataAccessError, DateTime, MethodRef, Selection}
 use domain::Obis;
 use domain::commands::{Attribute, Failure, Read, Value};
 
+use crate::model::{self, Model};
 use crate::order::{Outcome, ProfileRead, Work};
 use crate::translate::{self, Column, Shape, StatusBits};
 
@@ -32,12 +34,68 @@ pub(crate) struct Known {
     shapes: HashMap<Obis, Shape>,
     range: Range,
     status: StatusBits,
+    model: Option<Arc<Model>>,
+    /// What the meter lists of itself: class, version, logical name; None until it was asked.
+    listed: Option<Vec<(u16, u8, Obis)>>,
 }
 
 impl Known {
     /// Nothing known; `status` says what the bits of a profile's status column mean.
     pub fn new(status: StatusBits) -> Self {
-        Self { scalers: HashMap::new(), shapes: HashMap::new(), range: Range::OwnZone, status }
+        Self {
+            scalers: HashMap::new(),
+            shapes: HashMap::new(),
+            range: Range::OwnZone,
+            status,
+            model: None,
+            listed: None,
+        }
+    }
+
+    /// Goes by this model from now on. A model that is the same as before changes nothing, so what
+    /// the meter has taught meanwhile (how it takes a range) stays.
+    pub fn follow(&mut self, model: &Arc<Model>) {
+        if self.model.as_ref() == Some(model) {
+            return;
+        }
+        // The generic model knows no more of status words than who made the channel.
+        if !model.file.learn {
+            let status = |profile: &model::Profile| {
+                profile.status.as_ref().map(|status| (profile.obis, status.bits.clone()))
+            };
+            self.status = StatusBits::Listed(model.profiles.iter().filter_map(status).collect());
+        }
+        self.range = match model.range {
+            model::Range::OwnDeviation => Range::OwnZone,
+            model::Range::NoDeviation => Range::NoDeviation,
+            model::Range::None => Range::Whole,
+        };
+        self.model = Some(Arc::clone(model));
+    }
+
+    /// What the meter lists of itself, once it was asked.
+    pub fn listed(&self) -> Option<&[(u16, u8, Obis)]> {
+        self.listed.as_deref()
+    }
+
+    /// Keeps what the meter lists of itself; empty when it does not tell.
+    pub fn keep_listed(&mut self, objects: Vec<(u16, u8, Obis)>) {
+        self.listed = Some(objects);
+    }
+
+    /// Minutes from local time to UTC where the meter does not specify them.
+    fn default_deviation(&self) -> i16 {
+        let quirks = self.model.as_ref().map(|model| &model.file.quirks);
+        let east = quirks.and_then(|quirks| quirks.utc_offset_minutes).unwrap_or(0);
+        east.saturating_neg()
+    }
+
+    /// Rows in order of time and each once, where the model says that they come otherwise.
+    fn put_in_order(&self, read: &mut ProfileRead) {
+        if self.model.as_ref().is_some_and(|model| model.file.quirks.unordered_rows) {
+            read.rows.sort_by_key(|row| row.end_s);
+            read.rows.dedup();
+        }
     }
 
     fn keep_scaler(&mut self, key: (u16, Obis, i8), scaled: (i8, u8)) {
@@ -297,11 +355,15 @@ impl ProfilePlan {
             return Ok((Asked::Scaler { of }, get(attribute)));
         }
         let Some(deviation) = self.deviation else { return Ok((Asked::Clock, get(CLOCK))) };
+        let zone = match deviation {
+            DEVIATION_NOT_SPECIFIED => known.default_deviation(),
+            deviation => deviation,
+        };
         let selection = match known.range {
             Range::Whole => None,
-            Range::OwnZone => Some(range(self.from_s, self.to_s, deviation, deviation)),
+            Range::OwnZone => Some(range(self.from_s, self.to_s, zone, deviation)),
             Range::NoDeviation => {
-                Some(range(self.from_s, self.to_s, deviation, DEVIATION_NOT_SPECIFIED))
+                Some(range(self.from_s, self.to_s, zone, DEVIATION_NOT_SPECIFIED))
             }
         };
         let buffer = translate::attribute_ref(&own(2));
@@ -334,14 +396,15 @@ impl ProfilePlan {
             column.scaled = known.scalers.get(&of).copied();
         }
         let deviation = match self.deviation {
-            None | Some(DEVIATION_NOT_SPECIFIED) => 0,
+            None | Some(DEVIATION_NOT_SPECIFIED) => known.default_deviation(),
             Some(deviation) => deviation,
         };
-        let read = translate::profile_read(self.obis, &shape, &data, deviation, known.status);
+        let read = translate::profile_read(self.obis, &shape, &data, deviation, &known.status);
         let (mut read, _) = read.inspect_err(|_| {
             // Another width than the capture objects: they were changed. Ask them again next time.
             known.shapes.remove(&self.obis);
         })?;
+        known.put_in_order(&mut read);
         read.rows.retain(|row| (self.from_s..=self.to_s).contains(&row.end_s));
         self.result = Some(read);
         Ok(())

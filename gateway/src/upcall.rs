@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use domain::assets::Authentication;
@@ -19,6 +20,7 @@ use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use crate::error::Denied;
+use crate::model::Model;
 
 /// One question with its deadline and its way back.
 pub struct Ask<Q, A> {
@@ -135,9 +137,11 @@ pub struct MeterAccess {
     pub server_title: Option<[u8; 8]>,
     /// This node's own system title.
     pub client_title: [u8; 8],
-    /// Registers read on schedule. Empty: 1-0:1.8.0 and 1-0:2.8.0.
+    /// What kind of meter it is: what is read on schedule, and what its status words mean.
+    pub model: Arc<Model>,
+    /// Registers read on schedule instead of the model's. Empty: the model's.
     pub registers: Vec<Obis>,
-    /// The load profile read on schedule; None: 1-0:99.1.0.
+    /// The load profile read on schedule instead of the model's; None: the model's.
     pub profile: Option<Obis>,
     /// End of the last stored interval, seconds UTC: the load profile is read from here on.
     pub watermark_s: Option<i64>,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use cluster::{Cluster, LocalView};
 use domain::{Author, Change, Done, ProposalId};
 use gateway::Gateway;
+use gateway::model::Catalog;
 
 use crate::areas::readings::Collected;
 use crate::config::Config;
@@ -27,6 +28,7 @@ struct Inner {
     config: Config,
     master: Arc<MasterKey>,
     metrics: Metrics,
+    models: Catalog,
     live: OnceLock<Live>,
     draining: AtomicBool,
     collected: Mutex<Tally>,
@@ -61,7 +63,13 @@ impl App {
         let live = OnceLock::new();
         let draining = AtomicBool::new(false);
         let collected = Mutex::default();
-        App { inner: Arc::new(Inner { config, master, metrics, live, draining, collected }) }
+        // The configuration was checked with its models: a fault now is a file changed since.
+        let models = crate::config::models(&config).unwrap_or_else(|faults| {
+            tracing::error!(?faults, "the added meter models changed and are left out");
+            Catalog::shipped()
+        });
+        let inner = Inner { config, master, metrics, models, live, draining, collected };
+        App { inner: Arc::new(inner) }
     }
 
     /// The node's configuration.
@@ -77,6 +85,11 @@ impl App {
     /// Metrics of the node.
     pub fn metrics(&self) -> &Metrics {
         &self.inner.metrics
+    }
+
+    /// The meter models that this node knows.
+    pub fn models(&self) -> &Catalog {
+        &self.inner.models
     }
 
     /// Tells handlers that the node is up.

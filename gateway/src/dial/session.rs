@@ -24,6 +24,7 @@ use crate::ask::ask;
 use crate::error::Denied;
 use crate::line::{Lines, Turn, Urgency};
 use crate::meter::{Conversation, Limits};
+use crate::model::schedule;
 use crate::order::{Order, Outcome, ProfileRead, Work};
 use crate::schedule::Job;
 use crate::script::Known;
@@ -248,12 +249,12 @@ impl Session<'_> {
     }
 
     async fn registers(&mut self) -> Result<(), Broken> {
-        let listed = match self.access.registers.as_slice() {
-            [] => vec![Obis::ACTIVE_IMPORT, Obis::ACTIVE_EXPORT],
-            listed => listed.to_vec(),
-        };
-        let register = |obis| Attribute { class: 3, obis, attribute: 2 };
-        let reads = self.attributes(listed.into_iter().map(register).collect()).await?;
+        self.learn().await?;
+        let registers = schedule::registers(&self.access, known_of(&self.talk));
+        if registers.is_empty() {
+            return Ok(());
+        }
+        let reads = self.attributes(registers).await?;
         let batch = translate::registers_batch(self.access.ordinal, unix_s(), &reads);
         match batch {
             None => Ok(()),
@@ -263,7 +264,10 @@ impl Session<'_> {
 
     /// From behind the watermark up to now, range by range, each stored before the next.
     async fn profile(&mut self) -> Result<(), Broken> {
-        let obis = self.access.profile.unwrap_or(Obis::LOAD_PROFILE);
+        self.learn().await?;
+        let Some(obis) = schedule::profile(&self.access, known_of(&self.talk)) else {
+            return Ok(());
+        };
         let now_s = unix_s();
         let reach_s = i64::try_from(self.shared.config.profile_reach_s).unwrap_or(i64::MAX);
         let chunk_s = i64::try_from(self.shared.config.profile_chunk_s).unwrap_or(i64::MAX);
@@ -283,7 +287,35 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Asks a meter of the generic model once for what it has. One that does not tell is read by
+    /// what nearly every meter has.
+    async fn learn(&mut self) -> Result<(), Broken> {
+        let is_new = known_of(&self.talk).is_some_and(|known| known.listed().is_none());
+        if !self.access.model.file.learn || !is_new {
+            return Ok(());
+        }
+        let listed = match self.attributes(vec![schedule::OBJECT_LIST]).await {
+            Ok(reads) => reads.first().map(|read| schedule::listed(&read.value)),
+            Err(Broken::Meter(failure)) if !breaks(&failure) => {
+                let serial = self.serial;
+                tracing::info!(serial, ?failure, "a meter does not tell what it has");
+                None
+            }
+            Err(broken) => return Err(broken),
+        };
+        if let Talk::Cosem(_, conversation) = &mut self.talk {
+            conversation.known_mut().keep_listed(listed.unwrap_or_default());
+        }
+        Ok(())
+    }
+
     async fn store_profile(&mut self, read: &ProfileRead) -> Result<(), Broken> {
+        if let Err(implausible) = schedule::plausible(&self.access, read) {
+            let serial = self.serial;
+            self.shared.metrics.refuse_part("implausible_step");
+            tracing::warn!(serial, ?implausible, "rows with an impossible step are not stored");
+            return Ok(());
+        }
         let part = translate::part_of(self.access.ordinal, None, read);
         if part.batches.is_empty() {
             return Ok(());
@@ -357,6 +389,14 @@ impl Session<'_> {
                 Some(conversation.into_known())
             }
         }
+    }
+}
+
+/// What is known of a meter with an object model.
+fn known_of(talk: &Talk) -> Option<&Known> {
+    match talk {
+        Talk::Cosem(_, conversation) => Some(conversation.known()),
+        Talk::Local(_) => None,
     }
 }
 

@@ -13,13 +13,16 @@ use crate::order::{ProfileRead, ProfileRow};
 const MAX_COLUMNS: usize = 64;
 
 /// What a status column means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum StatusBits {
     /// As the concentrator's protocol says: the domain's own bits.
     Agreed,
     /// As IDIS meters have it: 01 critical error, 02 clock invalid, 04 data not valid, 08 daylight
     /// saving, 20 clock adjusted, 80 power down.
     Idis,
+    /// As the meter's model says, by profile: mask of the meter, flag of the domain. A profile
+    /// that the model does not name is read as IDIS meters have it.
+    Listed(Vec<(Obis, Vec<(u64, u8)>)>),
 }
 
 /// A capture object of a profile.
@@ -90,7 +93,7 @@ pub(crate) fn profile_read(
     shape: &Shape,
     buffer: &Data,
     deviation: i16,
-    bits: StatusBits,
+    bits: &StatusBits,
 ) -> Result<(ProfileRead, u64), Failure> {
     let malformed = |what: &str| Failure::Malformed(what.to_owned());
     let rows = buffer.as_array().ok_or_else(|| malformed("the buffer is no array"))?;
@@ -104,12 +107,13 @@ pub(crate) fn profile_read(
     let mut read =
         ProfileRead { obis, interval_minutes, registers: registers.collect(), rows: Vec::new() };
     let (mut last_s, mut without_time) = (None, 0);
+    let pairs = bits.pairs(obis);
     for row in rows {
         let cells = row.as_structure().ok_or_else(|| malformed("a row is no structure"))?;
         if cells.len() != shape.columns.len() {
             return Err(malformed("a row of another width than the capture objects"));
         }
-        let row = self::row(shape, cells, last_s, deviation, bits);
+        let row = self::row(shape, cells, last_s, deviation, &pairs);
         last_s = row.as_ref().map(|row| row.end_s);
         match row {
             Some(row) => read.rows.push(row),
@@ -124,7 +128,7 @@ fn row(
     cells: &[Data],
     last_s: Option<i64>,
     deviation: i16,
-    bits: StatusBits,
+    pairs: &[(u64, u8)],
 ) -> Option<ProfileRow> {
     let (mut end_s, mut flags, mut values) = (None, 0, Vec::new());
     for (column, cell) in shape.columns.iter().zip(cells) {
@@ -139,7 +143,7 @@ fn row(
                 flags |= clock_flags(time);
             }
             (1, [_, _, 96, 10, _, _], 2) => {
-                flags |= status_flags(cell.as_u64().unwrap_or(0), bits);
+                flags |= status_flags(cell.as_u64().unwrap_or(0), pairs);
             }
             _ if column.scaler_attribute().is_some() && values.len() < MAX_REGISTERS => {
                 values.push(cell.as_i64());
@@ -164,25 +168,37 @@ pub(super) fn clock_flags(time: DateTime) -> u8 {
     flags
 }
 
-fn status_flags(status: u64, bits: StatusBits) -> u8 {
-    let pairs: [(u64, u8); 5] = match bits {
-        StatusBits::Agreed => [
-            (u64::from(flag::CLOCK_DOUBTFUL), flag::CLOCK_DOUBTFUL),
-            (u64::from(flag::DAYLIGHT_SAVING), flag::DAYLIGHT_SAVING),
-            (u64::from(flag::POWER_FAILURE), flag::POWER_FAILURE),
-            (u64::from(flag::ESTIMATED), flag::ESTIMATED),
-            (u64::from(flag::CLOCK_SET), flag::CLOCK_SET),
-        ],
+fn status_flags(status: u64, pairs: &[(u64, u8)]) -> u8 {
+    pairs.iter().filter(|(bit, _)| status & bit != 0).fold(0, |all, (_, flag)| all | flag)
+}
+
+impl StatusBits {
+    /// Masks and flags of a profile's status word.
+    fn pairs(&self, profile: Obis) -> Vec<(u64, u8)> {
+        let agreed = [
+            flag::CLOCK_DOUBTFUL,
+            flag::DAYLIGHT_SAVING,
+            flag::POWER_FAILURE,
+            flag::ESTIMATED,
+            flag::CLOCK_SET,
+        ];
         // A value that the meter calls critical or not valid must not be billed as measured.
-        StatusBits::Idis => [
+        let idis = vec![
             (0x02, flag::CLOCK_DOUBTFUL),
             (0x08, flag::DAYLIGHT_SAVING),
             (0x80, flag::POWER_FAILURE),
             (0x05, flag::ESTIMATED),
             (0x20, flag::CLOCK_SET),
-        ],
-    };
-    pairs.iter().filter(|(bit, _)| status & bit != 0).fold(0, |all, (_, flag)| all | flag)
+        ];
+        match self {
+            Self::Agreed => agreed.map(|flag| (u64::from(flag), flag)).to_vec(),
+            Self::Idis => idis,
+            Self::Listed(profiles) => profiles
+                .iter()
+                .find(|(obis, _)| *obis == profile)
+                .map_or(idis, |(_, pairs)| pairs.clone()),
+        }
+    }
 }
 
 /// The rows as a part to store.
@@ -271,7 +287,7 @@ mod tests {
             row(Data::octets(&[0xff; 12]), 0, Data::U32(7)),
         ]);
         let obis = Obis::LOAD_PROFILE;
-        let (read, lost) = profile_read(obis, &shape(), &buffer, -60, StatusBits::Idis).unwrap();
+        let (read, lost) = profile_read(obis, &shape(), &buffer, -60, &StatusBits::Idis).unwrap();
         let rows: Vec<_> = read.rows.iter().map(|row| (row.end_s, row.flag)).collect();
         let expect = [
             (NOON, flag::CLOCK_DOUBTFUL | flag::DAYLIGHT_SAVING),
@@ -292,7 +308,8 @@ mod tests {
             Data::Array(vec![Data::Null]),
             Data::Array(vec![Data::Structure(vec![Data::Null])]),
         ] {
-            let refused = profile_read(Obis::LOAD_PROFILE, &shape(), &wrong, 0, StatusBits::Agreed);
+            let refused =
+                profile_read(Obis::LOAD_PROFILE, &shape(), &wrong, 0, &StatusBits::Agreed);
             assert!(matches!(refused, Err(Failure::Malformed(_))));
         }
     }

@@ -285,6 +285,7 @@ pub fn access(ordinal: u32, authentication: Authentication) -> MeterAccess {
         keys: (authentication == Authentication::Hls5).then_some(keys),
         server_title: None,
         client_title: *b"HFDNODE1",
+        model: gateway::model::Catalog::shipped().or_generic("").0,
         registers: Vec::new(),
         profile: None,
         watermark_s: None,

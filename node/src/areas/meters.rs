@@ -49,7 +49,7 @@ pub struct NewMeter {
     pub gak: Option<SecretHex>,
     /// System title, 16 hex digits, when known beforehand.
     pub system_title: Option<String>,
-    /// Its model.
+    /// Its model, one of `GET /api/v1/models`; the generic one when left out.
     #[serde(default)]
     pub model: String,
 }
@@ -207,6 +207,7 @@ pub async fn add(
     headers: HeaderMap,
     Body(new): Body<NewMeter>,
 ) -> Result<(StatusCode, Json<MeterBody>), Problem> {
+    known_model(&app, &new.model)?;
     let serial = new.serial.clone();
     let key = headers.get("idempotency-key").and_then(|value| value.to_str().ok());
     register(&app, new, keys::request_id("meter", key)?).await?;
@@ -241,6 +242,16 @@ async fn register(app: &App, new: NewMeter, id: domain::ProposalId) -> Result<()
     let change = Change::RegisterMeter { serial: new.serial, attach, model: new.model };
     app.propose(id, ADMIN, domain::Change::Assets(change)).await?;
     keys::install(app, ADMIN, &device, wrapped).await
+}
+
+/// Refuses a model that this node does not know. An import takes any name: the model may be added
+/// later, and the meter is read by the generic one until then.
+fn known_model(app: &App, model: &str) -> Result<(), Problem> {
+    if model.is_empty() || app.models().get(model).is_some() {
+        return Ok(());
+    }
+    let text = format!("{model:?}; this node knows {}", app.models().names());
+    Err(Problem::bad("unknown_model", text))
 }
 
 /// How a new meter is reached, with what its authentication needs checked.

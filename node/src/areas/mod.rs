@@ -9,6 +9,7 @@ pub mod concentrators;
 pub mod keys;
 pub mod members;
 pub mod meters;
+pub mod models;
 pub mod number;
 pub mod pages;
 pub mod readings;
@@ -37,6 +38,8 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(meters::list, meters::add))
         .routes(routes!(meters::import))
         .routes(routes!(meters::show))
+        .routes(routes!(models::list))
+        .routes(routes!(models::show))
         .routes(routes!(readings::query))
         .routes(routes!(readings::collection))
         .routes(routes!(commands::list, commands::queue))

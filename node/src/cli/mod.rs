@@ -7,6 +7,7 @@ mod client;
 mod decode;
 mod import;
 mod members;
+mod model;
 mod orders;
 mod output;
 mod verbs;
@@ -64,6 +65,9 @@ enum Command {
     /// Commands to devices.
     #[command(subcommand, name = "command")]
     Order(CommandCommand),
+    /// Meter models.
+    #[command(subcommand)]
+    Model(model::ModelCommand),
     /// Octets of a frame as a tree; exit 1 and the offset when they make no sense.
     Decode(decode::DecodeArgs),
 }
@@ -278,7 +282,7 @@ pub struct MeterAdd {
     /// System title, 16 hex digits.
     #[arg(long)]
     pub system_title: Option<String>,
-    /// Its model.
+    /// Its model, one of `holdfast model list`; the generic one when left out.
     #[arg(long, default_value = "")]
     pub model: String,
     /// How to reach the cluster.
@@ -359,6 +363,7 @@ impl Command {
             Command::Concentrator(verb) => verb.cluster().json,
             Command::Meter(verb) => verb.cluster().json,
             Command::Order(verb) => verb.cluster().json,
+            Command::Model(verb) => verb.json(),
             Command::Decode(args) => args.json,
         }
     }
@@ -421,6 +426,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Concentrator(verb) => runtime()?.block_on(verbs::concentrator(verb)),
         Command::Meter(verb) => runtime()?.block_on(verbs::meter(verb)),
         Command::Order(verb) => runtime()?.block_on(verbs::command(verb)),
+        Command::Model(verb) => runtime()?.block_on(model::model(verb)),
         Command::Decode(args) => decode::decode(&args),
     }
 }

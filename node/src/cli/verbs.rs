@@ -179,36 +179,42 @@ async fn meter_read(args: &MeterRead) -> Result<(), Failure> {
     order_device(&args.serial, order, args.timeout, &args.cluster).await
 }
 
-/// Queues an order and waits for what becomes of it.
+/// Queues an order, waits for what becomes of it, and prints that.
 pub(super) async fn order_device(
     target: &str,
     order: Value,
     timeout_s: u64,
     args: &ClusterArgs,
 ) -> Result<(), Failure> {
-    let api = Api::of(args)?;
+    let ended = execute(&Api::of(args)?, target, &order, timeout_s).await?;
+    report(&ended, args)
+}
+
+/// Queues an order and waits for its end, or for the end of its time.
+pub(super) async fn execute(
+    api: &Api,
+    target: &str,
+    order: &Value,
+    timeout_s: u64,
+) -> Result<Value, Failure> {
     let body = json!({"target": target, "order": order, "expires_in_s": timeout_s});
     let queued = api.post("/api/v1/commands", &body).await?;
     let id = field(&queued, &["id"]);
     // The outbox may end a command a moment after its time.
     let until = Instant::now() + Duration::from_secs(timeout_s.saturating_add(5));
-    let ended = loop {
+    loop {
         let left = until.saturating_duration_since(Instant::now());
         let wait = left.as_secs().clamp(1, 20);
         let command = api.get(&format!("/api/v1/commands/{id}?wait={wait}")).await?;
         let over = command["settled"].is_string() || command["state"] == "unknown";
         if over || left.is_zero() {
-            break command;
+            return Ok(command);
         }
-    };
-    report(&ended, args)
+    }
 }
 
-/// Prints what the device answered, or fails with why it did not.
-fn report(command: &Value, args: &ClusterArgs) -> Result<(), Failure> {
-    if args.json {
-        println!("{command}");
-    }
+/// Fails with why a command has no answer.
+pub(super) fn answered(command: &Value) -> Result<(), Failure> {
     let state = field(command, &["state"]);
     if !command["settled"].is_string() || !matches!(&*state, "acknowledged" | "verified") {
         let (code, detail) = match command["failure"].as_object() {
@@ -220,6 +226,15 @@ fn report(command: &Value, args: &ClusterArgs) -> Result<(), Failure> {
         let exit = if state == "queued" || state == "sent" { Exit::TryAgain } else { Exit::Failed };
         return Err(Failure::new(exit, code, detail));
     }
+    Ok(())
+}
+
+/// Prints what the device answered, or fails with why it did not.
+fn report(command: &Value, args: &ClusterArgs) -> Result<(), Failure> {
+    if args.json {
+        println!("{command}");
+    }
+    answered(command)?;
     if !args.json {
         let time = field(command, &["settled"]);
         let rows = rows(&command["values"], |read| {

@@ -346,6 +346,14 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "gateway",
+        "models",
+        Kind::Path,
+        Some("\"models\""),
+        "Folder of added \
+         meter models, read at start; the default may be absent. A broken file stops the start.",
+    ),
+    key(
+        "gateway",
         "line_answer_timeout_ms",
         Kind::Integer(50, 120_000),
         Some("3000"),

@@ -10,6 +10,7 @@ pub mod keys;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use gateway::model::Catalog;
 use serde::Deserialize;
 use toml::Table;
 
@@ -160,6 +161,8 @@ pub struct Gateway {
     /// Serial ports with meters.
     #[serde(default)]
     pub serial: Vec<gateway::SerialPort>,
+    /// Folder of added meter models.
+    pub models: PathBuf,
 }
 
 /// `[storage]`.
@@ -226,7 +229,23 @@ pub fn parse(
     let mut faults = files(&config);
     let rooms = crate::run::room_faults(&config);
     faults.extend(rooms.into_iter().map(|fault| Fault::new("config", "", fault)));
+    if let Err(models) = self::models(&config) {
+        faults.extend(models.into_iter().map(|fault| Fault::new("gateway.models", "", fault)));
+    }
     if faults.is_empty() { Ok(config) } else { Err(faults) }
+}
+
+/// The meter models of this configuration: those that ship, and those of its folder. A folder of
+/// the default name may be absent; one that was named must be there.
+///
+/// # Errors
+/// Every fault of every file.
+pub fn models(config: &Config) -> Result<Catalog, Vec<String>> {
+    let folder = &config.gateway.models;
+    if folder.ends_with("models") && !folder.exists() {
+        return Ok(Catalog::shipped());
+    }
+    Catalog::with_folder(folder)
 }
 
 /// Rules that span several keys. Works on whatever survived the checks of single values.
@@ -283,6 +302,7 @@ fn absolute(config: &mut Config, folder: &Path) {
         &mut config.tls.certificate_file,
         &mut config.tls.key_file,
         &mut config.keys.master_key_file,
+        &mut config.gateway.models,
     ] {
         if path.is_relative() {
             *path = folder.join(&*path);

@@ -214,6 +214,11 @@ fn meter_in(wires: &Wires, view: &dyn View, query: &MeterQuery) -> Result<MeterA
     if authentication == Authentication::Hls5 && keys.is_none() {
         return Err(Denied::refused("no_keys"));
     }
+    let (model, known) = wires.app.models().or_generic(&meter.model);
+    if !known && !meter.model.is_empty() {
+        // Another node may know it. The generic model reads what nearly every meter has.
+        tracing::debug!(serial = query.serial, model = meter.model, "no such meter model here");
+    }
     Ok(MeterAccess {
         ordinal: meter.ordinal,
         address,
@@ -224,6 +229,7 @@ fn meter_in(wires: &Wires, view: &dyn View, query: &MeterQuery) -> Result<MeterA
         keys,
         server_title,
         client_title: wires.client_title,
+        model,
         registers: Vec::new(),
         profile: None,
         watermark_s,

@@ -1,32 +1,121 @@
-//! Class 7, profile generic: capture objects and selective access. The buffer itself is read by
-//! `crate::profile`.
+//! Class 7, profile generic, and class 62, compact data (Blue Book 4.3.6, 4.3.10): capture objects
+//! and selective access. The buffer itself is read by `crate::profile`.
 
-use super::{clock, logical_name};
+use bytes::Bytes;
+
+use super::value::{Coded, Wrong, class, codes};
+use super::{Call, call, clock};
 use crate::apdu::{AttributeRef, LogicalName, Selection};
 use crate::data::Data;
 use crate::datetime::DateTime;
 use crate::error::Error;
 
-/// Class id.
-pub const ID: u16 = 7;
-/// buffer.
-pub const BUFFER: i8 = 2;
-/// capture_objects.
-pub const CAPTURE_OBJECTS: i8 = 3;
-/// capture_period, seconds.
-pub const CAPTURE_PERIOD: i8 = 4;
-/// sort_method.
-pub const SORT_METHOD: i8 = 5;
-/// sort_object.
-pub const SORT_OBJECT: i8 = 6;
-/// entries_in_use.
-pub const ENTRIES_IN_USE: i8 = 7;
-/// profile_entries.
-pub const PROFILE_ENTRIES: i8 = 8;
-/// Method reset.
-pub const RESET: i8 = 1;
-/// Method capture.
-pub const CAPTURE: i8 = 2;
+codes! {
+    /// How the rows of a buffer are ordered.
+    SortMethod {
+        /// First in, first out.
+        1 Fifo,
+        /// Last in, first out.
+        2 Lifo,
+        /// Largest first.
+        3 Largest,
+        /// Smallest first.
+        4 Smallest,
+        /// Nearest to zero first.
+        5 NearestToZero,
+        /// Farthest from zero first.
+        6 FarthestFromZero,
+    }
+}
+
+class! {
+    /// Class 7, profile generic.
+    Profile, 7, "profile generic", versions 0 to 1;
+    attributes {
+        /// buffer: rows; `crate::profile` reads them fast.
+        2 BUFFER buffer: Data,
+        /// capture_objects.
+        3 CAPTURE_OBJECTS capture_objects: Vec<CaptureObject>,
+        /// capture_period, seconds.
+        4 CAPTURE_PERIOD capture_period: u32,
+        /// sort_method.
+        5 SORT_METHOD sort_method: SortMethod,
+        /// sort_object; null-data when there is none.
+        6 SORT_OBJECT sort_object: Option<CaptureObject>,
+        /// entries_in_use.
+        7 ENTRIES_IN_USE entries_in_use: u32,
+        /// profile_entries.
+        8 PROFILE_ENTRIES profile_entries: u32,
+    }
+    methods {
+        /// Method reset.
+        1 RESET "reset",
+        /// Method capture.
+        2 CAPTURE "capture",
+    }
+}
+
+/// Empties the buffer.
+#[must_use]
+pub fn reset(name: LogicalName) -> Call {
+    call(ID, name, RESET, &0i8)
+}
+
+/// Captures a row now.
+#[must_use]
+pub fn capture(name: LogicalName) -> Call {
+    call(ID, name, CAPTURE, &0i8)
+}
+
+/// Class 62.
+pub mod compact {
+    use super::{Bytes, Call, CaptureObject, LogicalName, call, class, codes};
+
+    codes! {
+        /// When a row is captured.
+        CaptureMethod {
+            /// When the method is invoked.
+            0 Invoked,
+            /// When the buffer is read.
+            1 Implicit,
+        }
+    }
+
+    class! {
+        /// Class 62, compact data.
+        CompactData, 62, "compact data", versions 0 to 1;
+        attributes {
+            /// compact_buffer: values without their types.
+            2 BUFFER compact_buffer: Bytes,
+            /// capture_objects.
+            3 CAPTURE_OBJECTS capture_objects: Vec<CaptureObject>,
+            /// template_id.
+            4 TEMPLATE_ID template_id: u8,
+            /// template_description: the types of the values.
+            5 TEMPLATE_DESCRIPTION template_description: Bytes,
+            /// capture_method.
+            6 CAPTURE_METHOD capture_method: CaptureMethod,
+        }
+        methods {
+            /// Method reset.
+            1 RESET "reset",
+            /// Method capture.
+            2 CAPTURE "capture",
+        }
+    }
+
+    /// Empties the buffer.
+    #[must_use]
+    pub fn reset(name: LogicalName) -> Call {
+        call(ID, name, RESET, &0i8)
+    }
+
+    /// Captures the values now.
+    #[must_use]
+    pub fn capture(name: LogicalName) -> Call {
+        call(ID, name, CAPTURE, &0i8)
+    }
+}
 
 /// Selector of access by range.
 const BY_RANGE: u8 = 1;
@@ -72,33 +161,18 @@ impl CaptureObject {
     /// The time of the clock.
     pub const CLOCK: Self = Self { attribute: clock::TIME_OF_CLOCK, data_index: 0 };
 
-    /// From structure {class, logical name, attribute, data index}; further fields, which newer
-    /// push setups have, are passed over.
+    /// From structure {class, logical name, attribute, data index}.
     ///
     /// # Errors
     /// `Malformed` for another shape.
     pub fn from_data(data: &Data) -> Result<Self, Error> {
-        let refused = Error::malformed(0, "not a capture object");
-        let Some([Data::U16(class), name, Data::I8(attribute), Data::U16(data_index), ..]) =
-            data.as_structure()
-        else {
-            return Err(refused);
-        };
-        let logical_name = LogicalName(logical_name(name)?);
-        let attribute = AttributeRef { class: *class, logical_name, attribute: *attribute };
-        Ok(Self { attribute, data_index: *data_index })
+        Coded::from_data(data).map_err(|wrong: Wrong| Error::malformed(0, wrong.expected))
     }
 
     /// To structure {class, logical name, attribute, data index}.
     #[must_use]
     pub fn to_data(self) -> Data {
-        let AttributeRef { class, logical_name, attribute } = self.attribute;
-        Data::Structure(vec![
-            Data::U16(class),
-            Data::octets(&logical_name.0),
-            Data::I8(attribute),
-            Data::U16(self.data_index),
-        ])
+        Coded::to_data(&self)
     }
 
     /// A list of them: attribute capture_objects, or the object list of a push setup.
@@ -114,6 +188,32 @@ impl CaptureObject {
     #[must_use]
     pub fn list_to_data(list: &[Self]) -> Data {
         Data::Array(list.iter().map(|object| object.to_data()).collect())
+    }
+}
+
+impl Coded for CaptureObject {
+    /// Further fields, which compact data and newer push setups have, are passed over.
+    fn from_data(data: &Data) -> Result<Self, Wrong> {
+        let Some([class, name, attribute, data_index, ..]) = data.as_structure() else {
+            return Err(Wrong::expected("a capture object"));
+        };
+        let class = u16::from_data(class).map_err(|wrong| wrong.within("class_id"))?;
+        let logical_name: LogicalName =
+            Coded::from_data(name).map_err(|wrong: Wrong| wrong.within("logical_name"))?;
+        let attribute =
+            i8::from_data(attribute).map_err(|wrong| wrong.within("attribute_index"))?;
+        let data_index = u16::from_data(data_index).map_err(|wrong| wrong.within("data_index"))?;
+        Ok(Self { attribute: AttributeRef { class, logical_name, attribute }, data_index })
+    }
+
+    fn to_data(&self) -> Data {
+        let AttributeRef { class, logical_name, attribute } = self.attribute;
+        Data::Structure(vec![
+            Data::U16(class),
+            Data::octets(&logical_name.0),
+            Data::I8(attribute),
+            Data::U16(self.data_index),
+        ])
     }
 }
 

@@ -2,24 +2,42 @@
 
 use bytes::Bytes;
 
-use crate::apdu::AttributeRef;
+use super::value::{Coded, class, structure};
+use super::{Call, call};
+use crate::apdu::{AttributeRef, LogicalName};
 use crate::data::Data;
 use crate::error::Error;
 
-/// Class id.
-pub const ID: u16 = 17;
-/// SAP_assignment_list.
-pub const LIST: i8 = 2;
 /// The list of the physical device.
 pub const ASSIGNMENTS: AttributeRef = AttributeRef::new(ID, [0, 0, 41, 0, 0, 255], LIST);
 
-/// One logical device.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Assignment {
-    /// Its wPort.
-    pub sap: u16,
-    /// Its logical device name.
-    pub name: Bytes,
+structure! {
+    /// One logical device.
+    Assignment {
+        /// Its wPort.
+        sap: u16,
+        /// Its logical device name.
+        name: Bytes,
+    }
+}
+
+class! {
+    /// Class 17, SAP assignment.
+    SapAssignment, 17, "SAP assignment", versions 0 to 0;
+    attributes {
+        /// SAP_assignment_list.
+        2 LIST sap_assignment_list: Vec<Assignment>,
+    }
+    methods {
+        /// Method connect_logical_device.
+        1 CONNECT "connect_logical_device",
+    }
+}
+
+/// Connects a logical device to a wPort; an empty name disconnects it.
+#[must_use]
+pub fn connect_logical_device(name: LogicalName, assignment: &Assignment) -> Call {
+    call(ID, name, CONNECT, assignment)
 }
 
 impl Assignment {
@@ -28,15 +46,7 @@ impl Assignment {
     /// # Errors
     /// `Malformed` for another shape.
     pub fn list_from_data(data: &Data) -> Result<Vec<Self>, Error> {
-        let list = data.as_array().ok_or(Error::malformed(0, "not an array"))?;
-        let assignment = |assignment: &Data| match assignment.as_structure() {
-            Some([Data::U16(sap), name]) => {
-                let name = name.as_octets().ok_or(Error::malformed(0, "not a device name"))?;
-                Ok(Self { sap: *sap, name: Bytes::copy_from_slice(name) })
-            }
-            _ => Err(Error::malformed(0, "not an element of a SAP assignment")),
-        };
-        list.iter().map(assignment).collect()
+        Vec::from_data(data).map_err(|wrong| Error::malformed(0, wrong.expected))
     }
 }
 
