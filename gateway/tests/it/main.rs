@@ -12,6 +12,8 @@ mod faults;
 #[cfg(test)]
 mod line;
 #[cfg(test)]
+mod models;
+#[cfg(test)]
 mod pair;
 #[cfg(test)]
 mod support;

@@ -171,6 +171,23 @@ impl Coded for RepetitionDelay {
     }
 }
 
+/// The port that a push leaves by; a device with one port names none, by an empty octet-string.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortReference(pub Option<LogicalName>);
+
+impl Coded for PortReference {
+    fn from_data(data: &Data) -> Result<Self, Wrong> {
+        match data.as_octets() {
+            Some([]) => Ok(Self(None)),
+            _ => Option::from_data(data).map(Self),
+        }
+    }
+
+    fn to_data(&self) -> Data {
+        self.0.map_or_else(|| Data::octets(&[]), |name| name.to_data())
+    }
+}
+
 codes! {
     /// Whether a push wants an answer.
     OperationMethod {
@@ -210,7 +227,7 @@ class! {
         /// repetition_delay.
         7 REPETITION_DELAY repetition_delay: RepetitionDelay,
         /// port_reference.
-        8 / 1 PORT_REFERENCE port_reference: LogicalName,
+        8 / 1 PORT_REFERENCE port_reference: PortReference,
         /// push_client_SAP.
         9 / 1 PUSH_CLIENT_SAP push_client_sap: i8,
         /// push_protection_parameters.

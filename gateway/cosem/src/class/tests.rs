@@ -7,7 +7,7 @@ use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
 use super::association::{self, AccessRights, Mode};
 use super::profile::CaptureObject;
-use super::push_setup::{PushObject, RepetitionDelay};
+use super::push_setup::{PortReference, PushObject, RepetitionDelay};
 use super::security_setup::{self, CertificateName, KeyId, Policy, WrappedKey};
 use super::value::{Coded, Hidden, Utf8Text, VisibleText};
 use super::{
@@ -84,6 +84,7 @@ samples! {
     Time: |seeds| Time::from_octets(seeds.octets());
     DateTime: |seeds| DateTime::from_octets(seeds.octets());
     ScalerUnit: |seeds| ScalerUnit { scaler: seeds.next() as i8, unit: seeds.within(0, 255) };
+    PortReference: |seeds| PortReference(Sample::sample(seeds));
     Policy: |seeds| Policy(seeds.within(0, 255));
     Mode: |seeds| match seeds.often() {
         true => Self::Code(seeds.within(0, 255)),
