@@ -5,6 +5,7 @@
 //! `load`; nothing here reads a secret file, except to see that it can be read.
 
 pub mod check;
+pub mod document;
 pub mod keys;
 
 use std::net::SocketAddr;

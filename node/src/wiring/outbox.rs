@@ -237,10 +237,9 @@ async fn send(wires: &Wires, command: &Command, epoch: u64) -> Ended {
 /// Whether a failure of an order that acts proves that the device did nothing.
 fn is_untouched(failure: &Failure) -> bool {
     match failure {
-        Failure::NoAnswer
-        | Failure::ChannelLost
-        | Failure::Malformed(_)
-        | Failure::Line(_) => false,
+        Failure::NoAnswer | Failure::ChannelLost | Failure::Malformed(_) | Failure::Line(_) => {
+            false
+        }
         Failure::NoChannel
         | Failure::Rejected(_)
         | Failure::Access(_)

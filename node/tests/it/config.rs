@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use node::config::{self, keys};
+use node::config::{self, document};
 
 use crate::support;
 
@@ -121,7 +121,7 @@ fn check_config_lists_faults_and_exits_with_64() {
 #[test]
 fn every_key_is_documented() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/configuration.md");
-    let wanted = keys::document();
+    let wanted = document::document();
     if std::env::var_os("HOLDFAST_WRITE_DOCS").is_some() {
         std::fs::write(&path, &wanted).unwrap();
     }
