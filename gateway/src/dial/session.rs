@@ -76,9 +76,9 @@ struct Session<'a> {
 /// What is spoken with the meter.
 enum Talk {
     /// An association over a link.
-    Cosem(Link, Conversation),
+    Cosem(Link, Box<Conversation>),
     /// IEC 62056-21.
-    Local(LocalMeter),
+    Local(Box<LocalMeter>),
 }
 
 /// Runs the errand.
@@ -140,7 +140,7 @@ async fn open<'a>(
             counters: shared.config.meter_counter_block,
         };
         let now = Instant::now().into_std();
-        Talk::Cosem(link, Conversation::new(limits, None, known, now))
+        Talk::Cosem(link, Box::new(Conversation::new(limits, None, known, now)))
     };
     let talk = match (&address.protocol, &address.way) {
         (Protocol::Wrapper, Way::Tcp { host, port }) => {
@@ -155,7 +155,7 @@ async fn open<'a>(
             cosem(Link::hdlc(shared, turn, *station))
         }
         (Protocol::Local(local), _) => {
-            Talk::Local(LocalMeter::new(turn().await?, local.clone(), &access))
+            Talk::Local(Box::new(LocalMeter::new(turn().await?, local.clone(), &access)))
         }
     };
     Ok(Session { shared, serial, epoch, talk, access, deadline: deadline() })

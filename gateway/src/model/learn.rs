@@ -17,6 +17,9 @@ const WANTED: [u8; 4] = [1, 2, 3, 4];
 /// The most registers of a schedule that is learnt.
 const MAX_SCHEDULE: usize = 32;
 
+/// A column of a profile: class, logical name, attribute.
+pub type LearntColumn = (u16, Obis, i8);
+
 /// What a meter said.
 #[derive(Debug, Clone, Default)]
 pub struct Source {
@@ -24,8 +27,8 @@ pub struct Source {
     pub objects: Vec<(u16, u8, Obis)>,
     /// Scaler and unit of registers.
     pub scaled: HashMap<Obis, (i8, u8)>,
-    /// Columns (class, logical name, attribute) and capture period of profiles.
-    pub profiles: HashMap<Obis, (Vec<(u16, Obis, i8)>, u32)>,
+    /// Columns and capture period of profiles.
+    pub profiles: HashMap<Obis, (Vec<LearntColumn>, u32)>,
     /// Entries that a profile keeps.
     pub entries: HashMap<Obis, u32>,
 }

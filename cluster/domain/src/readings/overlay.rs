@@ -26,8 +26,11 @@ const MAX_REASON: usize = 500;
 /// Rows that one step of a query reads.
 const PAGE: usize = 256;
 
-/// Corrections by meter and interval, register and day, index of their entry.
-static OVERLAY: Typed<((u32, u16), (Obis, i32), u64), Row> = Typed::new(Table::Overlay);
+/// Meter and interval, register and day, index of the entry.
+type Place = ((u32, u16), (Obis, i32), u64);
+
+/// Corrections by their place.
+static OVERLAY: Typed<Place, Row> = Typed::new(Table::Overlay);
 
 /// How a value beside a measured one came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -41,7 +41,7 @@ impl Seeds {
 
     /// True three times out of four.
     pub fn often(&mut self) -> bool {
-        self.next() % 4 != 0
+        !self.next().is_multiple_of(4)
     }
 
     fn octets<const N: usize>(&mut self) -> [u8; N] {
