@@ -300,7 +300,7 @@ mod tests {
         ] {
             assert_eq!(no(&verb, &sight(3, &[2]), Some(&probe)), expect, "{verb:?}");
         }
-        let verb = Verb::Replace { lost: "n2".into(), by: new(4) };
+        let verb = Verb::Replace { lost: "n2".into(), by: new(6) };
         assert_eq!(no(&verb, &sight(5, &[2, 3, 4]), Some(&Probe::Fresh)), "granted");
         assert_eq!(no(&verb, &sight(5, &[2, 3, 4, 5]), Some(&Probe::Fresh)), "would_lose_quorum");
     }

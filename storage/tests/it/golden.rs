@@ -32,9 +32,7 @@ fn open(version: &str, dir: &Path) -> Segments {
     let fixtures = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     copy(&fixtures.join(version), dir);
     let folder = dir.join("segments");
-    let segments =
-        Segments::open(&folder, &Config::for_test(dir), &Metrics::unregistered()).unwrap();
-    segments
+    Segments::open(&folder, &Config::for_test(dir), &Metrics::unregistered()).unwrap()
 }
 
 fn restore(segments: &Segments, dir: &Path) {
