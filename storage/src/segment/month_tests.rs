@@ -80,8 +80,11 @@ fn fold(segments: &Segments, index: u64) {
     assert!(segments.compact(index, month(0), RECIPE_MONTH).unwrap());
 }
 
+/// Interval, ordinal, and of each column its points: end, value, whether it stands beside.
+type Answer = (u16, u32, Vec<Vec<(i64, i64, bool)>>);
+
 /// Values with their times; flags are the row's in one file and the value's over several.
-fn answers(segments: &Segments) -> Vec<(u16, u32, Vec<Vec<(i64, i64, bool)>>)> {
+fn answers(segments: &Segments) -> Vec<Answer> {
     let mut answers = Vec::new();
     for interval in [15, 0] {
         for meter in [0, 1, 63, 64, 700, 8191, 8192] {
