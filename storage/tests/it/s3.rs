@@ -27,7 +27,7 @@ impl Drop for Server {
     }
 }
 
-/// A server with an empty bucket `b`.
+/// A server with an empty bucket `backups`.
 fn server() -> (Server, u16) {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let child = Command::new(python::environment("s3"))
@@ -49,7 +49,7 @@ fn made_bucket(port: u16) -> bool {
     use std::io::Write;
     let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
     let request = format!(
-        "PUT /b HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-length: 0\r\n\
+        "PUT /backups HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-length: 0\r\n\
          connection: close\r\n\r\n"
     );
     let mut answer = String::new();
@@ -84,7 +84,7 @@ fn content(octets: usize) -> Vec<u8> {
 #[test]
 fn objects_are_created_once_read_listed_and_removed() {
     with_server("objects_are_created_once_read_listed_and_removed", || {
-        let place = Place::open("s3://b/deep/er").unwrap();
+        let place = Place::open("s3://backups/deep/er").unwrap();
         assert_eq!(place.list("").unwrap(), []);
         // Below one part, and above two of them.
         for (name, octets) in [("x/small", 1000), ("y/large", 20 << 20)] {
@@ -111,7 +111,7 @@ fn objects_are_created_once_read_listed_and_removed() {
 fn a_chain_of_encrypted_backups_in_an_object_store() {
     with_server("a_chain_of_encrypted_backups_in_an_object_store", || {
         let open = |octet| {
-            Repository::open("s3://b/backups", Some(OperatorKey::new([octet; 32]))).unwrap()
+            Repository::open("s3://backups/backups", Some(OperatorKey::new([octet; 32]))).unwrap()
         };
         let backups = open(3);
         let sizes = [500, 100_000, 9 << 20];
@@ -136,7 +136,7 @@ fn a_chain_of_encrypted_backups_in_an_object_store() {
         assert_eq!(last.files.iter().filter(|file| file.new).count(), 1, "content was kept");
         assert_eq!(open(4).find(None).unwrap_err().code(), "backup_key");
         // One object is another's: found, and named.
-        let place = Place::open("s3://b/backups").unwrap();
+        let place = Place::open("s3://backups/backups").unwrap();
         let objects = place.list("1/objects/").unwrap();
         let (victim, _) = objects.iter().find(|(_, octets)| *octets > 100_000).unwrap();
         let mut octets = Vec::new();
