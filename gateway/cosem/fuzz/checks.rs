@@ -1,6 +1,7 @@
 //! What must hold for any octets, one function a layer: no panic, and what decodes encodes to the
 //! same meaning. The fuzz targets and the replay of the corpus call the same functions.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use cosem::apdu::Protected;
@@ -94,8 +95,8 @@ pub fn ciphered(octets: &[u8]) {
     }
 }
 
-/// general-ciphering and general-signing: what they carry opens, or is refused; nothing panics.
-pub fn general(octets: &[u8]) {
+/// Keys of suite 1; made once, because public keys are reckoned on the curve.
+static KEYS: LazyLock<(Keys, Credentials)> = LazyLock::new(|| {
     let suite = Suite::One;
     let keys = Keys::in_suite(suite, &[0x11; 16], &[0x22; 16]).expect("keys of the suite's length");
     let signing = SigningKey::new(suite, &[0x33; 32]).expect("a scalar of P-256");
@@ -107,10 +108,17 @@ pub fn general(octets: &[u8]) {
         peer_agreement: Some(agreement.public()),
         agreement: Some(agreement),
     };
+    (keys, credentials)
+});
+
+/// general-ciphering and general-signing: what they carry opens, or is refused; nothing panics.
+pub fn general(octets: &[u8]) {
+    let suite = Suite::One;
+    let (keys, credentials) = &*KEYS;
     match Apdu::decode(octets) {
         Ok(Apdu::GeneralCiphering(apdu)) => {
-            let _any = general::open_general(&keys, &credentials, Required::NONE, &apdu);
-            let _any = general::reveal_general(&keys, &apdu);
+            let _any = general::open_general(keys, credentials, Required::NONE, &apdu);
+            let _any = general::reveal_general(keys, &apdu);
         }
         Ok(Apdu::GeneralSigning(apdu)) => {
             let verified =

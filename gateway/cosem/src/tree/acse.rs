@@ -101,6 +101,33 @@ fn text(name: &str, field: &Element<'_>) -> String {
         ("reason", 0) => "normal",
         _ => "",
     };
+    if !is_usual(name, field.content) {
+        return format!("{} octets", field.content.len());
+    }
     let shown = hex(field.content);
     if said.is_empty() { shown } else { format!("{shown} ({said})") }
+}
+
+/// Whether the field has the form that it has in the standard. Any other may be a password under a
+/// damaged tag, and is not shown.
+fn is_usual(name: &str, content: &[u8]) -> bool {
+    const DLMS_UA: [u8; 5] = [0x60, 0x85, 0x74, 0x05, 0x08];
+    match name {
+        "application-context-name" => {
+            content.len() == 9 && content.starts_with(&[6, 7]) && content[2..].starts_with(&DLMS_UA)
+        }
+        "mechanism-name" => content.len() == 7 && content.starts_with(&DLMS_UA),
+        "calling-AP-title" | "responding-AP-title" => {
+            content.len() == 10 && content.starts_with(&[4, 8])
+        }
+        "result" | "reason" => content.len() <= 3,
+        "result-source-diagnostic" => {
+            matches!(content, [0xa1 | 0xa2, 3, 2, 1, _])
+        }
+        "calling-AE-invocation-id" => content.len() <= 6 && content.first() == Some(&2),
+        "protocol-version" | "acse-requirements" => content.len() <= 2,
+        // A challenge: of a password this is never asked.
+        "authentication-value" => true,
+        _ => false,
+    }
 }

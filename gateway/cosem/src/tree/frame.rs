@@ -1,6 +1,7 @@
 //! Frames of the wrapper and of HDLC as nodes. It keeps no link state: pieces of one APDU are
-//! joined in the order in which they stand.
+//! joined in the order in which they stand, and so are general blocks.
 
+use super::general::{Blocks, sender};
 use super::walk::{Walk, hex};
 use super::{Fault, Node, Options, apdu};
 use crate::axdr::Reader;
@@ -13,6 +14,7 @@ use crate::wrapper;
 /// Frames of the wrapper until the octets end.
 pub(super) fn wrapper(octets: &[u8], options: &Options) -> Result<Vec<Node>, Fault> {
     let mut walk = Walk::new(octets, 0);
+    let mut blocks = Blocks::default();
     loop {
         let at = walk.at();
         let mut length_of = Reader::with_base(walk.reader.rest(), at);
@@ -20,7 +22,7 @@ pub(super) fn wrapper(octets: &[u8], options: &Options) -> Result<Vec<Node>, Fau
         let frame = wrapper::HEADER_OCTETS + usize::from(length_of.u16()?);
         let given = walk.reader.rest();
         let frame = given.get(..frame).unwrap_or(given);
-        wrapper::decode(frame).map_err(|error| Fault::moved(error, at))?;
+        let (header, _) = wrapper::decode(frame).map_err(|error| Fault::moved(error, at))?;
         walk.group("wrapper", |walk| -> Result<(), Fault> {
             walk.u16("version")?;
             walk.u16("source-wport")?;
@@ -29,6 +31,8 @@ pub(super) fn wrapper(octets: &[u8], options: &Options) -> Result<Vec<Node>, Fau
             let base = walk.at();
             let content = walk.reader.take(usize::from(length))?;
             walk.nodes.push(apdu(content, base, options, 0)?);
+            let joined = blocks.take(u64::from(header.source), content, base, options)?;
+            walk.nodes.extend(joined);
             Ok(())
         })?;
         if walk.reader.is_empty() {
@@ -45,10 +49,17 @@ struct Pieces {
     count: usize,
 }
 
+/// What frames have begun and later ones end.
+#[derive(Default)]
+struct Begun {
+    pieces: Pieces,
+    blocks: Blocks,
+}
+
 /// HDLC frames until the octets end; one flag or more between them.
 pub(super) fn hdlc(octets: &[u8], options: &Options) -> Result<Vec<Node>, Fault> {
     let mut walk = Walk::new(octets, 0);
-    let mut pieces = Pieces::default();
+    let mut begun = Begun::default();
     flag(&mut walk)?;
     loop {
         while walk.reader.peek() == Some(FLAG) {
@@ -66,7 +77,7 @@ pub(super) fn hdlc(octets: &[u8], options: &Options) -> Result<Vec<Node>, Fault>
         flag(&mut walk)?;
         let mut parts = Walk::new(frame, at);
         fields(&mut parts, &decoded)?;
-        content(&mut parts, &decoded, &mut pieces, options)?;
+        content(&mut parts, &decoded, &mut begun, options)?;
         let node = Node {
             name: name(decoded.control.kind).into(),
             at,
@@ -122,54 +133,62 @@ fn check(walk: &mut Walk<'_>, name: &'static str) -> Result<(), Fault> {
 fn content(
     walk: &mut Walk<'_>,
     frame: &Frame,
-    pieces: &mut Pieces,
+    begun: &mut Begun,
     options: &Options,
 ) -> Result<(), Fault> {
     if frame.information.is_empty() {
         return Ok(());
     }
-    walk.group("information", |walk| carried(walk, frame, pieces, options))?;
+    walk.group("information", |walk| carried(walk, frame, begun, options))?;
     check(walk, "frame-check")
 }
 
 fn carried(
     walk: &mut Walk<'_>,
     frame: &Frame,
-    pieces: &mut Pieces,
+    begun: &mut Begun,
     options: &Options,
 ) -> Result<(), Fault> {
     let at = walk.at();
     let information = walk.reader.take(frame.information.len())?;
     match frame.control.kind {
         Kind::Information { .. } | Kind::Unnumbered => {
+            let pieces = &mut begun.pieces;
             if pieces.count == 0 {
                 pieces.at = at;
             }
             pieces.octets.extend_from_slice(information);
             pieces.count += 1;
             if !frame.segmented {
-                return joined(walk, std::mem::take(pieces), options);
+                let whole = std::mem::take(pieces);
+                let from = sender(frame.source);
+                return joined(walk, &whole, (from, &mut begun.blocks), options);
             }
-            walk.leaf("piece", at, hex(information));
+            // An AARQ in pieces holds a password in one of them.
+            walk.leaf("piece", at, format!("{} octets", information.len()));
         }
         Kind::SetNormalResponseMode | Kind::Acknowledgement => {
             let text = match Parameters::decode(information) {
                 Ok(parameters) => format!("{parameters:?}"),
-                Err(_) => hex(information),
+                Err(_) => format!("{} octets, no parameters", information.len()),
             };
             walk.leaf("parameters", at, text);
         }
-        _ => walk.leaf("octets", at, hex(information)),
+        _ => walk.leaf("octets", at, format!("{} octets", information.len())),
     }
     Ok(())
 }
 
 /// A whole APDU. Without LLC before it, it may be the end of one that began elsewhere, so that
-/// octets which do not decode are shown as they are.
-fn joined(walk: &mut Walk<'_>, pieces: Pieces, options: &Options) -> Result<(), Fault> {
-    let Pieces { octets, at, count } = pieces;
+/// octets which do not decode are no fault; as they may hold a key, only their number is shown.
+fn joined(
+    walk: &mut Walk<'_>,
+    &Pieces { ref octets, at, count }: &Pieces,
+    (sender, blocks): (u64, &mut Blocks),
+    options: &Options,
+) -> Result<(), Fault> {
     let body = octets.strip_prefix(&LLC_REQUEST).or_else(|| octets.strip_prefix(&LLC_RESPONSE));
-    let content = body.unwrap_or(&octets);
+    let content = body.unwrap_or(octets);
     let restarts = count > 1;
     let skipped = octets.len() - content.len();
     let base = if restarts { skipped } else { at + skipped };
@@ -179,8 +198,9 @@ fn joined(walk: &mut Walk<'_>, pieces: Pieces, options: &Options) -> Result<(), 
         Err(fault) if restarts => return Err(fault.inside("joined information")),
         Err(fault) => return Err(fault),
     };
+    let whole = blocks.take(sender, content, at, options)?;
     let value = match (body.is_some(), children.is_empty()) {
-        (_, true) => Some(hex(content)),
+        (_, true) => Some(format!("{} octets, no APDU", content.len())),
         (true, false) => Some(format!("LLC {}", hex(octets.get(..3).unwrap_or_default()))),
         (false, false) => None,
     };
@@ -193,6 +213,7 @@ fn joined(walk: &mut Walk<'_>, pieces: Pieces, options: &Options) -> Result<(), 
         restarts,
         children,
     });
+    walk.nodes.extend(whole);
     Ok(())
 }
 

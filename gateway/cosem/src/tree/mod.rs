@@ -8,6 +8,7 @@
 mod acse;
 mod data;
 mod frame;
+mod general;
 mod protection;
 mod service;
 mod walk;

@@ -1,7 +1,7 @@
 //! The services of xDLMS as nodes, field by field as their decoders read them.
 
 use super::walk::{Walk, hex};
-use super::{Fault, Options, acse, data, protection};
+use super::{Fault, Options, acse, data, general, protection};
 use crate::apdu::{Conformance, DataAccessError, tag};
 use crate::axdr::Reader;
 use crate::data::{Data, tag as data_tag};
@@ -41,9 +41,9 @@ pub(super) fn apdu(
             | tag::SET_RESPONSE
             | tag::ACTION_REQUEST
             | tag::ACTION_RESPONSE => choice = service(walk, type_tag)?,
-            tag::GENERAL_BLOCK_TRANSFER => general_block(walk)?,
-            tag::GENERAL_CIPHERING => general_ciphering(walk)?,
-            tag::GENERAL_SIGNING => general_signing(walk, options, level)?,
+            tag::GENERAL_BLOCK_TRANSFER => general::block(walk)?,
+            tag::GENERAL_CIPHERING => general::ciphering(walk)?,
+            tag::GENERAL_SIGNING => general::signing(walk, options, level)?,
             _ => protection::protected(walk, type_tag, options, level)?,
         }
         Ok(())
@@ -59,16 +59,15 @@ fn service(walk: &mut Walk<'_>, type_tag: u8) -> Result<&'static str> {
     let choice = walk.u8("choice")?;
     walk.octet("invoke-id-and-priority", |octet| format!("invoke id {}", octet & 0x0f))?;
     Ok(match (type_tag, choice) {
-        (tag::GET_REQUEST, 1) => attribute(walk, true).map(|()| "normal")?,
+        (tag::GET_REQUEST, 1) => attribute(walk, true).map(|_| "normal")?,
         (tag::SET_REQUEST, 1) => {
-            attribute(walk, true)?;
-            data::value(walk, "value")?;
+            attribute(walk, true)?.value(walk, "value")?;
             "normal"
         }
         (tag::ACTION_REQUEST, 1) => {
-            attribute(walk, false)?;
+            let shown = attribute(walk, false)?;
             if walk.flag("parameters-present")? {
-                data::value(walk, "parameters")?;
+                shown.value(walk, "parameters")?;
             }
             "normal"
         }
@@ -76,26 +75,26 @@ fn service(walk: &mut Walk<'_>, type_tag: u8) -> Result<&'static str> {
         | (tag::SET_RESPONSE, 2)
         | (tag::ACTION_RESPONSE, 4) => walk.u32("block-number").map(|_| "next or block taken")?,
         (tag::GET_REQUEST, 3) => {
-            list(walk, "attributes", |w| attribute(w, true)).map(|()| "list")?
+            list(walk, "attributes", |w| attribute(w, true).map(|_| ())).map(|()| "list")?
         }
         (tag::SET_REQUEST, 2) => {
             attribute(walk, true)?;
-            block(walk).map(|()| "first block")?
+            block(walk, type_tag).map(|()| "first block")?
         }
         (tag::ACTION_REQUEST, 4) => {
             attribute(walk, false)?;
-            block(walk).map(|()| "first block")?
+            block(walk, type_tag).map(|()| "first block")?
         }
         (tag::SET_REQUEST, 3) | (tag::ACTION_REQUEST, 6) | (tag::ACTION_RESPONSE, 2) => {
-            block(walk).map(|()| "block")?
+            block(walk, type_tag).map(|()| "block")?
         }
         (tag::SET_REQUEST, 4) | (tag::ACTION_REQUEST, 3) => {
-            list(walk, "descriptors", |w| attribute(w, type_tag == tag::SET_REQUEST))?;
-            list(walk, "values", |w| data::value(w, "")).map(|()| "list")?
+            let shown = descriptors(walk, type_tag)?;
+            values(walk, &shown).map(|()| "list")?
         }
         (tag::SET_REQUEST, 5) | (tag::ACTION_REQUEST, 5) => {
-            list(walk, "descriptors", |w| attribute(w, type_tag == tag::SET_REQUEST))?;
-            block(walk).map(|()| "list, first block")?
+            descriptors(walk, type_tag)?;
+            block(walk, type_tag).map(|()| "list, first block")?
         }
         _ => response(walk, type_tag, choice)?,
     })
@@ -142,25 +141,65 @@ fn list(
 }
 
 /// An attribute with its selection, or a method.
-fn attribute(walk: &mut Walk<'_>, selects: bool) -> Result<()> {
-    descriptor(walk, if selects { "attribute" } else { "method" })?;
+fn attribute(walk: &mut Walk<'_>, selects: bool) -> Result<Shown> {
+    let shown = descriptor(walk, if selects { "attribute" } else { "method" })?;
     if selects && walk.flag("selection-present")? {
         selection(walk)?;
     }
-    Ok(())
+    Ok(shown)
 }
 
-fn descriptor(walk: &mut Walk<'_>, name: &'static str) -> Result<()> {
-    walk.group(name, |walk| {
-        walk.u16("class-id")?;
+/// An attribute, or a method when it has that name.
+fn descriptor(walk: &mut Walk<'_>, name: &'static str) -> Result<Shown> {
+    let (mut class, mut id) = (0, 0);
+    walk.group(name, |walk| -> Result<()> {
+        class = walk.u16("class-id")?;
         let at = walk.at();
         let [a, b, c, d, e, last]: [u8; 6] = walk.reader.array()?;
         walk.leaf("logical-name", at, format!("{a}.{b}.{c}.{d}.{e}.{last}"));
         let at = walk.at();
-        let id = i8::from_be_bytes(walk.reader.array()?);
+        id = i8::from_be_bytes(walk.reader.array()?);
         walk.leaf("id", at, id.to_string());
         Ok(())
-    })
+    })?;
+    Ok(Shown::of(class, id, name == "method"))
+}
+
+/// Whether what is written to an attribute, or given to a method, is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    Yes,
+    /// It is a key or a password.
+    No,
+}
+
+impl Shown {
+    /// Keys and passwords of IEC 62056-6-2: 15 association (secret, change of the HLS secret),
+    /// 44 PPP (authentication), 45 GPRS (PIN), 46 SMTP (password), 64 security setup (transfer of
+    /// keys, though they are wrapped).
+    const fn of(class: u16, id: i8, is_method: bool) -> Self {
+        match (class, id, is_method) {
+            (15, 7, false) | (44, 5, false) | (45, 3, false) | (46, 4, false) => Self::No,
+            (15 | 64, 2, true) => Self::No,
+            _ => Self::Yes,
+        }
+    }
+
+    fn value(self, walk: &mut Walk<'_>, name: &'static str) -> Result<()> {
+        if self == Self::Yes {
+            return data::value(walk, name);
+        }
+        let at = walk.at();
+        Data::from_axdr(&mut walk.reader)?;
+        walk.leaf(if name.is_empty() { "value" } else { name }, at, "not shown".to_owned());
+        Ok(())
+    }
+}
+
+/// Values in the order of what they are for.
+fn values(walk: &mut Walk<'_>, shown: &[Shown]) -> Result<()> {
+    let mut shown = shown.iter();
+    list(walk, "values", |walk| shown.next().copied().unwrap_or(Shown::Yes).value(walk, ""))
 }
 
 fn selection(walk: &mut Walk<'_>) -> Result<()> {
@@ -170,10 +209,28 @@ fn selection(walk: &mut Walk<'_>) -> Result<()> {
     })
 }
 
-fn block(walk: &mut Walk<'_>) -> Result<()> {
+/// What is written or invoked, and whether its value is shown.
+fn descriptors(walk: &mut Walk<'_>, type_tag: u8) -> Result<Vec<Shown>> {
+    let mut shown = Vec::new();
+    list(walk, "descriptors", |walk| {
+        shown.push(attribute(walk, type_tag == tag::SET_REQUEST)?);
+        Ok(())
+    })?;
+    Ok(shown)
+}
+
+/// A block of a request may be a part of a key or a password, whose object stands in another
+/// frame, so only its length is shown.
+fn block(walk: &mut Walk<'_>, type_tag: u8) -> Result<()> {
     walk.flag("last-block")?;
     walk.u32("block-number")?;
-    walk.octets("raw-data").map(|_| ())
+    if type_tag == tag::ACTION_RESPONSE {
+        return walk.octets("raw-data").map(|_| ());
+    }
+    let at = walk.at();
+    let octets = walk.reader.octets()?;
+    walk.leaf("raw-data", at, format!("{} octets", octets.len()));
+    Ok(())
 }
 
 fn get_result(walk: &mut Walk<'_>) -> Result<()> {
@@ -304,8 +361,7 @@ fn data_notification(walk: &mut Walk<'_>) -> Result<()> {
             let count = walk.reader.count()?;
             (0..count).try_for_each(|_| {
                 walk.reader.take(2)?;
-                descriptor(walk, "attribute")?;
-                data::value(walk, "value")
+                descriptor(walk, "attribute")?.value(walk, "value")
             })
         })
     })
@@ -317,8 +373,7 @@ fn event_notification(walk: &mut Walk<'_>) -> Result<()> {
         0 => walk.leaf("time", at, "none".to_owned()),
         _ => date_time(walk)?,
     }
-    descriptor(walk, "attribute")?;
-    data::value(walk, "value")
+    descriptor(walk, "attribute")?.value(walk, "value")
 }
 
 fn access_request(walk: &mut Walk<'_>) -> Result<()> {
@@ -326,8 +381,8 @@ fn access_request(walk: &mut Walk<'_>) -> Result<()> {
     let at = walk.at();
     let octets = walk.reader.octets()?;
     walk.leaf("date-time", at, data::string(octets));
-    specifications(walk)?;
-    list(walk, "values", |walk| data::value(walk, ""))
+    let shown = specifications(walk)?;
+    values(walk, &shown)
 }
 
 fn access_response(walk: &mut Walk<'_>) -> Result<()> {
@@ -335,10 +390,9 @@ fn access_response(walk: &mut Walk<'_>) -> Result<()> {
     let at = walk.at();
     let octets = walk.reader.octets()?;
     walk.leaf("date-time", at, data::string(octets));
-    if walk.flag("specifications-present")? {
-        specifications(walk)?;
-    }
-    list(walk, "values", |walk| data::value(walk, ""))?;
+    let shown =
+        if walk.flag("specifications-present")? { specifications(walk)? } else { Vec::new() };
+    values(walk, &shown)?;
     list(walk, "outcomes", |walk| {
         walk.octet("choice", |choice| {
             ["", "get", "set", "action"].get(usize::from(choice)).unwrap_or(&"").to_string()
@@ -347,70 +401,19 @@ fn access_response(walk: &mut Walk<'_>) -> Result<()> {
     })
 }
 
-fn specifications(walk: &mut Walk<'_>) -> Result<()> {
+fn specifications(walk: &mut Walk<'_>) -> Result<Vec<Shown>> {
+    let mut shown = Vec::new();
     list(walk, "specifications", |walk| match walk.u8("choice")? {
-        3 => descriptor(walk, "method"),
+        3 => {
+            shown.push(descriptor(walk, "method")?);
+            Ok(())
+        }
         choice => {
-            descriptor(walk, if matches!(choice, 1 | 4) { "get" } else { "set" })?;
+            shown.push(descriptor(walk, if matches!(choice, 1 | 4) { "get" } else { "set" })?);
             if choice > 3 { selection(walk) } else { Ok(()) }
         }
-    })
-}
-
-fn general_block(walk: &mut Walk<'_>) -> Result<()> {
-    walk.octet("block-control", |octet| {
-        let last = if octet & 0x80 != 0 { "last, " } else { "" };
-        let streaming = if octet & 0x40 != 0 { "streaming, " } else { "" };
-        format!("{last}{streaming}window {}", octet & 0x3f)
     })?;
-    walk.u16("block-number")?;
-    walk.u16("block-number-acknowledged")?;
-    walk.octets("block-data").map(|_| ())
-}
-
-const GENERAL_HEADER: [&str; 5] =
-    ["transaction-id", "originator", "recipient", "date-time", "other-information"];
-
-/// The signature is shown and not checked: a tree has no public keys.
-fn general_signing(walk: &mut Walk<'_>, options: &Options, level: usize) -> Result<()> {
-    for name in GENERAL_HEADER {
-        walk.octets(name)?;
-    }
-    let at = walk.at();
-    let length = walk.reader.length()?;
-    let from = walk.at();
-    let content = walk.reader.take(length)?;
-    // What is signed may be no APDU that is known; then it may hold a key, so only its length.
-    walk.leaf("content", at, format!("{length} octets"));
-    if level < protection::MAX_LEVEL
-        && let Ok(inner) = super::apdu(content, from, options, level + 1)
-        && let Some(node) = walk.nodes.last_mut()
-    {
-        node.children.push(inner);
-    }
-    walk.octets("signature").map(|_| ())
-}
-
-fn general_ciphering(walk: &mut Walk<'_>) -> std::result::Result<(), Fault> {
-    for name in GENERAL_HEADER {
-        walk.octets(name)?;
-    }
-    if walk.flag("key-info-present")? {
-        walk.group("key-info", |walk| -> Result<()> {
-            match walk.u8("choice")? {
-                0 => walk.u8("key-id").map(|_| ()),
-                1 => {
-                    walk.u8("kek-id")?;
-                    walk.octets("wrapped-key").map(|_| ())
-                }
-                _ => {
-                    walk.octets("key-parameters")?;
-                    walk.octets("key-ciphered-data").map(|_| ())
-                }
-            }
-        })?;
-    }
-    protection::header(walk).map(|_| ())
+    Ok(shown)
 }
 
 const fn name(type_tag: u8) -> &'static str {

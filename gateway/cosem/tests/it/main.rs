@@ -17,6 +17,8 @@ mod gbt;
 #[cfg(test)]
 mod hdlc;
 #[cfg(test)]
+mod hdlc_line;
+#[cfg(test)]
 mod iec62056_21;
 #[cfg(test)]
 mod machines;

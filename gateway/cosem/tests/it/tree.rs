@@ -1,12 +1,24 @@
 //! Trees of octets: every published vector has one, what decoders refuse has none, and offsets
 //! stand where the octets stand.
 
+use bytes::Bytes;
+use cosem::acse::{Aarq, ApplicationContext, Mechanism};
+use cosem::apdu::access::{AccessRequest, AccessSpecification};
+use cosem::apdu::action::ActionRequest;
+use cosem::apdu::set::Block;
+use cosem::apdu::{
+    Conformance, DataNotification, GeneralBlock, InitiateRequest, InvokePriority,
+    LongInvokePriority, SetRequest,
+};
+use cosem::association::seal_notification;
+use cosem::hdlc::{Address, Control, Frame, Kind};
+use cosem::security::{self, SecurityControl};
 use cosem::tree::{self, Fault, Layer, Node, Options};
-use cosem::{Apdu, Data, Error, Keys, gateway_header};
+use cosem::{Apdu, AttributeRef, Data, Error, Keys, MethodRef, gateway_header, wrapper};
 use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use serde_json::Value;
 
-use crate::octets::hex;
+use crate::octets::{hex, to_hex};
 
 fn vectors() -> Vec<Value> {
     let file: Value = serde_json::from_str(include_str!("../vectors/dlms.json")).unwrap();
@@ -139,6 +151,206 @@ fn secrets_are_not_shown() {
     let text = tree::decode(Layer::Apdu, &hex(initiate), &Options::default()).unwrap();
     let text = text[0].to_string();
     assert!(text.contains("dedicated-key: not shown") && !text.contains("aabbccdd"), "{text}");
+}
+
+/// An octet-string that is easily found in a text, in hex and as it reads.
+const PASSWORD: &[u8] = b"Qx7!Vw9#";
+
+fn shows_the_password(text: &str) -> bool {
+    let hex = to_hex(PASSWORD);
+    let clear = std::str::from_utf8(PASSWORD).unwrap();
+    // Half of it would be as bad.
+    text.contains(&hex[..8]) || text.contains(&hex[8..]) || text.contains(&clear[..4])
+}
+
+fn said(layer: Layer, octets: &[u8], options: &Options) -> String {
+    match tree::decode(layer, octets, options) {
+        Ok(nodes) => nodes.iter().map(|node| format!("{node}{node:?}")).collect(),
+        Err(fault) => format!("{fault} {fault:?}"),
+    }
+}
+
+fn aarq() -> Vec<u8> {
+    let initiate = InitiateRequest {
+        dedicated_key: Some(PASSWORD.to_vec().into()),
+        ..InitiateRequest::new(Conformance::OURS, 1_024)
+    };
+    Apdu::Aarq(Aarq {
+        context: ApplicationContext::LOGICAL_NAME,
+        calling_title: Some(Bytes::from_static(b"HFDNODE1")),
+        calling_user: None,
+        mechanism: Some(Mechanism(1)),
+        authentication: Some(PASSWORD.into()),
+        user_information: Some(Apdu::InitiateRequest(initiate).encode().into()),
+    })
+    .encode()
+}
+
+/// The frames that carry an APDU: in the wrapper, in one HDLC frame, in pieces, in general blocks.
+fn framed(apdu: &[u8]) -> Vec<(Layer, Vec<u8>)> {
+    let frame = |information: &[u8], segmented, send| {
+        let control = Control { kind: Kind::Information { send, receive: 0 }, poll_final: true };
+        let [destination, source] = [1, 16].map(|number| Address::one(number).unwrap());
+        let information = Bytes::copy_from_slice(information);
+        Frame { segmented, destination, source, control, information }.encode().unwrap()
+    };
+    let with_llc = [&[0xe6, 0xe6, 0x00], apdu].concat();
+    let count = with_llc.len().div_ceil(12);
+    let pieces = with_llc
+        .chunks(12)
+        .zip(0..)
+        .map(|(piece, at)| frame(piece, usize::from(at) + 1 < count, at % 8));
+    let count = apdu.len().div_ceil(12);
+    let blocks = apdu.chunks(12).zip(1_u16..).map(|(octets, block)| {
+        let last = if usize::from(block) == count { 0x80 } else { 0x40 };
+        let octets = Bytes::copy_from_slice(octets);
+        let block = GeneralBlock { control: last | 1, block, acknowledged: 0, octets };
+        let header = wrapper::Header { source: 16, destination: 1 };
+        wrapper::encode(header, &Apdu::GeneralBlock(block).encode()).unwrap()
+    });
+    let header = wrapper::Header { source: 16, destination: 1 };
+    vec![
+        (Layer::Apdu, apdu.to_vec()),
+        (Layer::Wrapper, wrapper::encode(header, apdu).unwrap().to_vec()),
+        (Layer::Hdlc, frame(&with_llc, false, 0)),
+        (Layer::Hdlc, pieces.collect::<Vec<_>>().concat()),
+        (Layer::Wrapper, blocks.collect::<Vec<_>>().concat()),
+    ]
+}
+
+/// Every request that writes a key or a password, and the AARQ that has two.
+fn secret_bearers() -> Vec<(&'static str, Vec<u8>)> {
+    let invoke = InvokePriority::confirmed(1);
+    let association = [0, 0, 40, 0, 0, 255];
+    let secret = AttributeRef::new(15, association, 7);
+    let change = MethodRef::new(15, association, 2);
+    let transfer = MethodRef::new(64, [0, 0, 43, 0, 0, 255], 2);
+    let pin = AttributeRef::new(45, [0, 0, 25, 4, 0, 255], 3);
+    let register = AttributeRef::new(3, [1, 0, 1, 8, 0, 255], 2);
+    let value = || Data::octets(PASSWORD);
+    let keys = Data::Array(vec![Data::Structure(vec![Data::Enum(0), value()])]);
+    let set = SetRequest::Normal { invoke, attribute: secret, selection: None, value: value() };
+    let list = SetRequest::WithList {
+        invoke,
+        list: vec![(register, None), (secret, None), (pin, None)],
+        values: vec![Data::U8(1), value(), value()],
+    };
+    let block = SetRequest::FirstBlock {
+        invoke,
+        attribute: secret,
+        selection: None,
+        block: Block { last: false, number: 1, octets: value().to_axdr().into() },
+    };
+    let next = SetRequest::Block {
+        invoke,
+        block: Block { last: true, number: 2, octets: Bytes::from_static(PASSWORD) },
+    };
+    let action = |method, parameters| {
+        Apdu::ActionRequest(ActionRequest::Normal { invoke, method, parameters })
+    };
+    let access = AccessRequest {
+        invoke: LongInvokePriority::confirmed(1),
+        date_time: Bytes::new(),
+        list: vec![
+            AccessSpecification::Set(register, None),
+            AccessSpecification::Set(secret, None),
+            AccessSpecification::Action(change),
+        ],
+        values: vec![Data::U8(1), value(), value()],
+    };
+    vec![
+        ("AARQ", aarq()),
+        ("SET", Apdu::SetRequest(set).encode()),
+        ("SET with list", Apdu::SetRequest(list).encode()),
+        ("SET, first block", Apdu::SetRequest(block).encode()),
+        ("SET, next block", Apdu::SetRequest(next).encode()),
+        ("change of the HLS secret", action(change, Some(value())).encode()),
+        ("transfer of keys", action(transfer, Some(keys)).encode()),
+        ("ACCESS", Apdu::AccessRequest(access).encode()),
+    ]
+}
+
+#[test]
+fn no_layer_echoes_a_key_or_a_password() {
+    let keys = Keys::new(&[1; 16], &[2; 16]);
+    let title = *b"HFDNODE1";
+    let options = Options { keys: Some(keys.clone()), title: Some(title) };
+    for (name, apdu) in secret_bearers() {
+        for (layer, octets) in framed(&apdu) {
+            assert!(tree::decode(layer, &octets, &options).is_ok(), "{name} {layer:?}");
+            let text = said(layer, &octets, &options);
+            assert!(!shows_the_password(&text), "{name} {layer:?}\n{text}");
+        }
+        // Deciphered, and authenticated only, which leaves it readable in the frame.
+        for control in [SecurityControl::BOTH, SecurityControl::AUTHENTICATED] {
+            let sealed = security::seal_apdu(&keys, control, &title, 7, &apdu).unwrap();
+            let sealed = Apdu::Protected(sealed).encode();
+            for options in [&options, &Options::default()] {
+                let text = said(Layer::Apdu, &sealed, options);
+                assert!(!shows_the_password(&text), "{name} {control:?}\n{text}");
+            }
+        }
+    }
+    // What is not a secret is shown as before, in the same list.
+    let list = said(Layer::Apdu, &secret_bearers()[2].1, &options);
+    assert!(list.contains("unsigned: 1") && list.contains("not shown"), "{list}");
+}
+
+#[test]
+fn damaged_frames_do_not_echo_a_password_either() {
+    let octets = aarq();
+    let arc = octets.windows(7).position(|octets| octets == [0x60, 0x85, 0x74, 5, 8, 2, 1]);
+    for (layer, octets) in framed(&octets) {
+        for cut in 0..octets.len() {
+            let text = said(layer, &octets[..cut], &Options::default());
+            assert!(!shows_the_password(&text), "{layer:?} cut at {cut}\n{text}");
+        }
+    }
+    for (at, bit) in (0..octets.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+        // Another mechanism, told as such, has a challenge and no password.
+        if arc.is_some_and(|arc| at == arc + 6) {
+            continue;
+        }
+        let mut changed = octets.clone();
+        changed[at] ^= 1 << bit;
+        let text = said(Layer::Apdu, &changed, &Options::default());
+        assert!(!shows_the_password(&text), "octet {at}, bit {bit}\n{text}");
+    }
+}
+
+#[test]
+fn a_wrong_key_is_told_as_such_with_the_place_of_the_content() {
+    let keys = Keys::new(&[1; 16], &[2; 16]);
+    let title = *b"MMM\0\0\0\0\x01";
+    let apdu = [0xc0, 1, 0xc1, 0, 3, 1, 0, 1, 8, 0, 255, 2, 0];
+    let sealed = security::seal_apdu(&keys, SecurityControl::BOTH, &title, 7, &apdu).unwrap();
+    let octets = Apdu::Protected(sealed).encode();
+    let wrong = Options { keys: Some(Keys::new(&[3; 16], &[2; 16])), title: Some(title) };
+    let fault = tree::decode(Layer::Apdu, &octets, &wrong).unwrap_err();
+    assert_eq!(fault.to_string(), "octet 7: authentication tag does not verify");
+    assert_eq!(fault.error.code(), "bad_tag");
+    let header = wrapper::Header { source: 1, destination: 16 };
+    let framed = wrapper::encode(header, &octets).unwrap();
+    let fault = tree::decode(Layer::Wrapper, &framed, &wrong).unwrap_err();
+    assert_eq!(fault.to_string(), "octet 15: authentication tag does not verify");
+}
+
+#[test]
+fn general_blocks_of_a_capture_are_joined_and_opened() {
+    let keys = Keys::new(&[1; 16], &[2; 16]);
+    let title = *b"MMM\0\0\0\0\x01";
+    let notification = DataNotification::new(LongInvokePriority::confirmed(5), None, Data::U32(7));
+    let sealed = seal_notification(&keys, &title, 41, notification).unwrap();
+    let options = Options { keys: Some(keys), title: None };
+    let (layer, octets) = framed(&sealed).pop().unwrap();
+    let nodes = tree::decode(layer, &octets, &options).unwrap();
+    let text: String = nodes.iter().map(Node::to_string).collect();
+    assert!(text.contains("joined blocks") && text.contains("double-long-unsigned: 7"), "{text}");
+    assert!(nodes.iter().map(well_formed).sum::<usize>() == text.lines().count());
+    // One is missing: nothing is made up.
+    let first = wrapper::HEADER_OCTETS + usize::from(octets[7]);
+    let nodes = tree::decode(layer, &octets[first..], &options).unwrap();
+    assert!(find(&nodes, "joined blocks").is_none());
 }
 
 proptest! {

@@ -14,7 +14,9 @@ use super::port::Port;
 use super::transfer::{Taken, Transfer};
 use super::unnumbered::Unnumbered;
 use super::{Indication, LLC_REQUEST, LLC_RESPONSE, Reason};
+use crate::apdu::tag;
 use crate::error::Error;
+use crate::gateway_header;
 use crate::hdlc::deframer::Quality;
 use crate::hdlc::{Address, Deframer, Frame, Kind, Parameters};
 
@@ -87,7 +89,7 @@ pub struct Client {
     polled: bool,
     /// The peer said RNR.
     peer_busy: bool,
-    /// APDUs sent that no APDU has answered.
+    /// APDUs sent that no APDU has answered; general blocks of one window count once.
     unanswered: usize,
     /// This turn of the peer acknowledged frames.
     acknowledged: bool,
@@ -153,7 +155,9 @@ impl Client {
             return Err(Error::WrongState("the link is not up"));
         }
         self.transfer.queue(apdu)?;
-        self.unanswered = self.unanswered.saturating_add(1);
+        if !goes_on(apdu) {
+            self.unanswered = self.unanswered.saturating_add(1);
+        }
         if !self.polled && !self.peer_busy {
             self.fruitless = 0;
             self.put_burst(now);
@@ -302,7 +306,9 @@ impl Client {
                 match self.transfer.take(send, frame.segmented, &frame.information) {
                     Taken::Apdu(apdu) => {
                         self.brought = true;
-                        self.unanswered = self.unanswered.saturating_sub(1);
+                        if !goes_on(&apdu) {
+                            self.unanswered = self.unanswered.saturating_sub(1);
+                        }
                         self.indications.push_back(Indication::Apdu(apdu));
                     }
                     Taken::Piece => self.brought = true,
@@ -415,6 +421,14 @@ impl Client {
         self.transfer.reset(Parameters::default());
         self.indications.push_back(Indication::Disconnected(reason));
     }
+}
+
+/// Whether more follows without an answer in between: a general block that is marked as streaming
+/// and not as the last. The only look into APDUs, because a meter says the rest of its window only
+/// when it is polled.
+fn goes_on(apdu: &[u8]) -> bool {
+    let apdu = gateway_header::split(apdu).map_or(apdu, |(_, apdu)| apdu);
+    matches!(apdu, [tag::GENERAL_BLOCK_TRANSFER, control, ..] if control & 0xc0 == 0x40)
 }
 
 /// Meters are known that push in numbered frames without a connection.
