@@ -121,10 +121,10 @@ async fn stored(
     let (Some(first), Some(last)) = (rows.keys().next(), rows.keys().last()) else {
         return Ok(BTreeMap::new());
     };
-    let (mut from, to) = (rfc3339(first - 1)?, rfc3339(*last)?);
+    let (from, to, mut cursor) = (rfc3339(first - 1)?, rfc3339(*last)?, String::new());
     let mut found: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
     loop {
-        let query = format!("obis={obis}&from={from}&to={to}");
+        let query = format!("obis={obis}&from={from}&to={to}{cursor}");
         let page = http.get(&format!("{url}/api/v1/meters/{serial}/readings?{query}")).await?;
         for reading in page["values"].as_array().context("values")? {
             let time: jiff::Timestamp = reading["time"].as_str().context("time")?.parse()?;
@@ -132,7 +132,7 @@ async fn stored(
             found.entry(time.as_second()).or_default().push(value);
         }
         match page["next"].as_str() {
-            Some(next) => next.clone_into(&mut from),
+            Some(next) => cursor = format!("&cursor={next}"),
             None => return Ok(found),
         }
     }

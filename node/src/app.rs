@@ -12,6 +12,7 @@ use domain::{Author, Change, Done, ProposalId};
 use gateway::Gateway;
 use gateway::model::Catalog;
 
+use crate::areas::backups::Exports;
 use crate::areas::readings::Collected;
 use crate::config::Config;
 use crate::http::problem::Problem;
@@ -32,6 +33,7 @@ struct Inner {
     live: OnceLock<Live>,
     draining: AtomicBool,
     collected: Mutex<Tally>,
+    exports: Exports,
 }
 
 /// The collection, and when older values were last seen to arrive.
@@ -68,7 +70,8 @@ impl App {
             tracing::error!(?faults, "the added meter models changed and are left out");
             Catalog::shipped()
         });
-        let inner = Inner { config, master, metrics, models, live, draining, collected };
+        let exports = Exports::default();
+        let inner = Inner { config, master, metrics, models, live, draining, collected, exports };
         App { inner: Arc::new(inner) }
     }
 
@@ -90,6 +93,11 @@ impl App {
     /// The meter models that this node knows.
     pub fn models(&self) -> &Catalog {
         &self.inner.models
+    }
+
+    /// The backup that is being taken from this node, if any.
+    pub fn exports(&self) -> &Exports {
+        &self.inner.exports
     }
 
     /// Tells handlers that the node is up.

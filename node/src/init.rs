@@ -303,7 +303,8 @@ pub(crate) fn certificate_failed(error: &rcgen::Error) -> Failure {
     Failure::failed("certificate_failed", format!("cannot make a certificate: {error}"))
 }
 
-fn refuse_occupied(dir: &Path) -> Result<(), Failure> {
+/// Refuses a folder with anything in it.
+pub fn refuse_occupied(dir: &Path) -> Result<(), Failure> {
     match fs::read_dir(dir) {
         Ok(mut entries) => match entries.next() {
             None => Ok(()),

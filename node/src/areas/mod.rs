@@ -3,17 +3,24 @@
 //! Not the rules (those are `domain`'s) and not login or limits (`http`'s). Invariants: every route
 //! of the API stands in `routes` once, and so in its description too; a list is `{items, next}`.
 
+pub mod backups;
 pub mod cluster;
 pub mod commands;
 pub mod concentrators;
+pub mod cursor;
+pub mod history;
 pub mod keys;
 pub mod members;
 pub mod meters;
 pub mod models;
 pub mod number;
 pub mod pages;
+pub mod periods;
 pub mod readings;
+pub mod summing;
+pub mod sums;
 pub mod time;
+pub mod values;
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -32,6 +39,10 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(members::replace))
         .routes(routes!(members::drain, members::undrain))
         .routes(routes!(members::hand_over))
+        .routes(routes!(backups::begin))
+        .routes(routes!(backups::show, backups::end))
+        .routes(routes!(backups::manifest))
+        .routes(routes!(backups::piece))
         .routes(routes!(concentrators::list, concentrators::add))
         .routes(routes!(concentrators::import))
         .routes(routes!(concentrators::show))
@@ -42,6 +53,13 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(models::show))
         .routes(routes!(readings::query))
         .routes(routes!(readings::collection))
+        .routes(routes!(summing::show))
+        .routes(routes!(values::list))
+        .routes(routes!(values::latest))
+        .routes(routes!(summing::list))
+        .routes(routes!(history::correct))
+        .routes(routes!(history::latest))
+        .routes(routes!(history::integrity))
         .routes(routes!(commands::list, commands::queue))
         .routes(routes!(commands::show))
 }

@@ -1,7 +1,8 @@
 //! Exact decimal numbers: `value * 10^scaler` without floats, and the names of units.
 
 /// `value * 10^scaler` as a JSON number, exact: `12345, -2` is `123.45`.
-pub fn decimal(value: i64, scaler: i8) -> String {
+pub fn decimal(value: impl Into<i128>, scaler: i8) -> String {
+    let value = value.into();
     let digits = value.unsigned_abs().to_string();
     let sign = if value < 0 { "-" } else { "" };
     let places = usize::from(scaler.unsigned_abs());

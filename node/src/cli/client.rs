@@ -83,6 +83,35 @@ impl Api {
         self.send(Method::DELETE, path, None).await
     }
 
+    /// GET of octets. Asks the first address alone: what is fetched in pieces is one node's.
+    pub async fn get_octets(&self, path: &str) -> Result<Bytes, Failure> {
+        let url = self.urls.first().map_or("", |url| url.trim_end_matches('/'));
+        let url = format!("{url}{path}");
+        let request = self.request(&Method::GET, &url, None, "")?;
+        let exchange = async {
+            let response = self.client.request(request).await.map_err(|error| chain(&error))?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
+            let body = body.map_err(|error| error.to_string())?;
+            Ok::<_, String>((status, body.to_bytes()))
+        };
+        match tokio::time::timeout(ANSWER_TIMEOUT, exchange).await {
+            Ok(Ok((status, octets))) if status.is_success() => Ok(octets),
+            Ok(Ok((status, octets))) => match judge(status, &String::from_utf8_lossy(&octets)) {
+                Err(failure) => Err(failure),
+                Ok(_) => Err(Failure::failed("bad_answer", "the answer makes no sense")),
+            },
+            Ok(Err(reason)) => Err(unreachable(&url, &reason)),
+            Err(_) => Err(unreachable(&url, "no answer in time")),
+        }
+    }
+
+    /// One client for each address, in their order.
+    pub fn each(&self) -> Vec<Api> {
+        let one = |url: &String| Api { urls: vec![url.clone()], ..self.clone() };
+        self.urls.iter().map(one).collect()
+    }
+
     async fn send(
         &self,
         method: Method,
@@ -149,6 +178,9 @@ fn unreachable(url: &str, reason: &str) -> Failure {
 
 fn judge(status: StatusCode, text: &str) -> Result<Value, Failure> {
     let body: Result<Value, _> = serde_json::from_str(text);
+    if status == StatusCode::NO_CONTENT {
+        return Ok(Value::Null);
+    }
     if status.is_success() {
         return body.map_err(|_| Failure::failed("bad_answer", "the answer is not JSON"));
     }

@@ -3,14 +3,19 @@
 //! Invariants: results go to standard output, everything else to standard error; exit codes are
 //! those of `exit`; with `--json` results and failures are JSON.
 
+mod backup;
 mod client;
 mod decode;
 mod import;
 mod members;
+mod meters;
 mod model;
 mod orders;
 mod output;
+mod restore;
+mod values;
 mod verbs;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -56,6 +61,12 @@ enum Command {
     TransferLeader(members::TransferArgs),
     /// Let a node give its channels and its office to others and take none.
     Drain(members::DrainArgs),
+    /// Ask every node what it holds and name every difference; exit 1 if there is one.
+    Verify {
+        /// How to reach the cluster.
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
     /// Concentrators.
     #[command(subcommand)]
     Concentrator(ConcentratorCommand),
@@ -68,6 +79,13 @@ enum Command {
     /// Meter models.
     #[command(subcommand)]
     Model(model::ModelCommand),
+    /// Stored values of many meters.
+    #[command(subcommand)]
+    Readings(values::ReadingsCommand),
+    /// Take a backup of the running cluster; list, verify and prune backups.
+    Backup(Box<backup::BackupArgs>),
+    /// Make a new cluster from a backup.
+    Restore(Box<restore::RestoreArgs>),
     /// Octets of a frame as a tree; exit 1 and the offset when they make no sense.
     Decode(decode::DecodeArgs),
 }
@@ -189,7 +207,7 @@ pub enum ConcentratorCommand {
 #[derive(Subcommand)]
 pub enum MeterCommand {
     /// Register one at its own address, or behind a concentrator.
-    Add(Box<MeterAdd>),
+    Add(Box<meters::MeterAdd>),
     /// Register many from CSV: serial and any of concentrator,address,client_sap,server_sap,auth,
     /// secret,guek,gak,system_title,model.
     Import {
@@ -220,7 +238,7 @@ pub enum MeterCommand {
         cluster: ClusterArgs,
     },
     /// Read from the device now; never a stored value.
-    Read(MeterRead),
+    Read(meters::MeterRead),
     /// Open or close the supply switch and read its state back.
     Switch(orders::MeterSwitch),
     /// Measure the clock's offset and bring the clock to the cluster's time.
@@ -228,91 +246,13 @@ pub enum MeterCommand {
     /// Write an attribute and read it back.
     Write(orders::MeterWrite),
     /// Stored values.
-    Readings {
-        /// Its serial.
-        serial: String,
-        /// The register.
-        #[arg(long)]
-        obis: String,
-        /// After this time (RFC 3339).
-        #[arg(long)]
-        from: String,
-        /// Up to this time (RFC 3339).
-        #[arg(long)]
-        to: String,
-        /// As CSV.
-        #[arg(long, conflicts_with = "json")]
-        csv: bool,
-        /// How to reach the cluster.
-        #[command(flatten)]
-        cluster: ClusterArgs,
-    },
-}
-
-/// `meter add`.
-#[derive(Args)]
-pub struct MeterAdd {
-    /// Its serial.
-    pub serial: String,
-    /// Where it is dialled: host:port, or hdlc, iec or mode-e with +tcp://host:port or
-    /// +serial://portname, and ?options (docs/reference/lines.md).
-    #[arg(long, required_unless_present = "concentrator", conflicts_with = "concentrator")]
-    pub address: Option<String>,
-    /// The concentrator that it stands behind.
-    #[arg(long)]
-    pub concentrator: Option<String>,
-    /// Client service access point [16].
-    #[arg(long)]
-    pub client_sap: Option<u16>,
-    /// Server service access point [1].
-    #[arg(long)]
-    pub server_sap: Option<u16>,
-    /// How to log in.
-    #[arg(long, value_parser = ["none", "lls", "hls5"])]
-    pub auth: Option<String>,
-    /// File of the password in hex.
-    #[arg(long, value_name = "FILE")]
-    pub secret_file: Option<PathBuf>,
-    /// File of the global unicast encryption key in hex.
-    #[arg(long, value_name = "FILE")]
-    pub guek_file: Option<PathBuf>,
-    /// File of the global authentication key in hex.
-    #[arg(long, value_name = "FILE")]
-    pub gak_file: Option<PathBuf>,
-    /// System title, 16 hex digits.
-    #[arg(long)]
-    pub system_title: Option<String>,
-    /// Its model, one of `holdfast model list`; the generic one when left out.
-    #[arg(long, default_value = "")]
-    pub model: String,
-    /// How to reach the cluster.
-    #[command(flatten)]
-    pub cluster: ClusterArgs,
-}
-
-/// `meter read`.
-#[derive(Args)]
-pub struct MeterRead {
-    /// Its serial.
-    pub serial: String,
-    /// A register or the clock; 1-0:1.8.0 when nothing is asked for.
-    #[arg(long)]
-    pub obis: Vec<String>,
-    /// A load profile instead.
-    #[arg(long, requires_all = ["from", "to"], conflicts_with = "obis")]
-    pub profile: Option<String>,
-    /// First interval end of the profile (RFC 3339).
-    #[arg(long, requires = "profile")]
-    pub from: Option<String>,
-    /// Last interval end of the profile (RFC 3339).
-    #[arg(long, requires = "profile")]
-    pub to: Option<String>,
-    /// Seconds until it is given up.
-    #[arg(long, default_value_t = 60)]
-    pub timeout: u64,
-    /// How to reach the cluster.
-    #[command(flatten)]
-    pub cluster: ClusterArgs,
+    Readings(values::MeterReadings),
+    /// Sums over local hours, days or months.
+    Sums(values::MeterSums),
+    /// The newest value of each register.
+    Latest(values::MeterLatest),
+    /// Put values beside what was measured; nothing measured is changed.
+    Correct(values::MeterCorrect),
 }
 
 /// Verbs of commands.
@@ -356,7 +296,7 @@ impl Command {
         match self {
             Command::Demo(_) | Command::Run(_) | Command::CheckConfig { .. } => false,
             Command::Init(args) => args.json,
-            Command::Status { cluster } => cluster.json,
+            Command::Status { cluster } | Command::Verify { cluster } => cluster.json,
             Command::Member(verb) => verb.cluster().json,
             Command::TransferLeader(args) => args.cluster.json,
             Command::Drain(args) => args.cluster.json,
@@ -364,6 +304,9 @@ impl Command {
             Command::Meter(verb) => verb.cluster().json,
             Command::Order(verb) => verb.cluster().json,
             Command::Model(verb) => verb.json(),
+            Command::Readings(verb) => verb.cluster().json,
+            Command::Backup(args) => args.json(),
+            Command::Restore(args) => args.from.json,
             Command::Decode(args) => args.json,
         }
     }
@@ -388,10 +331,13 @@ impl MeterCommand {
             Self::Switch(args) => &args.cluster,
             Self::Clock(args) => &args.cluster,
             Self::Write(args) => &args.cluster,
+            Self::Readings(args) => &args.cluster,
+            Self::Sums(args) => &args.cluster,
+            Self::Latest(args) => &args.cluster,
+            Self::Correct(args) => &args.cluster,
             Self::Import { cluster, .. }
             | Self::List { cluster, .. }
-            | Self::Show { cluster, .. }
-            | Self::Readings { cluster, .. } => cluster,
+            | Self::Show { cluster, .. } => cluster,
         }
     }
 }
@@ -423,10 +369,14 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Member(verb) => runtime()?.block_on(members::member(verb)),
         Command::TransferLeader(args) => runtime()?.block_on(members::transfer(&args)),
         Command::Drain(args) => runtime()?.block_on(members::drain(&args)),
+        Command::Verify { cluster } => runtime()?.block_on(verify::verify(&cluster)),
         Command::Concentrator(verb) => runtime()?.block_on(verbs::concentrator(verb)),
         Command::Meter(verb) => runtime()?.block_on(verbs::meter(verb)),
         Command::Order(verb) => runtime()?.block_on(verbs::command(verb)),
         Command::Model(verb) => runtime()?.block_on(model::model(verb)),
+        Command::Readings(verb) => runtime()?.block_on(values::many(verb)),
+        Command::Backup(args) => backup::backup(&args),
+        Command::Restore(args) => restore::restore(&args),
         Command::Decode(args) => decode::decode(&args),
     }
 }

@@ -9,11 +9,10 @@ use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use super::client::Api;
+use super::meters::{MeterAdd, MeterRead};
 use super::output::{field, pairs, table, text};
-use super::{
-    ClusterArgs, CommandCommand, ConcentratorCommand, ListArgs, MeterAdd, MeterCommand, MeterRead,
-};
-use super::{import, orders};
+use super::{ClusterArgs, CommandCommand, ConcentratorCommand, ListArgs, MeterCommand};
+use super::{import, orders, values};
 use crate::areas::pages::encode;
 use crate::exit::{Exit, Failure};
 
@@ -114,9 +113,10 @@ pub async fn meter(verb: MeterCommand) -> Result<(), Failure> {
         MeterCommand::Switch(args) => orders::switch(&args).await,
         MeterCommand::Clock(args) => orders::clock(&args).await,
         MeterCommand::Write(args) => orders::write(&args).await,
-        MeterCommand::Readings { serial, obis, from, to, csv, cluster } => {
-            readings(&serial, [&obis, &from, &to], csv, &cluster).await
-        }
+        MeterCommand::Readings(args) => values::readings(&args).await,
+        MeterCommand::Sums(args) => values::sums(&args).await,
+        MeterCommand::Latest(args) => values::latest(&args).await,
+        MeterCommand::Correct(args) => values::correct(&args).await,
     }
 }
 
@@ -247,54 +247,6 @@ fn report(command: &Value, args: &ClusterArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn readings(
-    serial: &str,
-    [obis, from, to]: [&String; 3],
-    csv: bool,
-    args: &ClusterArgs,
-) -> Result<(), Failure> {
-    let api = Api::of(args)?;
-    let mut from = from.clone();
-    let mut values = Vec::new();
-    loop {
-        let path = format!(
-            "/api/v1/meters/{}/readings?obis={}&from={}&to={}",
-            encode(serial),
-            encode(obis),
-            encode(&from),
-            encode(to)
-        );
-        let mut page = api.get(&path).await?;
-        if let Value::Array(more) = page["values"].take() {
-            values.extend(more);
-        }
-        match page["next"].as_str() {
-            Some(next) => from = next.to_string(),
-            None => break,
-        }
-    }
-    if args.json {
-        println!("{}", json!({"serial": serial, "obis": obis, "values": values}));
-        return Ok(());
-    }
-    let get = |value: &Value, name: &str| field(value, &[name]);
-    if csv {
-        println!("time,value,unit,quality");
-        for value in &values {
-            let [time, number, unit, quality] =
-                ["time", "value", "unit", "quality"].map(|name| get(value, name));
-            println!("{time},{number},{unit},\"{quality}\"");
-        }
-        return Ok(());
-    }
-    let rows: Vec<Vec<String>> = values
-        .iter()
-        .map(|v| ["time", "value", "unit", "quality"].map(|name| get(v, name)).to_vec())
-        .collect();
-    table(&["INTERVAL END", "VALUE", "UNIT", "QUALITY"], &rows);
-    Ok(())
-}
-
 async fn import_all(path: &str, items: Vec<Value>, args: &ClusterArgs) -> Result<(), Failure> {
     const AT_ONCE: usize = 2_000;
     let api = Api::of(args)?;
@@ -354,11 +306,13 @@ fn print_list(items: &[Value], json: bool, head: &[&str], row: impl Fn(&Value) -
     }
 }
 
+/// Rows of a list in an answer.
 pub(super) fn rows(list: &Value, row: impl Fn(&Value) -> Vec<String>) -> Vec<Vec<String>> {
     list.as_array().map(|items| items.iter().map(row).collect()).unwrap_or_default()
 }
 
-fn show(value: &Value, json: bool) {
+/// Prints an answer: as it came, or as pairs.
+pub(super) fn show(value: &Value, json: bool) {
     if json { println!("{value}") } else { pairs(value) }
 }
 

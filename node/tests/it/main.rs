@@ -1,6 +1,8 @@
 //! What the program does, seen from outside: the built binary, real sockets, real files.
 
 #[cfg(test)]
+mod backup;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod config;
@@ -16,3 +18,5 @@ mod init;
 mod members;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod values;

@@ -7,6 +7,8 @@
 //! Invariants: a stored value is never overwritten; a later value unlike it is kept beside it;
 //! merging the same rows again changes nothing.
 
+mod newest;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -16,6 +18,8 @@ use crate::error::{Error, Result};
 
 /// Meters of a shard: a shard's day of 15 minutes and three registers is about 20 MB.
 pub const SHARD_METERS: u32 = 8192;
+/// Meters of a row group.
+pub const BLOCK: u32 = 64;
 /// Seconds of a day.
 pub const DAY_S: i64 = 86_400;
 const DAY_MINUTES: u16 = 1440;

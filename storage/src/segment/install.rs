@@ -70,6 +70,7 @@ impl Segments {
             now.months = state.months;
             now.damaged.clear();
             now.stuck.clear();
+            now.learn_latest();
             Ok(())
         })?;
         self.core.measure();

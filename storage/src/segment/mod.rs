@@ -22,7 +22,9 @@ mod digest;
 mod grid;
 mod image;
 mod install;
+mod latest;
 mod manifest;
+mod many;
 mod month;
 mod open;
 mod query;
@@ -54,6 +56,7 @@ pub use digest::{Digest, Sealed};
 pub use grid::DAY_S;
 pub use install::Pin;
 pub use manifest::{Entry, LEVEL_DAY, LEVEL_MONTH};
+pub use many::Bounds;
 pub use open::Checkpoint;
 pub use recipe::{RECIPE_DAY, RECIPE_MONTH};
 pub use writer::column_name;
@@ -182,20 +185,25 @@ impl Segments {
                 break;
             };
             rest = later;
+            let newest = !state.has_more(*key);
+            let state = &mut *state;
             let day = match state.open.entry(*key) {
                 std::collections::btree_map::Entry::Occupied(day) => day.into_mut(),
                 std::collections::btree_map::Entry::Vacant(place) => {
                     place.insert(Arc::new(Day::new(*key)?))
                 }
             };
-            Arc::make_mut(day).merge(columns, now, &mut |taken| match (
-                taken.conflicting,
-                taken.stored,
-            ) {
+            let day = Arc::make_mut(day);
+            day.merge(columns, now, &mut |taken| match (taken.conflicting, taken.stored) {
                 (true, _) => merged.conflicting += 1,
                 (false, true) => merged.stored += 1,
                 (false, false) => merged.same += 1,
             });
+            if newest {
+                state.latest.take(day, columns, now);
+            } else {
+                state.latest.forget(day, columns, now);
+            }
         }
         let octets = state.octets();
         drop(state);
@@ -300,3 +308,6 @@ mod tests;
 
 #[cfg(test)]
 mod month_tests;
+
+#[cfg(test)]
+mod many_tests;

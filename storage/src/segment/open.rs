@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::grid::Day;
 use super::image::Image;
+use super::latest::Latest;
 use super::manifest::{Entry, LEVEL_MONTH};
 use super::{DayKey, calendar};
 use crate::error::{Error, Result};
@@ -85,6 +86,8 @@ pub struct State {
     pub months: BTreeMap<DayKey, Arc<Entry>>,
     /// Files that are no longer ours but may still be read or named by a snapshot.
     pub retired: Vec<Arc<Entry>>,
+    /// The newest value of every series, as far as it is known.
+    pub latest: Latest,
     /// Names of files that are gone or not what was sealed, and why.
     pub damaged: BTreeMap<String, String>,
     /// Folds that cannot be done because a source is damaged.
@@ -237,6 +240,25 @@ impl State {
         self.frozen = frozen;
         self.folding = folding;
         self.stuck.clear();
+        self.learn_latest();
+    }
+
+    /// Learns the newest values anew from the open days.
+    pub fn learn_latest(&mut self) {
+        let mut latest = Latest::default();
+        for (key, day) in &self.open {
+            if !self.has_more(*key) {
+                latest.take_day(day);
+            }
+        }
+        self.latest = latest;
+    }
+
+    /// Whether a day has values beside those that are open: sealed, frozen or in its month.
+    pub fn has_more(&self, key: DayKey) -> bool {
+        self.sealed.contains_key(&key)
+            || self.months.contains_key(&month_key(key))
+            || self.frozen.iter().any(|frozen| frozen.day.key() == key)
     }
 }
 

@@ -4,6 +4,7 @@
 //! scan does not hold up a merge; a value is never missed between memory and file; a damaged
 //! file is told by its name, never left out in silence.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::grid::{self, DAY_S, SHARD_METERS};
@@ -50,9 +51,7 @@ impl Segments {
         }
         let span = (from_s, to_s);
         let shard = ordinal / SHARD_METERS;
-        let day = |s: i64| i32::try_from(s.div_euclid(DAY_S)).unwrap_or(clamp(s));
-        let key = |day| DayKey { interval_minutes, shard, day };
-        let range = key(day(from_s))..=key(day(to_s.saturating_sub(1)));
+        let range = days_of(interval_minutes, shard, span);
         let months = month_key(*range.start())..=*range.end();
         let (files, memory) = {
             let state = self.core.read();
@@ -123,6 +122,17 @@ impl Segments {
     }
 }
 
+/// The days of a shard that can hold values with `from_s < end_s <= to_s`.
+pub(super) fn days_of(
+    interval_minutes: u16,
+    shard: u32,
+    (from_s, to_s): (i64, i64),
+) -> RangeInclusive<DayKey> {
+    let day = |s: i64| i32::try_from(s.div_euclid(DAY_S)).unwrap_or(clamp(s));
+    let key = |day| DayKey { interval_minutes, shard, day };
+    key(day(from_s))..=key(day(to_s.saturating_sub(1)))
+}
+
 /// The day of a time that no i32 counts.
 fn clamp(s: i64) -> i32 {
     if s < 0 { i32::MIN } else { i32::MAX }
@@ -130,7 +140,7 @@ fn clamp(s: i64) -> i32 {
 
 /// Puts points of one column from several places in order, oldest place first: the first value
 /// of a time is the stored one, equal ones are one, others stand beside it.
-fn join(points: &mut Vec<Point>) {
+pub(super) fn join(points: &mut Vec<Point>) {
     points.sort_by_key(|point| point.end_s);
     let mut joined: Vec<Point> = Vec::with_capacity(points.len());
     for mut point in points.drain(..) {

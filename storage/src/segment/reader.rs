@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
+use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::reader::FileReader;
 use parquet::file::serialized_reader::{ReadOptionsBuilder, SerializedFileReader};
 use parquet::file::statistics::Statistics;
@@ -20,7 +21,7 @@ use parquet::file::statistics::Statistics;
 use super::grid::{self, SHARD_METERS};
 use super::manifest::Entry;
 use super::writer::{BLOCK_METERS, LEADING, Line, column_name, parse_name};
-use super::{Column, Point};
+use super::{Bounds, Column, Point};
 use crate::error::{Error, Result};
 use crate::file;
 
@@ -117,6 +118,35 @@ impl Readers {
             Ok(BlockRows { slots, flags, columns })
         })?;
         Ok(Some(found))
+    }
+
+    /// The least and greatest value of a column of every meter that has any, from the statistics
+    /// of the pages: a page of a dense file is one meter's.
+    ///
+    /// # Errors
+    /// As [`Readers::points`].
+    pub fn bounds(&self, entry: &Entry, name: Column) -> Result<Vec<Bounds>> {
+        let Ok(place) = entry.columns.binary_search(&name) else { return Ok(Vec::new()) };
+        let shard = entry.key.shard * SHARD_METERS;
+        self.with(entry, |reader| {
+            let mut bounds = Vec::new();
+            for (group, block) in entry.blocks.iter().enumerate() {
+                let index = reader.metadata().page_index_for_row_group(group);
+                let Some(ColumnIndexMetaData::INT64(pages)) = index.column_index(LEADING + place)
+                else {
+                    return Err(other("pages without statistics"));
+                };
+                if pages.min_values().len() != usize::from(BLOCK_METERS) {
+                    return Err(other("another number of pages than meters"));
+                }
+                let first = shard + u32::from(*block) * u32::from(BLOCK_METERS);
+                let each = pages.min_values_iter().zip(pages.max_values_iter());
+                bounds.extend((first..).zip(each).filter_map(|(ordinal, (least, greatest))| {
+                    Some(Bounds { ordinal, least: *least?, greatest: *greatest? })
+                }));
+            }
+            Ok(bounds)
+        })
     }
 
     /// What stands beside stored values of a dense file, in its order.

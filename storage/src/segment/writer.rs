@@ -28,7 +28,7 @@ use super::{Column, DayKey};
 use crate::error::{Error, Result};
 
 /// Meters of a row group.
-pub const BLOCK_METERS: u16 = 64;
+pub const BLOCK_METERS: u16 = grid::BLOCK as u16;
 /// Columns before those of values.
 pub const LEADING: usize = 4;
 
