@@ -165,12 +165,43 @@ impl Protected {
     }
 
     pub(super) fn put(&self, out: &mut Vec<u8>) {
-        out.push(self.tag);
-        if self.is_general() {
-            put_octets(out, self.title.as_ref().map_or(&[], |title| title));
-        }
-        put_content(self.control, self.counter, &self.content, out);
+        let title = self.title.as_ref();
+        put_head(self.tag, title, self.control, self.counter, self.content.len(), out);
+        out.extend_from_slice(&self.content);
     }
+}
+
+/// What stands before the content of a protected APDU, with room for the content behind it. The
+/// general ones show a title, if only an empty one.
+pub(crate) fn head(
+    tag: u8,
+    title: Option<&SystemTitle>,
+    control: SecurityControl,
+    counter: u32,
+    content_octets: usize,
+) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_head(tag, title, control, counter, content_octets, &mut out);
+    out
+}
+
+fn put_head(
+    tag: u8,
+    title: Option<&SystemTitle>,
+    control: SecurityControl,
+    counter: u32,
+    content_octets: usize,
+    out: &mut Vec<u8>,
+) {
+    let length = HEADER_OCTETS + content_octets;
+    out.reserve(2 + title.map_or(0, |title| title.len()) + length_size(length) + length);
+    out.push(tag);
+    if matches!(tag, tag::GENERAL_GLO | tag::GENERAL_DED) {
+        put_octets(out, title.map_or(&[], |title| title));
+    }
+    put_length(out, length);
+    out.push(control.0);
+    out.extend_from_slice(&counter.to_be_bytes());
 }
 
 impl GeneralHeader {

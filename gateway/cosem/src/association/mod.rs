@@ -28,7 +28,7 @@ pub use client::{
 };
 pub use general::{GeneralBlocks, GeneralUse};
 pub use protection::{Highest, KeyUse, Wrapping};
-pub use sealed::{Notification, open_notification, peek_sender, seal_notification};
+pub use sealed::{Notification, open_notification, peek_sender, seal_encoded, seal_notification};
 pub use server::{
     AcceptedCounters, Answer, Level, Request, Server, ServerConfig, ServerIndication,
 };

@@ -269,12 +269,11 @@ impl Protection {
             dedicated.next = counter.checked_add(1).ok_or(Error::NoCounters)?;
             let keys = &dedicated.keys;
             let control = wanted.control(keys.suite());
-            let content = security::seal(keys, control, &self.own_title, counter, apdu)?.into();
             let service = ded_tag(plain).filter(|_| self.wrapping == Wrapping::Service);
-            let tag = service.unwrap_or(tag::GENERAL_DED);
-            let title = if service.is_some() { None } else { Some(self.own_title) };
-            let protected = Protected { tag, title, control, counter, content };
-            return Ok((Apdu::Protected(protected).encode(), Some(counter)));
+            let shown = shown(service, tag::GENERAL_DED, &self.own_title);
+            let sender = (&self.own_title, counter);
+            let sealed = security::seal_encoded(keys, control, sender, shown, apdu)?;
+            return Ok((sealed, Some(counter)));
         }
         let counter = self.take_counter()?;
         let keys = self.keys.as_ref().ok_or(Error::NoKeys)?;
@@ -285,12 +284,10 @@ impl Protection {
             let sealed = seal_general(keys, &self.credentials, key, header, with, apdu)?;
             return Ok((Apdu::GeneralCiphering(sealed).encode(), Some(counter)));
         }
-        let mut protected = security::seal_apdu(keys, control, &self.own_title, counter, apdu)?;
-        if self.wrapping != Wrapping::Service && !is_initiate {
-            protected.tag = tag::GENERAL_GLO;
-            protected.title = Some(self.own_title);
-        }
-        Ok((Apdu::Protected(protected).encode(), Some(counter)))
+        let as_service = self.wrapping == Wrapping::Service || is_initiate;
+        let shown = shown(glo_tag(plain).filter(|_| as_service), tag::GENERAL_GLO, &self.own_title);
+        let sender = (&self.own_title, counter);
+        Ok((security::seal_encoded(keys, control, sender, shown, apdu)?, Some(counter)))
     }
 
     fn header(&self, counter: u32) -> GeneralHeader {
@@ -359,7 +356,7 @@ impl Protection {
                 _ => Ok(None),
             },
             _ => match Protected::decode(octets)? {
-                Some(protected) => self.unseal(&protected, found).map(Some),
+                Some(protected) => self.unseal(protected, found).map(Some),
                 None => Ok(None),
             },
         }
@@ -393,7 +390,7 @@ impl Protection {
         Ok(plain)
     }
 
-    fn unseal(&self, protected: &Protected, found: &mut Found) -> Result<Vec<u8>, Error> {
+    fn unseal(&self, protected: Protected, found: &mut Found) -> Result<Vec<u8>, Error> {
         let keys = self.keys.as_ref().ok_or(Error::NoKeys)?;
         let title = match (protected.title, self.peer_title) {
             (Some(title), Some(peer)) if title != peer => return Err(Error::WrongTitle),
@@ -407,26 +404,26 @@ impl Protection {
                 return Err(Error::Protection("under a dedicated key that was not given"));
             }
         };
-        let Protected { control, counter, content, .. } = protected;
+        let is_general = protected.is_general();
+        let Protected { tag, control, counter, content, .. } = protected;
         let keys = dedicated.map_or(keys, |dedicated| &dedicated.keys);
-        let plain = security::open(keys, *control, &title, *counter, content)?;
+        let plain = security::open_owned(keys, control, &title, counter, content)?;
         // The tag is not authenticated: a get-request under the tag of set-request is forged.
         let service = plain.first().and_then(|first| match dedicated {
             Some(_) => ded_tag(*first),
             None => glo_tag(*first),
         });
-        if !protected.is_general() && service != Some(protected.tag) {
+        if !is_general && service != Some(tag) {
             return Err(Error::Protection("a service under another one's tag"));
         }
         let key = if control.is_broadcast() { KeyUse::Broadcast } else { KeyUse::Unicast };
         match dedicated {
-            Some(dedicated) => rises(dedicated.highest, *counter)?,
-            None => self.highest.check(key, *counter)?,
+            Some(dedicated) => rises(dedicated.highest, counter)?,
+            None => self.highest.check(key, counter)?,
         }
-        found.rise = Some((dedicated.is_none().then_some(key), *counter));
-        found.counter = Some(*counter);
-        found.required = found.required.and(Required::of(*control));
-        let is_general = protected.is_general();
+        found.rise = Some((dedicated.is_none().then_some(key), counter));
+        found.counter = Some(counter);
+        found.required = found.required.and(Required::of(control));
         found.wrapping = Some(if is_general { Wrapping::General } else { Wrapping::Service });
         found.dedicated = dedicated.is_some();
         found.title = Some(title);
@@ -441,6 +438,11 @@ impl Protection {
         let is_for_us = header.recipient.is_empty() || header.recipient[..] == self.own_title;
         if is_peer && is_for_us { Ok(originator) } else { Err(Error::WrongTitle) }
     }
+}
+
+/// The tag of a protected APDU: that of its service, or the general one, which shows the title.
+fn shown(service: Option<u8>, general: u8, title: &SystemTitle) -> (u8, Option<&SystemTitle>) {
+    service.map_or((general, Some(title)), |service| (service, None))
 }
 
 fn rises(highest: Option<u32>, counter: u32) -> Result<(), Error> {

@@ -76,10 +76,8 @@ pub fn seal_encoded(
     apdu: &[u8],
 ) -> Result<Vec<u8>, Error> {
     let control = SecurityControl::BOTH.in_suite(keys.suite());
-    let content = security::seal(keys, control, title, counter, apdu)?.into();
-    let title = Some(*title);
-    let protected = Protected { tag: tag::GENERAL_GLO, title, control, counter, content };
-    Ok(Apdu::Protected(protected).encode())
+    let shown = (tag::GENERAL_GLO, Some(title));
+    security::seal_encoded(keys, control, (title, counter), shown, apdu)
 }
 
 /// Sender's title and counter of a general-glo APDU, before it is believed.

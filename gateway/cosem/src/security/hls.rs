@@ -69,10 +69,14 @@ pub fn hls5_reply(
     challenge: &[u8],
 ) -> [u8; HLS5_OCTETS] {
     let control = SecurityControl::AUTHENTICATED.in_suite(keys.suite());
-    let associated = keys.associated(control, [challenge, &[]]);
+    let nonce = nonce(title, counter);
     let tag = keys
         .cipher(control)
-        .and_then(|cipher| cipher.encrypt(&nonce(title, counter), &associated, &mut []))
+        .and_then(|cipher| {
+            keys.with_associated(control, [challenge, &[]], |associated| {
+                cipher.encrypt(&nonce, associated, &mut [])
+            })
+        })
         .expect("the suite is the keys' own, and GCM takes a challenge of any length");
     let mut reply = [0; HLS5_OCTETS];
     reply[0] = control.0;
@@ -101,8 +105,10 @@ pub fn hls5_verify(
     if control != SecurityControl::AUTHENTICATED.in_suite(keys.suite()) {
         return Err(Error::Protection("an HLS 5 value with another security control"));
     }
-    let associated = keys.associated(control, [challenge, &[]]);
-    cipher.decrypt(&nonce(title, counter), &associated, &mut [], &tag).map(|()| counter)
+    let nonce = nonce(title, counter);
+    keys.with_associated(control, [challenge, &[]], |associated| {
+        cipher.decrypt(&nonce, associated, &mut [], &tag).map(|()| counter)
+    })
 }
 
 #[cfg(test)]

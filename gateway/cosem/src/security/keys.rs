@@ -18,6 +18,9 @@ use crate::error::Error;
 /// Octets by which wrapping lengthens a key (RFC 3394).
 const WRAP_OCTETS: usize = 8;
 
+/// Octets of the longest key, that of suite 2.
+const MAX_KEY_OCTETS: usize = 32;
+
 type Gcm<A> = AesGcm<A, U12, U12>;
 
 /// AES-GCM with a tag of 12 octets. Boxed, so that moving it leaves no copies behind on the stack.
@@ -219,21 +222,31 @@ impl Keys {
         }
     }
 
-    /// Security control and authentication key, the head of the authenticated data, and what
-    /// follows them.
-    pub(super) fn associated(
+    /// Calls `with` with the authenticated data: security control, authentication key, and what
+    /// follows them. Without anything to follow they stand on the stack.
+    pub(super) fn with_associated<T>(
         &self,
         control: SecurityControl,
         parts: [&[u8]; 2],
-    ) -> Zeroizing<Vec<u8>> {
+        with: impl FnOnce(&[u8]) -> T,
+    ) -> T {
         let [first, second] = parts;
-        let size = 1 + self.authentication.len() + first.len() + second.len();
+        let mut head = Zeroizing::new([0; 1 + MAX_KEY_OCTETS]);
+        let length = 1 + self.authentication.len();
+        for (to, from) in head.iter_mut().zip([&control.0].into_iter().chain(&*self.authentication))
+        {
+            *to = *from;
+        }
+        let head = head.get(..length).unwrap_or_default();
+        if first.is_empty() && second.is_empty() {
+            return with(head);
+        }
+        let size = head.len() + first.len() + second.len();
         let mut associated = Zeroizing::new(Vec::with_capacity(size));
-        associated.push(control.0);
-        associated.extend_from_slice(&self.authentication);
+        associated.extend_from_slice(head);
         associated.extend_from_slice(first);
         associated.extend_from_slice(second);
-        associated
+        with(&associated)
     }
 }
 

@@ -27,6 +27,7 @@ pub use hls::{HLS5_OCTETS, hls5_reply, hls5_verify};
 pub use keys::{Kek, KeyId, Keys};
 pub use policy::{Policy, Required};
 pub use seal::{open, open_apdu, seal, seal_apdu};
+pub(crate) use seal::{open_owned, seal_encoded};
 pub use secret::Secret;
 pub use signature::{SigningKey, VerifyingKey};
 pub use suite::{SecurityControl, Suite};

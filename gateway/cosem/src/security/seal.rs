@@ -7,6 +7,7 @@
 
 use aes_gcm::aead::consts::U12;
 use aes_gcm::{Nonce, Tag};
+use bytes::Bytes;
 
 use super::keys::Keys;
 use super::suite::SecurityControl;
@@ -43,31 +44,66 @@ pub fn seal(
 pub(super) fn seal_with(
     keys: &Keys,
     control: SecurityControl,
-    (title, counter): (&SystemTitle, u32),
+    sender: (&SystemTitle, u32),
     header: &[u8],
     plaintext: &[u8],
 ) -> Result<Vec<u8>, Error> {
+    let mut content = Vec::with_capacity(control.content_octets(plaintext.len()));
+    seal_into(keys, control, sender, header, plaintext, &mut content)?;
+    Ok(content)
+}
+
+/// Appends what `seal_with` gives to `out`, encrypted where it stands.
+fn seal_into(
+    keys: &Keys,
+    control: SecurityControl,
+    (title, counter): (&SystemTitle, u32),
+    header: &[u8],
+    plaintext: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
     let cipher = keys.cipher(control)?;
-    let mut content = Vec::with_capacity(plaintext.len() + TAG_OCTETS);
-    content.extend_from_slice(plaintext);
+    let start = out.len();
+    out.extend_from_slice(plaintext);
+    let content = out.get_mut(start..).unwrap_or_default();
     let nonce = nonce(title, counter);
-    match (control.is_authenticated(), control.is_encrypted()) {
-        (true, true) => {
-            let associated = keys.associated(control, [header, &[]]);
-            let tag = cipher.encrypt(&nonce, &associated, &mut content)?;
-            content.extend_from_slice(&tag);
-        }
+    let tag = match (control.is_authenticated(), control.is_encrypted()) {
+        (true, true) => Some(keys.with_associated(control, [header, &[]], |associated| {
+            cipher.encrypt(&nonce, associated, content)
+        })?),
         (true, false) => {
-            let associated = keys.associated(control, [header, plaintext]);
-            let tag = cipher.encrypt(&nonce, &associated, &mut [])?;
-            content.extend_from_slice(&tag);
+            Some(keys.with_associated(control, [header, plaintext], |associated| {
+                cipher.encrypt(&nonce, associated, &mut [])
+            })?)
         }
         (false, true) => {
-            cipher.encrypt(&nonce, &[], &mut content)?;
+            cipher.encrypt(&nonce, &[], content)?;
+            None
         }
-        (false, false) => {}
+        (false, false) => None,
+    };
+    if let Some(tag) = tag {
+        out.extend_from_slice(&tag);
     }
-    Ok(content)
+    Ok(())
+}
+
+/// A whole protected APDU: `tag`, the title when it is shown, security header, content. It is made
+/// in one piece of memory.
+///
+/// # Errors
+/// As `seal`.
+pub(crate) fn seal_encoded(
+    keys: &Keys,
+    control: SecurityControl,
+    (title, counter): (&SystemTitle, u32),
+    (tag, shown): (u8, Option<&SystemTitle>),
+    apdu: &[u8],
+) -> Result<Vec<u8>, Error> {
+    let octets = control.content_octets(apdu.len());
+    let mut out = crate::apdu::ciphered::head(tag, shown, control, counter, octets);
+    seal_into(keys, control, (title, counter), &[], apdu, &mut out)?;
+    Ok(out)
 }
 
 /// Opens what `seal` made: the plaintext.
@@ -90,33 +126,69 @@ pub fn open(
 pub(super) fn open_with(
     keys: &Keys,
     control: SecurityControl,
-    (title, counter): (&SystemTitle, u32),
+    sender: (&SystemTitle, u32),
     header: &[u8],
     content: &[u8],
 ) -> Result<Vec<u8>, Error> {
-    let cipher = keys.cipher(control)?;
-    let nonce = nonce(title, counter);
+    // The octets of the tag are not copied, so that decrypting in place ends with the plaintext.
+    let (body, tag) = split_tag(control, content)?;
+    let mut plaintext = body.to_vec();
+    open_in_place(keys, control, sender, header, &mut plaintext, tag)?;
+    Ok(plaintext)
+}
+
+/// As `open`, where the content is no longer needed: opened where it stands when nobody else has it.
+///
+/// # Errors
+/// As `open`.
+pub(crate) fn open_owned(
+    keys: &Keys,
+    control: SecurityControl,
+    title: &SystemTitle,
+    counter: u32,
+    content: Bytes,
+) -> Result<Vec<u8>, Error> {
+    let (body, tag) = split_tag(control, &content)?;
+    let length = body.len();
+    let mut plaintext = Vec::from(content);
+    plaintext.truncate(length);
+    open_in_place(keys, control, (title, counter), &[], &mut plaintext, tag)?;
+    Ok(plaintext)
+}
+
+/// The content and its tag, when `control` says that there is one.
+fn split_tag(control: SecurityControl, content: &[u8]) -> Result<(&[u8], Option<Tag<U12>>), Error> {
     if !control.is_authenticated() {
-        let mut plaintext = content.to_vec();
-        if control.is_encrypted() {
-            // GCM encrypts with a key stream, so encrypting again opens; there is no tag.
-            cipher.encrypt(&nonce, &[], &mut plaintext)?;
-        }
-        return Ok(plaintext);
+        return Ok((content, None));
     }
     let Some((body, tag)) = content.split_last_chunk::<TAG_OCTETS>() else {
         return Err(Error::malformed(0, "an authenticated APDU shorter than its tag"));
     };
-    let tag = Tag::<U12>::from(*tag);
-    if control.is_encrypted() {
-        let mut plaintext = body.to_vec();
-        let associated = keys.associated(control, [header, &[]]);
-        cipher.decrypt(&nonce, &associated, &mut plaintext, &tag)?;
-        return Ok(plaintext);
+    Ok((body, Some(Tag::<U12>::from(*tag))))
+}
+
+/// Ciphertext to plaintext; on an error nothing was deciphered.
+fn open_in_place(
+    keys: &Keys,
+    control: SecurityControl,
+    (title, counter): (&SystemTitle, u32),
+    header: &[u8],
+    octets: &mut [u8],
+    tag: Option<Tag<U12>>,
+) -> Result<(), Error> {
+    let cipher = keys.cipher(control)?;
+    let nonce = nonce(title, counter);
+    match (tag, control.is_encrypted()) {
+        (Some(tag), true) => keys.with_associated(control, [header, &[]], |associated| {
+            cipher.decrypt(&nonce, associated, octets, &tag)
+        }),
+        (Some(tag), false) => keys.with_associated(control, [header, octets], |associated| {
+            cipher.decrypt(&nonce, associated, &mut [], &tag)
+        }),
+        // GCM encrypts with a key stream, so encrypting again opens; there is no tag.
+        (None, true) => cipher.encrypt(&nonce, &[], octets).map(|_| ()),
+        (None, false) => Ok(()),
     }
-    let associated = keys.associated(control, [header, body]);
-    cipher.decrypt(&nonce, &associated, &mut [], &tag)?;
-    Ok(body.to_vec())
 }
 
 /// Opens a protected APDU that must be protected at least as `required`, whose suite is of no

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use super::TAG_OCTETS;
 use crate::error::Error;
 
 /// A security suite: which ciphers, curve and hash stand behind the keys.
@@ -103,6 +104,11 @@ impl SecurityControl {
     #[must_use]
     pub const fn is_encrypted(self) -> bool {
         self.0 & 0x20 != 0
+    }
+
+    /// Octets of the content that `plain` octets become: as many, and a tag.
+    pub(crate) const fn content_octets(self, plain: usize) -> usize {
+        if self.is_authenticated() { plain.saturating_add(TAG_OCTETS) } else { plain }
     }
 
     /// Whether the broadcast key is used.

@@ -3,11 +3,12 @@
 
 use allocation_counter::measure;
 use cosem::apdu::GeneralBlock;
+use cosem::association::seal_encoded;
 use cosem::gbt::{Config, Exchange};
 use cosem::iec62056_21::data as ascii;
 use cosem::profile::{Layout, Rows};
 use cosem::wrapper::Deframer;
-use cosem::{Apdu, Data, hdlc};
+use cosem::{Apdu, Data, Keys, SecurityControl, hdlc, security};
 
 use crate::clock::start;
 
@@ -113,6 +114,28 @@ fn frames_and_blocks_reserve_nothing_that_has_not_come() {
         let one = GeneralBlock { block: 1, acknowledged: 0, ..block };
         exchange.handle_block(start(), &one).unwrap();
     });
+}
+
+#[test]
+fn sealing_asks_for_memory_once_and_so_does_opening() {
+    let keys = Keys::new(&[1; 16], &[2; 16]);
+    let title = *b"HFD\0\0\0\0\x01";
+    let plain = [0x0f; 5_000];
+    let both = SecurityControl::BOTH;
+    let asked = |run: &dyn Fn()| measure(run).count_total;
+    let sealed = security::seal(&keys, both, &title, 7, &plain).unwrap();
+    let whole = seal_encoded(&keys, &title, 7, &plain).unwrap();
+    let kinds: [(&str, &dyn Fn()); 3] = [
+        ("content", &|| drop(security::seal(&keys, both, &title, 7, &plain))),
+        ("a whole APDU", &|| drop(seal_encoded(&keys, &title, 7, &plain))),
+        ("opened", &|| drop(security::open(&keys, both, &title, 7, &sealed))),
+    ];
+    for (name, run) in kinds {
+        assert_eq!(asked(run), 1, "{name}");
+    }
+    // An exact size: nothing is moved when the frame is put around it.
+    assert_eq!(sealed.capacity(), sealed.len());
+    assert_eq!(whole.capacity(), whole.len());
 }
 
 #[test]
