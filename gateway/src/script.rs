@@ -169,8 +169,8 @@ struct ProfilePlan {
     from_s: i64,
     to_s: i64,
     columns: Option<Vec<Column>>,
-    /// Minutes from local time to UTC; None until the clock was read.
-    deviation: Option<i16>,
+    /// What the clock shows; None until it was read.
+    clock: Option<DateTime>,
     result: Option<ProfileRead>,
 }
 
@@ -198,7 +198,7 @@ impl Script {
                 from_s: *from_s,
                 to_s: *to_s,
                 columns: None,
-                deviation: None,
+                clock: None,
                 result: None,
             }),
             Work::Act { order, anchor } => Plan::Act(act::Plan::new(order, act::Aim::Act, *anchor)),
@@ -325,7 +325,8 @@ impl Script {
             Asked::Clock => {
                 // A meter without a readable clock is asked in UTC.
                 let time = result.ok().and_then(|data| data.as_date_time());
-                plan.deviation = Some(time.map_or(0, |time| time.deviation));
+                let in_utc = DateTime { deviation: 0, ..DateTime::NOT_SPECIFIED };
+                plan.clock = Some(time.unwrap_or(in_utc));
             }
             Asked::Buffer(range) => plan.buffer(known, range, result)?,
             Asked::Value(_) | Asked::Scaler { .. } => {}
@@ -354,14 +355,11 @@ impl ProfilePlan {
         {
             return Ok((Asked::Scaler { of }, get(attribute)));
         }
-        let Some(deviation) = self.deviation else { return Ok((Asked::Clock, get(CLOCK))) };
-        let zone = match deviation {
-            DEVIATION_NOT_SPECIFIED => known.default_deviation(),
-            deviation => deviation,
-        };
+        let Some(clock) = self.clock else { return Ok((Asked::Clock, get(CLOCK))) };
+        let zone = clock.deviation_or(known.default_deviation());
         let selection = match known.range {
             Range::Whole => None,
-            Range::OwnZone => Some(range(self.from_s, self.to_s, zone, deviation)),
+            Range::OwnZone => Some(range(self.from_s, self.to_s, zone, clock.deviation)),
             Range::NoDeviation => {
                 Some(range(self.from_s, self.to_s, zone, DEVIATION_NOT_SPECIFIED))
             }
@@ -395,11 +393,9 @@ impl ProfilePlan {
             let of = (column.class, column.obis, column.attribute);
             column.scaled = known.scalers.get(&of).copied();
         }
-        let deviation = match self.deviation {
-            None | Some(DEVIATION_NOT_SPECIFIED) => known.default_deviation(),
-            Some(deviation) => deviation,
-        };
-        let read = translate::profile_read(self.obis, &shape, &data, deviation, &known.status);
+        let standard = self.clock.and_then(DateTime::standard_deviation);
+        let standard = standard.unwrap_or_else(|| known.default_deviation());
+        let read = translate::profile_read(self.obis, &shape, &data, standard, &known.status);
         let (mut read, _) = read.inspect_err(|_| {
             // Another width than the capture objects: they were changed. Ask them again next time.
             known.shapes.remove(&self.obis);

@@ -140,7 +140,8 @@ impl BitString {
     }
 }
 
-/// A value. Strings are kept as octets, since meters put anything into them; `as_text` reads them.
+/// A value. Strings are kept as octets, since meters put anything into them; `as_text` reads
+/// them.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Data {
     /// null-data: absent, or in a profile "as computed from the row before".

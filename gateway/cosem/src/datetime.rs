@@ -12,6 +12,9 @@ pub const DEVIATION_NOT_SPECIFIED: i16 = i16::MIN;
 /// Any other field not specified; for the clock status: no status kept.
 pub const NOT_SPECIFIED: u8 = 0xff;
 
+/// Minutes by which daylight saving is ahead of standard time.
+const SUMMER_MINUTES: i16 = 60;
+
 /// Bits of the clock status.
 pub mod status {
     /// The time is invalid.
@@ -211,6 +214,21 @@ impl DateTime {
         match (self.date.to_unix_days(), self.time.to_seconds()) {
             (Some(days), Some(seconds)) => Some(days * 86_400 + seconds + deviation as i64 * 60),
             _ => None,
+        }
+    }
+
+    /// Minutes from local time to UTC: as specified, or else reckoned from those of standard
+    /// time. While the status says daylight saving, local time is an hour ahead of it; so the
+    /// hour that comes twice in autumn is told apart. A status that is not specified says
+    /// nothing.
+    #[must_use]
+    #[inline]
+    pub const fn deviation_or(self, standard: i16) -> i16 {
+        let is_summer = self.status != NOT_SPECIFIED && self.status & status::DAYLIGHT_SAVING != 0;
+        match self.deviation {
+            DEVIATION_NOT_SPECIFIED if is_summer => standard.saturating_sub(SUMMER_MINUTES),
+            DEVIATION_NOT_SPECIFIED => standard,
+            specified => specified,
         }
     }
 

@@ -1,6 +1,7 @@
 //! General block transfer (IEC 62056-5-3 clause 6.13): one exchange of APDUs in numbered blocks,
-//! with windows, streaming and recovery of lost blocks, both directions. Sans-IO: blocks and times
-//! go in, blocks and APDUs come out. It neither opens protection nor knows what an APDU means.
+//! with windows, streaming and recovery of lost blocks, both directions. Sans-IO: blocks and
+//! times go in, blocks and APDUs come out. It neither opens protection nor knows what an APDU
+//! means.
 //!
 //! Both sides number every block that they send, acknowledgements (blocks without data) included,
 //! and keep it until the other side has acknowledged it. A side sends a window of blocks, all but

@@ -4,9 +4,9 @@
 //!
 //! Map, from the octets upwards: `wrapper`, `hdlc`, `gateway_header` (framing) - `axdr`, `ber`
 //! (primitives) - `data`, `compact`, `datetime`, `scaler` (values) - `apdu`, `acse` (services) -
-//! `security` - `association` (the machines) - `class`, `profile` (objects). Beside them stand
-//! `iec62056_21`, the ASCII protocol of serial and optical ports, and `tree`, any octets as named
-//! nodes for people.
+//! `security` - `association` (the machines) - `class`, `profile`, `push` (objects). Beside them
+//! stand `iec62056_21`, the ASCII protocol of serial and optical ports, and `tree`, any octets as
+//! named nodes for people.
 //!
 //! Invariants: no input can panic or allocate more than a constant times its own length; no
 //! clock, randomness, thread or IO (enforced by this crate's `clippy.toml`); keys are wiped on
@@ -27,6 +27,7 @@ pub mod gbt;
 pub mod hdlc;
 pub mod iec62056_21;
 pub mod profile;
+pub mod push;
 pub mod scaler;
 pub mod security;
 pub mod tree;

@@ -27,7 +27,8 @@ pub struct Layout {
     pub clock: Option<usize>,
     /// Capture period, seconds; 0 = irregular, so that a null clock cell has no time.
     pub period_s: u32,
-    /// Minutes from local time to UTC where the meter does not say them.
+    /// Minutes from local standard time to UTC where the meter does not say them; while its clock
+    /// status says daylight saving, an hour less is taken.
     pub default_deviation: i16,
 }
 
@@ -236,10 +237,7 @@ impl<'a> Rows<'a> {
                 days
             }
         };
-        let deviation = match time.deviation {
-            crate::datetime::DEVIATION_NOT_SPECIFIED => self.layout.default_deviation,
-            specified => specified,
-        };
+        let deviation = time.deviation_or(self.layout.default_deviation);
         Some(days * 86_400 + time.time.to_seconds()? + i64::from(deviation) * 60)
     }
 }

@@ -1,11 +1,13 @@
 //! The steps of each read, against a device that is a table of attributes.
 
 use super::{GetResult, Known, Next, Script};
+use crate::model;
 use crate::order::{Outcome, Work};
 use crate::translate::StatusBits;
 use cosem::{AttributeRef, Data, DataAccessError, DateTime, Selection};
 use domain::Obis;
 use domain::commands::{Attribute, Failure, Value};
+use std::sync::Arc;
 
 const NOON: i64 = 1_795_305_600;
 
@@ -182,4 +184,31 @@ fn rows_of_another_width_make_the_shape_be_asked_again() {
     let (result, asked) = run(&mut known, &profile(), |attribute, _| profile_device(attribute));
     assert!(result.is_ok());
     assert_eq!(asked.first().map(String::as_str), Some("1.0.99.1.0.255/3"));
+}
+
+#[test]
+fn rows_out_of_order_and_twice_are_put_in_order_where_the_model_says_so() {
+    // As a meter gives them around a change of its clock: the last hour first, two rows twice.
+    let mixed = |attribute: AttributeRef, selection: Option<Selection>| {
+        let Ok(Data::Array(rows)) = profile_device(attribute) else {
+            return profile_device(attribute);
+        };
+        if attribute.class != 7 || attribute.attribute != 2 {
+            return Ok(Data::Array(rows));
+        }
+        drop(selection);
+        Ok(Data::Array([2, 1, 2, 1, 0].map(|at: usize| rows[at].clone()).to_vec()))
+    };
+    let ends = |known: &mut Known| {
+        let (result, _) = run(known, &profile(), mixed);
+        let Ok(Outcome::Profile(read)) = result else { panic!("{result:?}") };
+        read.rows.iter().map(|row| (row.end_s - NOON) / 900).collect::<Vec<_>>()
+    };
+    let mut known = Known::new(StatusBits::Idis);
+    assert_eq!(ends(&mut known), [1, 0, 1, 0], "as they came");
+    let catalog = model::Catalog::shipped();
+    let mut model = model::Model::clone(catalog.or_generic("").0.as_ref());
+    model.file.quirks.unordered_rows = true;
+    known.follow(&Arc::new(model));
+    assert_eq!(ends(&mut known), [0, 1]);
 }

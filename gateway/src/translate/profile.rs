@@ -84,7 +84,8 @@ pub(crate) fn shape_of(objects: &Data) -> Result<Vec<Column>, Failure> {
 }
 
 /// Reads a buffer (attribute 2). Rows without a time that can be known are left out; their number
-/// is the second result. `deviation` stands in where the meter did not specify one.
+/// is the second result. `standard`, minutes from local standard time to UTC, stands in where the
+/// meter did not specify a deviation; a row of summer time is then an hour earlier.
 ///
 /// # Errors
 /// `Malformed` when the buffer is no array of rows of the shape's width.
@@ -92,7 +93,7 @@ pub(crate) fn profile_read(
     obis: Obis,
     shape: &Shape,
     buffer: &Data,
-    deviation: i16,
+    standard: i16,
     bits: &StatusBits,
 ) -> Result<(ProfileRead, u64), Failure> {
     let malformed = |what: &str| Failure::Malformed(what.to_owned());
@@ -113,7 +114,7 @@ pub(crate) fn profile_read(
         if cells.len() != shape.columns.len() {
             return Err(malformed("a row of another width than the capture objects"));
         }
-        let row = self::row(shape, cells, last_s, deviation, &pairs);
+        let row = self::row(shape, cells, last_s, standard, &pairs);
         last_s = row.as_ref().map(|row| row.end_s);
         match row {
             Some(row) => read.rows.push(row),
@@ -127,7 +128,7 @@ fn row(
     shape: &Shape,
     cells: &[Data],
     last_s: Option<i64>,
-    deviation: i16,
+    standard: i16,
     pairs: &[(u64, u8)],
 ) -> Option<ProfileRow> {
     let (mut end_s, mut flags, mut values) = (None, 0, Vec::new());
@@ -139,7 +140,7 @@ fn row(
             }
             (8, _, 2) => {
                 let time = cell.as_date_time()?;
-                end_s = time.to_unix_s(deviation);
+                end_s = time.to_unix_s(time.deviation_or(standard));
                 flags |= clock_flags(time);
             }
             (1, [_, _, 96, 10, _, _], 2) => {
@@ -156,13 +157,11 @@ fn row(
 
 /// The flags that a clock's status octet carries. FF is "not specified" and says nothing.
 pub(super) fn clock_flags(time: DateTime) -> u8 {
-    let summer = time.status != cosem::datetime::NOT_SPECIFIED
-        && time.status & cosem::datetime::status::DAYLIGHT_SAVING != 0;
     let mut flags = 0;
     if time.is_doubtful() {
         flags |= flag::CLOCK_DOUBTFUL;
     }
-    if summer {
+    if time.is_summer() {
         flags |= flag::DAYLIGHT_SAVING;
     }
     flags
@@ -299,6 +298,27 @@ mod tests {
         assert_eq!(part.batches.iter().map(|batch| batch.len()).sum::<usize>(), 2);
         let reads = reads_of(&read);
         assert!(matches!(&reads[0].value, Value::List(rows) if rows.len() == 2));
+    }
+
+    #[test]
+    fn the_hour_that_comes_twice_is_two_hours_without_a_deviation() {
+        // 2026-10-25: at 01:00 UTC summer time ends in Central Europe.
+        let ends = [0, 1, 2, 3].map(|half| 1_792_886_400 + 1_800 * half);
+        let rows = ends.iter().zip([(-120, 0x80), (-120, 0x80), (-60, 0), (-60, 0)]);
+        let rows = rows.map(|(end_s, (zone, status))| {
+            let shown = DateTime::from_unix_s(*end_s, zone, status);
+            let unset = DateTime { deviation: i16::MIN, ..shown };
+            row(Data::octets(&unset.to_octets()), 0, Data::U32(5))
+        });
+        let buffer = Data::Array(rows.collect());
+        let bits = StatusBits::Idis;
+        let (read, lost) =
+            profile_read(Obis::LOAD_PROFILE, &shape(), &buffer, -60, &bits).unwrap();
+        let seen: Vec<_> = read.rows.iter().map(|row| (row.end_s, row.flag)).collect();
+        let summer = flag::DAYLIGHT_SAVING;
+        let expect =
+            [(ends[0], summer), (ends[1], summer), (ends[2], 0), (ends[3], 0)];
+        assert_eq!((seen.as_slice(), lost), (&expect[..], 0));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! data-notification and event-notification (IEC 62056-5-3 clauses 6.9, 6.14): what a server
-//! sends by itself. Quirks of the field are taken: a date-time sent with its tag, and a body whose
-//! attribute descriptors have no tags.
+//! sends by itself. Quirks of the field are taken: a date-time sent with its tag, and a body
+//! whose attribute descriptors have no tags.
 
 use super::{AttributeRef, LongInvokePriority, tag};
 use crate::axdr::{Reader, put_length, put_octets};
@@ -141,8 +141,8 @@ impl EventNotification {
     }
 }
 
-/// Takes an octet-string of 0 or 12 octets; its tag before it (09 0C) is a quirk of the field, and
-/// cannot be confused, since no date-time has 9 octets.
+/// Takes an octet-string of 0 or 12 octets; its tag before it (09 0C) is a quirk of the field,
+/// and cannot be confused, since no date-time has 9 octets.
 fn read_date_time(reader: &mut Reader<'_>) -> Result<Option<DateTime>, Error> {
     if reader.rest().starts_with(&[data_tag::OCTET_STRING, 0x0c]) {
         reader.u8()?;

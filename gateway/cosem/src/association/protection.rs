@@ -232,8 +232,8 @@ impl Protection {
         Ok(())
     }
 
-    /// Protects an APDU as the policy demands, when services are ciphered. An initiate-request with
-    /// a dedicated key is always encrypted.
+    /// Protects an APDU as the policy demands, when services are ciphered. An initiate-request
+    /// with a dedicated key is always encrypted.
     pub(super) fn seal(&mut self, apdu: Vec<u8>) -> Result<Vec<u8>, Error> {
         if self.keys.is_none() {
             return Ok(apdu);
@@ -304,8 +304,8 @@ impl Protection {
         }
     }
 
-    /// Takes the protections off a frame of the peer; None when it has none. Nothing is remembered
-    /// of a frame that is refused.
+    /// Takes the protections off a frame of the peer; None when it has none. Nothing is
+    /// remembered of a frame that is refused.
     pub(super) fn open_frame(&mut self, octets: &[u8]) -> Result<Option<Opened>, Error> {
         let mut found = Found { title: self.peer_title, ..Found::default() };
         let mut plain = None;

@@ -119,8 +119,8 @@ impl Mode {
         }
     }
 
-    /// Whether the request must be authenticated. For a method in versions 1 and 2 this is mode 2,
-    /// for an attribute modes 4 to 6; 2 of an attribute is plain writing.
+    /// Whether the request must be authenticated. For a method in versions 1 and 2 this is mode
+    /// 2, for an attribute modes 4 to 6; 2 of an attribute is plain writing.
     #[must_use]
     pub const fn wants_authentication(self, version: u8, of_method: Kind) -> bool {
         match (self, of_method) {

@@ -1,5 +1,5 @@
-//! Class 8, clock (Blue Book 4.5.1). Its times are those of `datetime`; how a deviation turns into
-//! UTC is known there.
+//! Class 8, clock (Blue Book 4.5.1). Its times are those of `datetime`; how a deviation turns
+//! into UTC is known there.
 
 use super::value::{Wrong, class, codes, structure};
 use super::{Call, call};

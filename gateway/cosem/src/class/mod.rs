@@ -3,12 +3,12 @@
 //! same types. A class or version that is not known here is kept raw, so nothing is lost.
 //!
 //! Each class is a table in its module: constants of its attributes and methods, an object whose
-//! attributes are `None` until they are set, and a builder for each method. No object knows how it
-//! is read; no method is executed here.
+//! attributes are `None` until they are set, and a builder for each method. No object knows how
+//! it is read; no method is executed here.
 //!
-//! Invariants: 1. a typed object that is written and read again is the same; 2. a value of a wrong
-//! shape is refused with the attribute named, and changes nothing; 3. what a class of that version
-//! does not have is kept as it came.
+//! Invariants: 1. a typed object that is written and read again is the same; 2. a value of a
+//! wrong shape is refused with the attribute named, and changes nothing; 3. what a class of that
+//! version does not have is kept as it came.
 
 pub mod association;
 pub mod clock;

@@ -1,5 +1,5 @@
-//! Class 7, profile generic, and class 62, compact data (Blue Book 4.3.6, 4.3.10): capture objects
-//! and selective access. The buffer itself is read by `crate::profile`.
+//! Class 7, profile generic, and class 62, compact data (Blue Book 4.3.6, 4.3.10): capture
+//! objects and selective access. The buffer itself is read by `crate::profile`.
 
 use bytes::Bytes;
 

@@ -1,5 +1,5 @@
-//! Classes of protection: 64 security setup, 30 data protection (Blue Book 4.4.7, 4.4.9). Keys are
-//! wrapped before they come here; how, stands in `crate::security`.
+//! Classes of protection: 64 security setup, 30 data protection (Blue Book 4.4.7, 4.4.9). Keys
+//! are wrapped before they come here; how, stands in `crate::security`.
 
 use bytes::Bytes;
 

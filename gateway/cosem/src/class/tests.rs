@@ -1,4 +1,5 @@
-//! Objects of every class there and back, octets as meters send them, and shapes that are refused.
+//! Objects of every class there and back, octets as meters send them, and shapes that are
+//! refused.
 
 use std::collections::BTreeMap;
 

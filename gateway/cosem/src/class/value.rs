@@ -378,9 +378,9 @@ macro_rules! codes {
     };
 }
 
-/// A class as a table: attributes with their numbers (`number / version` when they are there since
-/// that version only), methods with theirs. Makes constants, a typed object and the description of
-/// the class.
+/// A class as a table: attributes with their numbers (`number / version` when they are there
+/// since that version only), methods with theirs. Makes constants, a typed object and the
+/// description of the class.
 macro_rules! class {
     ($(#[$doc:meta])* $name:ident, $id:literal, $words:literal,
         versions $first:literal to $last:literal;

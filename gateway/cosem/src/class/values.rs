@@ -1,6 +1,6 @@
-//! Classes of plain values: 1 data, 3 register, 4 extended register, 5 demand register, 6 register
-//! activation, 21 register monitor, 63 status mapping (Blue Book 4.3). What a value means stands
-//! in its logical name, not here.
+//! Classes of plain values: 1 data, 3 register, 4 extended register, 5 demand register, 6
+//! register activation, 21 register monitor, 63 status mapping (Blue Book 4.3). What a value
+//! means stands in its logical name, not here.
 
 use bytes::Bytes;
 

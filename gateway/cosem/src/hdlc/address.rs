@@ -2,7 +2,8 @@
 //! marks the last one. A client has one octet, a server one, two or four: the upper half is the
 //! logical device, the lower half the physical one.
 //!
-//! Invariant: an address keeps the length that it was read with, so it encodes to the same octets.
+//! Invariant: an address keeps the length that it was read with, so it encodes to the same
+//! octets.
 
 use crate::axdr::Reader;
 use crate::error::Error;

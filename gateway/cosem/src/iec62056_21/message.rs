@@ -166,8 +166,8 @@ impl Command {
     /// Any command.
     ///
     /// # Errors
-    /// `Malformed` when the letter is none of P, W, R, E, B, the variant no digit, or the data not
-    /// printable ASCII (CR and LF are taken too).
+    /// `Malformed` when the letter is none of P, W, R, E, B, the variant no digit, or the data
+    /// not printable ASCII (CR and LF are taken too).
     pub fn new(letter: char, variant: char, data: &[u8]) -> Result<Self, Error> {
         if !['P', 'W', 'R', 'E', 'B'].contains(&letter) || !variant.is_ascii_digit() {
             return Err(Error::malformed(0, "a command is P, W, R, E or B and a digit"));

@@ -224,8 +224,8 @@ pub fn offer(id: KeyId, ephemeral: &AgreementKey, signing: &SigningKey) -> Resul
 /// The ephemeral key that the other side offers, once its signature has verified.
 ///
 /// # Errors
-/// `BadSignature` when it does not verify, `Malformed` for another length, `Protection` for a point
-/// that is not on the curve.
+/// `BadSignature` when it does not verify, `Malformed` for another length, `Protection` for a
+/// point that is not on the curve.
 pub fn accept_offer(
     id: KeyId,
     offer: &[u8],

@@ -70,8 +70,8 @@ pub enum MessageKey<'a> {
     Broadcast,
     /// This key, fresh random octets of the suite's length, which goes along wrapped by the KEK.
     Wrapped(&'a [u8]),
-    /// Agreed by one-pass Diffie-Hellman: this key is ephemeral, fresh and random; own signing key
-    /// and the peer's static public key are needed.
+    /// Agreed by one-pass Diffie-Hellman: this key is ephemeral, fresh and random; own signing
+    /// key and the peer's static public key are needed.
     OnePass(&'a AgreementKey),
     /// Agreed by the static unified model: both static keys are needed. The transaction id must
     /// differ from message to message, for it makes the key differ.

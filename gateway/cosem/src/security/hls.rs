@@ -1,5 +1,5 @@
-//! The values of HLS passes 3 and 4 (IEC 62056-5-3 clause 5.3.3), for each mechanism. Which one is
-//! asked for, and whose challenge is whose, `association` knows.
+//! The values of HLS passes 3 and 4 (IEC 62056-5-3 clause 5.3.3), for each mechanism. Which one
+//! is asked for, and whose challenge is whose, `association` knows.
 //!
 //! HLS 3 and 4 rest on MD5 and SHA-1: they are here to read old meters, not to be chosen.
 //! Invariant: a value that came is compared in constant time.
@@ -88,8 +88,8 @@ pub fn hls5_reply(
 /// Checks the value of an HLS 5 pass that came from the side with `title`; gives its counter.
 ///
 /// # Errors
-/// `BadTag` when it does not verify, `Malformed` for another shape, `Suite` for another suite than
-/// the keys'.
+/// `BadTag` when it does not verify, `Malformed` for another shape, `Suite` for another suite
+/// than the keys'.
 pub fn hls5_verify(
     keys: &Keys,
     title: &SystemTitle,

@@ -23,7 +23,8 @@ const MAX_KEY_OCTETS: usize = 32;
 
 type Gcm<A> = AesGcm<A, U12, U12>;
 
-/// AES-GCM with a tag of 12 octets. Boxed, so that moving it leaves no copies behind on the stack.
+/// AES-GCM with a tag of 12 octets. Boxed, so that moving it leaves no copies behind on the
+/// stack.
 #[derive(Clone)]
 pub(super) enum Cipher {
     Aes128(Box<Gcm<Aes128>>),
@@ -180,8 +181,8 @@ impl Keys {
         })
     }
 
-    /// The broadcast key in the unicast key's place, for a sender that names the key elsewhere than
-    /// in the security control.
+    /// The broadcast key in the unicast key's place, for a sender that names the key elsewhere
+    /// than in the security control.
     pub(super) fn broadcast_as_unicast(&self) -> Result<Self, Error> {
         let broadcast = self.broadcast.clone().ok_or(Error::Protection(NO_BROADCAST))?;
         let authentication = self.authentication.clone();
@@ -192,6 +193,12 @@ impl Keys {
     #[must_use]
     pub const fn suite(&self) -> Suite {
         self.suite
+    }
+
+    /// The same keys in another suite, when its keys are as long.
+    pub(crate) fn in_other_suite(&self, suite: Suite) -> Option<Self> {
+        let fits = suite.key_octets() == self.suite.key_octets();
+        fits.then(|| Self { suite, ..self.clone() })
     }
 
     /// Puts one key in place of another; `Kek` is none of these keys and changes nothing.

@@ -1,5 +1,5 @@
-//! Security policies (attribute 2 of the security setup, IEC 62056-6-2 clause 4.4.7): what requests
-//! and responses must be protected with. It judges; protecting is `seal`'s work.
+//! Security policies (attribute 2 of the security setup, IEC 62056-6-2 clause 4.4.7): what
+//! requests and responses must be protected with. It judges; protecting is `seal`'s work.
 //!
 //! Invariant: what is protected more than demanded is taken, what is protected less is refused.
 
@@ -90,8 +90,8 @@ impl Policy {
     /// Everything authenticated and encrypted: 3 in version 0, 6C in version 1.
     pub const BOTH: Self = Self { requests: Required::BOTH, responses: Required::BOTH };
 
-    /// From version 0 of the security setup: 0 nothing, 1 authenticated, 2 encrypted, 3 both, each
-    /// for requests and responses alike.
+    /// From version 0 of the security setup: 0 nothing, 1 authenticated, 2 encrypted, 3 both,
+    /// each for requests and responses alike.
     ///
     /// # Errors
     /// `Protection` for another number.

@@ -28,8 +28,8 @@ pub(super) fn nonce(title: &SystemTitle, counter: u32) -> Nonce<U12> {
 /// Protects `plaintext`: content, followed by the tag when `control` authenticates.
 ///
 /// # Errors
-/// `Suite` when `control` names another suite than the keys', `Protection` for compression and for
-/// a broadcast key that is not there.
+/// `Suite` when `control` names another suite than the keys', `Protection` for compression and
+/// for a broadcast key that is not there.
 pub fn seal(
     keys: &Keys,
     control: SecurityControl,
@@ -88,8 +88,8 @@ fn seal_into(
     Ok(())
 }
 
-/// A whole protected APDU: `tag`, the title when it is shown, security header, content. It is made
-/// in one piece of memory.
+/// A whole protected APDU: `tag`, the title when it is shown, security header, content. It is
+/// made in one piece of memory.
 ///
 /// # Errors
 /// As `seal`.
@@ -110,8 +110,8 @@ pub(crate) fn seal_encoded(
 ///
 /// # Errors
 /// `BadTag` when the tag does not verify, `Malformed` when there is none though `control` says
-/// so, `Suite` when `control` names another suite than the keys', `Protection` for compression and
-/// for a broadcast key that is not there.
+/// so, `Suite` when `control` names another suite than the keys', `Protection` for compression
+/// and for a broadcast key that is not there.
 pub fn open(
     keys: &Keys,
     control: SecurityControl,
@@ -137,7 +137,8 @@ pub(super) fn open_with(
     Ok(plaintext)
 }
 
-/// As `open`, where the content is no longer needed: opened where it stands when nobody else has it.
+/// As `open`, where the content is no longer needed: opened where it stands when nobody else has
+/// it.
 ///
 /// # Errors
 /// As `open`.

@@ -1,6 +1,6 @@
 //! New keys for a device: the parameter of security setup method 2 (key transfer, IEC 62056-6-2
-//! clause 4.4.7.3), both ways, and putting them in place. When they are put in place, `association`
-//! decides.
+//! clause 4.4.7.3), both ways, and putting them in place. When they are put in place,
+//! `association` decides.
 //!
 //! Invariants: a key is named once; keys travel wrapped; they are wiped on drop, never printed.
 

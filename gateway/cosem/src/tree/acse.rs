@@ -108,8 +108,8 @@ fn text(name: &str, field: &Element<'_>) -> String {
     if said.is_empty() { shown } else { format!("{shown} ({said})") }
 }
 
-/// Whether the field has the form that it has in the standard. Any other may be a password under a
-/// damaged tag, and is not shown.
+/// Whether the field has the form that it has in the standard. Any other may be a password under
+/// a damaged tag, and is not shown.
 fn is_usual(name: &str, content: &[u8]) -> bool {
     const DLMS_UA: [u8; 5] = [0x60, 0x85, 0x74, 0x05, 0x08];
     match name {

@@ -1,12 +1,12 @@
 //! Protected APDUs as nodes: the security header, and the plaintext where keys open it. What the
-//! keys cannot open by their nature (dedicated keys, other suites) is said and stays closed; a tag
-//! that does not verify is a fault.
+//! keys cannot open by their nature (dedicated keys, suites with longer keys) is said and stays
+//! closed; a tag that does not verify is a fault.
 
 use super::walk::{Walk, hex};
 use super::{Fault, Node, Options, apdu};
 use crate::apdu::tag;
 use crate::error::Error;
-use crate::security::{self, SecurityControl, SystemTitle};
+use crate::security::{self, SecurityControl, Suite, SystemTitle};
 
 /// Protections within protections that are opened.
 pub(super) const MAX_LEVEL: usize = 4;
@@ -81,6 +81,9 @@ fn open(
         return Ok(());
     }
     let Sealed { control, counter, content, at } = *sealed;
+    // Whoever looks at a frame has keys, and the frame says the suite.
+    let other = Suite::of(control.suite()).ok().and_then(|suite| keys.in_other_suite(suite));
+    let keys = other.as_ref().unwrap_or(keys);
     let plain = match security::open(keys, control, &title, counter, content) {
         Ok(plain) => plain,
         Err(error @ (Error::Suite(_) | Error::Protection(_))) => {

@@ -18,10 +18,10 @@ const CIPHERED_ROUNDS: usize = 500;
 const SEED: u64 = 0x686f_6c64_6661_7374;
 
 /// splitmix64.
-struct Chance(u64);
+pub(crate) struct Chance(pub(crate) u64);
 
 impl Chance {
-    fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -30,7 +30,7 @@ impl Chance {
     }
 }
 
-fn files(target: &str) -> Vec<Vec<u8>> {
+pub(crate) fn files(target: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
     let mut names: Vec<_> = fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).collect();
     names.sort();
@@ -45,7 +45,7 @@ fn files(target: &str) -> Vec<Vec<u8>> {
 
 /// One to eight changes of the kinds that find most: bits, octets that are limits, pieces cut
 /// out, doubled, or taken from another file.
-fn mutate(octets: &mut Vec<u8>, other: &[u8], chance: &mut Chance) {
+pub(crate) fn mutate(octets: &mut Vec<u8>, other: &[u8], chance: &mut Chance) {
     let mut below = |limit: usize| chance.below(limit);
     for _ in 0..=below(8) {
         let at = below(octets.len() + 1);

@@ -1,6 +1,6 @@
-//! What one fault on an HDLC line costs: each frame of a conversation in turn is lost, changed, cut,
-//! doubled, late or preceded by junk, and the conversation ends the same. And general block transfer
-//! above the link, whose blocks a meter may only send when it is polled.
+//! What one fault on an HDLC line costs: each frame of a conversation in turn is lost, changed,
+//! cut, doubled, late or preceded by junk, and the conversation ends the same. And general block
+//! transfer above the link, whose blocks a meter may only send when it is polled.
 
 use std::time::{Duration, Instant};
 
@@ -105,8 +105,8 @@ impl Line {
         }
     }
 
-    /// Carries what both sides say until neither says more. `serve` is asked for the answers to each
-    /// APDU that comes to the meter.
+    /// Carries what both sides say until neither says more. `serve` is asked for the answers to
+    /// each APDU that comes to the meter.
     fn carry(&mut self, serve: &mut Serve<'_>) {
         loop {
             let mut moved = false;

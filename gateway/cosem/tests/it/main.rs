@@ -23,17 +23,23 @@ mod iec62056_21;
 #[cfg(test)]
 mod machines;
 #[cfg(test)]
+mod made;
+#[cfg(test)]
 mod memory;
 #[cfg(test)]
 mod octets;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod quirks;
+#[cfg(test)]
 mod security;
 #[cfg(test)]
 mod shape;
 #[cfg(test)]
 mod states;
+#[cfg(test)]
+mod states_ciphered;
 #[cfg(test)]
 mod transfer;
 #[cfg(test)]

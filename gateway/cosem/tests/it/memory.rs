@@ -1,5 +1,5 @@
-//! Allocation is bounded by the input: length fields of 4 GiB in a few octets cost nothing, in any
-//! decoder. The allocator of this test binary counts what each thread asks for.
+//! Allocation is bounded by the input: length fields of 4 GiB in a few octets cost nothing, in
+//! any decoder. The allocator of this test binary counts what each thread asks for.
 
 use allocation_counter::measure;
 use cosem::apdu::GeneralBlock;

@@ -2,8 +2,8 @@
 //!
 //! A cell of the client is one letter: `.` refused and nothing changed, `O` opened, `R` rejected,
 //! `C` closed, `A` the request answered, `F` the request failed, `N` told as a notification. A
-//! cell of the server: `.` refused silently, `x` refused with an exception-response, `r` refused by
-//! an AARE, `o` opened, `c` released, `q` a request for the driver, `b` a block taken.
+//! cell of the server: `.` refused silently, `x` refused with an exception-response, `r` refused
+//! by an AARE, `o` opened, `c` released, `q` a request for the driver, `b` a block taken.
 
 use std::time::Instant;
 
@@ -24,7 +24,7 @@ use cosem::{Apdu, AttributeRef, Data, MethodRef};
 
 use crate::clock::start;
 
-const REGISTER: AttributeRef = AttributeRef::new(3, [1, 0, 1, 8, 0, 255], 2);
+pub(crate) const REGISTER: AttributeRef = AttributeRef::new(3, [1, 0, 1, 8, 0, 255], 2);
 const ECHO: MethodRef = MethodRef::new(9, [0, 0, 10, 0, 106, 255], 1);
 const INVOKE: InvokePriority = InvokePriority::confirmed(1);
 const LONG: LongInvokePriority = LongInvokePriority::confirmed(1);
@@ -63,7 +63,7 @@ fn aare() -> Vec<u8> {
 }
 
 /// One APDU of every kind, by the name of its row.
-fn kinds() -> Vec<(&'static str, Vec<u8>)> {
+pub(crate) fn kinds() -> Vec<(&'static str, Vec<u8>)> {
     let none = Bytes::new;
     let exception = ExceptionResponse::not_allowed(ServiceFault::OtherReason);
     let release = Release { reason: Some(0), user_information: None };

@@ -14,7 +14,7 @@ use cosem::association::seal_notification;
 use cosem::hdlc::{Address, Control, Frame, Kind};
 use cosem::security::{self, SecurityControl};
 use cosem::tree::{self, Fault, Layer, Node, Options};
-use cosem::{Apdu, AttributeRef, Data, Error, Keys, MethodRef, gateway_header, wrapper};
+use cosem::{Apdu, AttributeRef, Data, Error, Keys, MethodRef, Suite, gateway_header, wrapper};
 use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use serde_json::Value;
 
@@ -186,7 +186,8 @@ fn aarq() -> Vec<u8> {
     .encode()
 }
 
-/// The frames that carry an APDU: in the wrapper, in one HDLC frame, in pieces, in general blocks.
+/// The frames that carry an APDU: in the wrapper, in one HDLC frame, in pieces, in general
+/// blocks.
 fn framed(apdu: &[u8]) -> Vec<(Layer, Vec<u8>)> {
     let frame = |information: &[u8], segmented, send| {
         let control = Control { kind: Kind::Information { send, receive: 0 }, poll_final: true };
@@ -333,6 +334,23 @@ fn a_wrong_key_is_told_as_such_with_the_place_of_the_content() {
     let framed = wrapper::encode(header, &octets).unwrap();
     let fault = tree::decode(Layer::Wrapper, &framed, &wrong).unwrap_err();
     assert_eq!(fault.to_string(), "octet 15: authentication tag does not verify");
+}
+
+#[test]
+fn keys_of_16_octets_open_suites_0_and_1_and_the_frame_says_which() {
+    let title = *b"MMM\0\0\0\0\x01";
+    let apdu = [0xc0, 1, 0xc1, 0, 3, 1, 0, 1, 8, 0, 255, 2, 0];
+    let given = Options { keys: Some(Keys::new(&[1; 16], &[2; 16])), title: Some(title) };
+    for (suite, length, opened) in [(Suite::One, 16, true), (Suite::Two, 32, false)] {
+        let keys = Keys::in_suite(suite, &vec![1; length], &vec![2; length]).unwrap();
+        let control = SecurityControl::BOTH.in_suite(suite);
+        let sealed = security::seal_apdu(&keys, control, &title, 7, &apdu).unwrap();
+        let octets = Apdu::Protected(sealed).encode();
+        let nodes = tree::decode(Layer::Apdu, &octets, &given).unwrap();
+        assert_eq!(find(&nodes, "plaintext").is_some(), opened, "{suite:?}");
+        let why = "security suite 2 is not that of the keys";
+        assert_eq!(nodes[0].to_string().contains(why), !opened, "{}", nodes[0]);
+    }
 }
 
 #[test]

@@ -213,16 +213,17 @@ impl Server {
 
     /// Pass 3: the client's value; pass 4 goes back.
     pub(super) fn proof(&mut self, plain: &[u8]) -> Result<(), Error> {
-        let (invoke, value) = match Apdu::decode(plain)? {
-            Apdu::ActionRequest(ActionRequest::Normal {
+        let (invoke, value) = match Apdu::decode(plain) {
+            Ok(Apdu::ActionRequest(ActionRequest::Normal {
                 invoke,
                 method: REPLY_TO_HLS,
                 parameters: Some(Data::OctetString(value)),
-            }) => (invoke, value),
-            _ => {
+            })) => (invoke, value),
+            other => {
                 let fault = ServiceFault::OperationNotPossible;
                 self.exception(self.client_sap, ExceptionResponse::not_allowed(fault))?;
-                return Err(Error::WrongState("a request before the proof"));
+                let early = Error::WrongState("a request before the proof");
+                return Err(other.err().unwrap_or(early));
             }
         };
         let checked = self.config.authentication.verify(&self.handshake(), &value);

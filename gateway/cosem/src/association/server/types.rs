@@ -28,8 +28,8 @@ pub struct ServerConfig {
     pub authentication: Authentication,
     /// Keys when services are ciphered; their suite is that of the association.
     pub ciphered: Option<Keys>,
-    /// What must be protected how, when services are ciphered. An answer is protected no less than
-    /// its request.
+    /// What must be protected how, when services are ciphered. An answer is protected no less
+    /// than its request.
     pub policy: Policy,
     /// Keys for signatures, for agreements and for other keys.
     pub credentials: Credentials,

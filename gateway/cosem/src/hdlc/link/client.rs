@@ -424,8 +424,8 @@ impl Client {
 }
 
 /// Whether more follows without an answer in between: a general block that is marked as streaming
-/// and not as the last. The only look into APDUs, because a meter says the rest of its window only
-/// when it is polled.
+/// and not as the last. The only look into APDUs, because a meter says the rest of its window
+/// only when it is polled.
 fn goes_on(apdu: &[u8]) -> bool {
     let apdu = gateway_header::split(apdu).map_or(apdu, |(_, apdu)| apdu);
     matches!(apdu, [tag::GENERAL_BLOCK_TRANSFER, control, ..] if control & 0xc0 == 0x40)

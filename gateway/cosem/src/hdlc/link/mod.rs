@@ -1,8 +1,8 @@
 //! The link of HDLC in normal response mode (IEC 62056-46 clause 6.4): the client's and the
-//! server's machine. Whole APDUs go in and come out; segmentation, numbering, windows, polling and
-//! repetition are done here. Sans-IO: after every call that goes in, the driver asks
-//! `poll_transmit`, `poll` and `poll_timeout`. Of an APDU it looks only at whether it is a general
-//! block that another one follows.
+//! server's machine. Whole APDUs go in and come out; segmentation, numbering, windows, polling
+//! and repetition are done here. Sans-IO: after every call that goes in, the driver asks
+//! `poll_transmit`, `poll` and `poll_timeout`. Of an APDU it looks only at whether it is a
+//! general block that another one follows.
 //!
 //! Invariants of both machines:
 //! 1. An APDU comes out at most once and in order within one connection; when delivery is in

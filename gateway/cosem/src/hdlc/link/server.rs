@@ -109,8 +109,9 @@ impl Server {
         Ok(())
     }
 
-    /// There is no answer to the last APDU: gives the turn back, so that the client need not wait.
-    /// While more APDUs of the client's turn wait in `poll` it stays ours: they may be answered.
+    /// There is no answer to the last APDU: gives the turn back, so that the client need not
+    /// wait. While more APDUs of the client's turn wait in `poll` it stays ours: they may be
+    /// answered.
     pub fn pass(&mut self) {
         let more = self.indications.iter().any(|next| matches!(next, Indication::Apdu(_)));
         if self.turn && !more {

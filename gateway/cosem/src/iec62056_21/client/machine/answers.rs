@@ -163,8 +163,8 @@ impl Client {
     }
 
     /// Silence. A readout is asked for anew from the sign-on, an operand too after one NAK. A
-    /// command is begun anew as a whole: blocks have no numbers, so one of several cannot be asked
-    /// for.
+    /// command is begun anew as a whole: blocks have no numbers, so one of several cannot be
+    /// asked for.
     pub(super) fn wait_ended(&mut self, now: Instant, next: Next) {
         match next {
             Next::Confirmation => self.hand_over(false),
