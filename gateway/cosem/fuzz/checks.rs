@@ -4,11 +4,12 @@
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use cosem::apdu::Protected;
 use cosem::association::{
     AcceptedCounters, Answer, Client, ClientConfig, Request, Server, ServerConfig, ServerIndication,
 };
-use cosem::hdlc::{self, Frame};
+use cosem::hdlc::{self, Address, Frame};
 use cosem::iec62056_21::{Identification, Reading, data};
 use cosem::profile::{Layout, Rows};
 use cosem::security::{
@@ -46,6 +47,65 @@ pub fn hdlc(octets: &[u8]) {
         let _any = hdlc::Parameters::decode(&frame.information);
     }
     let _any = tree::decode(Layer::Hdlc, octets, &Options::default());
+}
+
+/// The HDLC link, both sides connected: each piece of the octets is a frame with a good check
+/// sequence, its first octet says to whom and how long it is, its second is the control field.
+/// Whatever comes, no side holds more than its bounds, and the client ends when left alone.
+pub fn link(mut now: Instant, octets: &[u8]) {
+    let (sap, meter) = (Address::one(16).expect("in range"), Address::one(17).expect("in range"));
+    let wide = hdlc::Parameters {
+        transmit_octets: 40,
+        receive_octets: 40,
+        transmit_window: 7,
+        receive_window: 7,
+    };
+    let config = hdlc::ClientConfig { parameters: wide, ..hdlc::ClientConfig::new(sap, meter) };
+    let served = hdlc::ServerConfig { parameters: wide, ..hdlc::ServerConfig::new(meter) };
+    let (mut client, mut server) = (hdlc::Client::new(config), hdlc::Server::new(served));
+    client.connect(now).expect("the first call");
+    let mut rest = octets;
+    for _ in 0..64 {
+        now += Duration::from_millis(900);
+        while let Some(frame) = client.poll_transmit() {
+            server.handle_bytes(now, &frame);
+        }
+        while let Some(frame) = server.poll_transmit() {
+            client.handle_bytes(now, &frame);
+        }
+        let (Some((&head, tail)), Some(&control)) = (rest.split_first(), rest.get(1)) else {
+            break;
+        };
+        let (information, tail) = tail.split_at(usize::from(head & 0x1f).min(tail.len()));
+        rest = tail;
+        if let Ok(control) = hdlc::Control::from_octet(control) {
+            let to_client = head & 0x80 != 0;
+            let (destination, source) = if to_client { (sap, meter) } else { (meter, sap) };
+            let information = Bytes::copy_from_slice(information);
+            let segmented = head & 0x40 != 0;
+            let frame = Frame { segmented, destination, source, control, information };
+            let frame = frame.encode().expect("31 octets are short");
+            if to_client {
+                client.handle_bytes(now, &frame);
+            } else {
+                server.handle_bytes(now, &frame);
+            }
+        }
+        if head & 0x20 != 0 {
+            let _refused = (client.send(now, &[0xe0; 100]), server.send(&[0xc4; 100]));
+        }
+        client.handle_timeout(now);
+        assert!(std::iter::from_fn(|| client.poll()).count() <= 65);
+        assert!(std::iter::from_fn(|| server.poll()).count() <= 65);
+    }
+    for _ in 0..200 {
+        // What is sent is lost: the client is left alone.
+        while client.poll_transmit().is_some() || client.poll().is_some() {}
+        let Some(next) = client.poll_timeout() else { return };
+        now = now.max(next);
+        client.handle_timeout(now);
+    }
+    panic!("the client never comes to rest");
 }
 
 /// APDUs, with a gateway header or without.

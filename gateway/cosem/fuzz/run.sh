@@ -8,7 +8,7 @@
 # picks some. What was found stands in artifacts/; the end is 1 then, else 0.
 set -euo pipefail
 seconds=${1:-30}
-targets=${TARGETS:-wrapper hdlc apdu axdr ciphered iec62056_21 association}
+targets=${TARGETS:-wrapper hdlc link apdu axdr ciphered iec62056_21 association}
 cd "$(dirname "$0")/.."
 cargo test --locked -p cosem --test it corpus
 cd fuzz

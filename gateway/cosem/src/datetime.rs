@@ -224,12 +224,27 @@ impl DateTime {
     #[must_use]
     #[inline]
     pub const fn deviation_or(self, standard: i16) -> i16 {
-        let is_summer = self.status != NOT_SPECIFIED && self.status & status::DAYLIGHT_SAVING != 0;
         match self.deviation {
-            DEVIATION_NOT_SPECIFIED if is_summer => standard.saturating_sub(SUMMER_MINUTES),
+            DEVIATION_NOT_SPECIFIED if self.is_summer() => standard.saturating_sub(SUMMER_MINUTES),
             DEVIATION_NOT_SPECIFIED => standard,
             specified => specified,
         }
+    }
+
+    /// Minutes from local standard time to UTC, when the deviation is specified.
+    #[must_use]
+    pub const fn standard_deviation(self) -> Option<i16> {
+        match self.deviation {
+            DEVIATION_NOT_SPECIFIED => None,
+            summer if self.is_summer() => Some(summer.saturating_add(SUMMER_MINUTES)),
+            standard => Some(standard),
+        }
+    }
+
+    /// Whether the clock status says that daylight saving is active.
+    #[must_use]
+    pub const fn is_summer(self) -> bool {
+        self.status != NOT_SPECIFIED && self.status & status::DAYLIGHT_SAVING != 0
     }
 
     /// The date-time of `unix_s` (UTC) in a zone with `deviation` minutes from local time to UTC,
@@ -273,6 +288,25 @@ mod tests {
         let value = DateTime::from_octets(octets);
         assert_eq!(value.to_octets(), octets);
         assert_eq!(value.to_unix_s(default_deviation), expect, "{octets:02x?}");
+    }
+
+    #[test]
+    fn standard_time_stands_in_and_the_status_tells_summer() {
+        const UNSET: i16 = super::DEVIATION_NOT_SPECIFIED;
+        for (deviation, status, reckoned, standard) in [
+            (UNSET, 0x00, -60, None),
+            (UNSET, 0x80, -120, None),
+            (UNSET, 0x82, -120, None),
+            // Not specified, which has the bit too.
+            (UNSET, 0xff, -60, None),
+            (-120, 0x80, -120, Some(-60)),
+            (-60, 0x00, -60, Some(-60)),
+            (-60, 0xff, -60, Some(-60)),
+        ] {
+            let time = DateTime { deviation, status, ..DateTime::NOT_SPECIFIED };
+            let got = (time.deviation_or(-60), time.standard_deviation());
+            assert_eq!(got, (reckoned, standard), "{deviation} {status:02x}");
+        }
     }
 
     #[test]

@@ -312,12 +312,10 @@ mod tests {
         });
         let buffer = Data::Array(rows.collect());
         let bits = StatusBits::Idis;
-        let (read, lost) =
-            profile_read(Obis::LOAD_PROFILE, &shape(), &buffer, -60, &bits).unwrap();
+        let (read, lost) = profile_read(Obis::LOAD_PROFILE, &shape(), &buffer, -60, &bits).unwrap();
         let seen: Vec<_> = read.rows.iter().map(|row| (row.end_s, row.flag)).collect();
         let summer = flag::DAYLIGHT_SAVING;
-        let expect =
-            [(ends[0], summer), (ends[1], summer), (ends[2], 0), (ends[3], 0)];
+        let expect = [(ends[0], summer), (ends[1], summer), (ends[2], 0), (ends[3], 0)];
         assert_eq!((seen.as_slice(), lost), (&expect[..], 0));
     }
 

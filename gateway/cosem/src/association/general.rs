@@ -62,6 +62,8 @@ pub(super) struct General {
     first: Option<Bytes>,
     /// Whether an APDU of ours went into it.
     used: bool,
+    /// What the peer's block 1 of the exchange before held, once it came.
+    before: Option<Bytes>,
 }
 
 impl General {
@@ -75,7 +77,29 @@ impl General {
             wait: blocks.wait,
             tries: blocks.tries,
         });
-        Self { exchange, first: None, used: false }
+        Self { exchange, first: None, used: false, before: None }
+    }
+
+    /// The same behind another exchange, whose block 1 of the peer held `before`; the peer may still
+    /// repeat blocks of it.
+    pub(super) fn behind(mut self, before: Option<Bytes>) -> Self {
+        self.before = before;
+        self
+    }
+
+    /// What the peer's block 1 held, once it came.
+    pub(super) fn into_first(self) -> Option<Bytes> {
+        self.first
+    }
+
+    /// Whether `block` is one of the exchange before: our last acknowledgement was lost, and so was
+    /// what we have sent since. Blocks do not say their exchange, so taking it would acknowledge
+    /// what never arrived. It is known by its octets, or by a number behind a block 1 that has not
+    /// come; if that one was lost after all, it is repeated upon our repetition.
+    pub(super) fn is_stale(&self, block: &GeneralBlock) -> bool {
+        let Some(before) = &self.before else { return false };
+        let is_old = block.block > 1 || (!block.octets.is_empty() && *before == block.octets);
+        self.used && self.first.is_none() && is_old && !block.is_abort()
     }
 
     pub(super) fn send(&mut self, now: Instant, apdu: Vec<u8>) -> Result<(), Error> {

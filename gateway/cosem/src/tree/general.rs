@@ -125,7 +125,10 @@ pub(super) fn ciphering(walk: &mut Walk<'_>) -> std::result::Result<(), Fault> {
                 0 => walk.u8("key-id").map(|_| ()),
                 1 => {
                     walk.u8("kek-id")?;
-                    walk.octets("wrapped-key").map(|_| ())
+                    let at = walk.at();
+                    let octets = walk.reader.octets()?;
+                    walk.leaf("wrapped-key", at, format!("{} octets", octets.len()));
+                    Ok(())
                 }
                 _ => {
                     walk.octets("key-parameters")?;

@@ -105,6 +105,11 @@ fn the_corpus_of_hdlc_holds() {
 }
 
 #[test]
+fn the_corpus_of_link_holds() {
+    replay("link", ROUNDS, |octets| checks::link(start(), octets));
+}
+
+#[test]
 fn the_corpus_of_apdu_holds() {
     replay("apdu", ROUNDS, checks::apdu);
 }

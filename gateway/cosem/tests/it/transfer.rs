@@ -463,6 +463,8 @@ fn frame_of(frame: &[u8]) -> (Header, Vec<u8>) {
 }
 
 proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(1_000))]
+
     #[test]
     fn a_line_that_loses_frames_still_brings_the_right_answers(
         windows in prop::array::uniform2(1u8..10),
@@ -491,6 +493,32 @@ proptest! {
         line.run();
         prop_assert_eq!(line.indications(), expect);
         prop_assert_eq!(line.asked, lengths.len(), "each was done once");
+    }
+}
+
+/// The last acknowledgement of one exchange and the first blocks of the next are lost together, so
+/// that the server repeats its old answer into the new exchange.
+#[test]
+fn a_repeated_old_answer_does_not_acknowledge_the_next_request() {
+    for (octets, window) in [(1, 1), (1, 8), (900, 1), (900, 8)] {
+        for config in [plain, ciphered] {
+            // Frames are counted from the first request on.
+            for lost in 2..40 {
+                let mut frame = 0;
+                let mut line = Line::open(in_blocks(config(), window), || {
+                    frame += 1;
+                    (lost..lost + 2).contains(&frame)
+                });
+                let mut expect = Vec::new();
+                for _ in 0..3 {
+                    let invoke = line.client.action(line.now, ECHO, Some(long(octets))).unwrap();
+                    expect.push(Indication::Acted { invoke, result: Ok(Some(long(octets))) });
+                }
+                line.run();
+                assert_eq!(line.indications(), expect, "{octets} {window}, lost {lost}");
+                assert_eq!(line.asked, 3, "each was done once");
+            }
+        }
     }
 }
 

@@ -7,8 +7,8 @@ use cosem::apdu::access::{AccessRequest, AccessSpecification};
 use cosem::apdu::action::ActionRequest;
 use cosem::apdu::set::Block;
 use cosem::apdu::{
-    Conformance, DataNotification, GeneralBlock, InitiateRequest, InvokePriority,
-    LongInvokePriority, SetRequest,
+    Conformance, DataNotification, GeneralBlock, GeneralCiphering, GeneralHeader, InitiateRequest,
+    InvokePriority, KeyInfo, LongInvokePriority, SetRequest,
 };
 use cosem::association::seal_notification;
 use cosem::hdlc::{Address, Control, Frame, Kind};
@@ -259,8 +259,16 @@ fn secret_bearers() -> Vec<(&'static str, Vec<u8>)> {
         ],
         values: vec![Data::U8(1), value(), value()],
     };
+    let wrapped = Apdu::GeneralCiphering(GeneralCiphering {
+        header: GeneralHeader::default(),
+        key: Some(KeyInfo::Wrapped(0, Bytes::from_static(PASSWORD))),
+        control: SecurityControl::BOTH,
+        counter: 1,
+        content: Bytes::from_static(&[0; 20]),
+    });
     vec![
         ("AARQ", aarq()),
+        ("a key wrapped for one message", wrapped.encode()),
         ("SET", Apdu::SetRequest(set).encode()),
         ("SET with list", Apdu::SetRequest(list).encode()),
         ("SET, first block", Apdu::SetRequest(block).encode()),
@@ -293,7 +301,7 @@ fn no_layer_echoes_a_key_or_a_password() {
         }
     }
     // What is not a secret is shown as before, in the same list.
-    let list = said(Layer::Apdu, &secret_bearers()[2].1, &options);
+    let list = said(Layer::Apdu, &secret_bearers()[3].1, &options);
     assert!(list.contains("unsigned: 1") && list.contains("not shown"), "{list}");
 }
 

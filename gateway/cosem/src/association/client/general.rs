@@ -12,7 +12,7 @@ use crate::gbt::Role;
 impl Client {
     /// Sends an APDU, which is protected already, in blocks of a new exchange.
     pub(super) fn send_general(&mut self, now: Instant, apdu: Vec<u8>) -> Result<(), Error> {
-        let mut general = self.new_general();
+        let mut general = self.new_general().behind(self.before.take());
         general.send(now, apdu)?;
         self.general = Some(general);
         self.flush_general()
@@ -31,6 +31,9 @@ impl Client {
         let Apdu::GeneralBlock(block) = Apdu::decode(octets)? else {
             return Err(Error::malformed(0, "not a block"));
         };
+        if self.general.as_ref().is_some_and(|general| general.is_stale(&block)) {
+            return Err(Error::WrongState("a block of the exchange before"));
+        }
         let begins = self.general.as_ref().is_none_or(|general| general.is_ended_by(&block));
         if begins && (block.block != 1 || block.is_abort()) {
             return Err(Error::WrongState("a block of no exchange"));

@@ -66,6 +66,8 @@ pub struct Client {
     waiting: VecDeque<(InvokeId, Wish)>,
     flight: Option<Flight>,
     general: Option<General>,
+    /// What the server's block 1 of the exchange before this request held.
+    before: Option<Bytes>,
     next_id: u32,
     asked_for_counters: bool,
     /// Keys to use once the request that transfers them has succeeded.
@@ -110,6 +112,7 @@ impl Client {
             waiting: VecDeque::new(),
             flight: None,
             general: None,
+            before: None,
             next_id: 1,
             asked_for_counters: false,
             switching: None,

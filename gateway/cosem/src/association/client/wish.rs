@@ -17,7 +17,7 @@ use crate::apdu::{
     AccessRequest, Apdu, AttributeRef, Conformance, InvokePriority, LongInvokePriority, MethodRef,
     Selection,
 };
-use crate::association::general::GeneralUse;
+use crate::association::general::{General, GeneralUse};
 use crate::association::transfer::Outgoing;
 use crate::association::{frame, room};
 use crate::data::Data;
@@ -73,7 +73,7 @@ impl Client {
                 return;
             }
             let Some((id, wish)) = self.waiting.pop_front() else { return };
-            self.general = None;
+            self.before = self.general.take().and_then(General::into_first);
             if matches!(wish, Wish::Release) {
                 let release = Release { reason: Some(0), user_information: None };
                 self.state = State::Releasing;
