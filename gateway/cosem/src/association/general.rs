@@ -80,8 +80,8 @@ impl General {
         Self { exchange, first: None, used: false, before: None }
     }
 
-    /// The same behind another exchange, whose block 1 of the peer held `before`; the peer may still
-    /// repeat blocks of it.
+    /// The same behind another exchange, whose block 1 of the peer held `before`; the peer may
+    /// still repeat blocks of it.
     pub(super) fn behind(mut self, before: Option<Bytes>) -> Self {
         self.before = before;
         self
@@ -92,10 +92,11 @@ impl General {
         self.first
     }
 
-    /// Whether `block` is one of the exchange before: our last acknowledgement was lost, and so was
-    /// what we have sent since. Blocks do not say their exchange, so taking it would acknowledge
-    /// what never arrived. It is known by its octets, or by a number behind a block 1 that has not
-    /// come; if that one was lost after all, it is repeated upon our repetition.
+    /// Whether `block` is one of the exchange before: our last acknowledgement was lost, and so
+    /// was what we have sent since. Blocks do not say their exchange, so taking it would
+    /// acknowledge what never arrived. It is known by its octets, or by a number behind a
+    /// block 1 that has not come; if that one was lost after all, it is repeated upon our
+    /// repetition.
     pub(super) fn is_stale(&self, block: &GeneralBlock) -> bool {
         let Some(before) = &self.before else { return false };
         let is_old = block.block > 1 || (!block.octets.is_empty() && *before == block.octets);

@@ -496,8 +496,8 @@ proptest! {
     }
 }
 
-/// The last acknowledgement of one exchange and the first blocks of the next are lost together, so
-/// that the server repeats its old answer into the new exchange.
+/// The last acknowledgement of one exchange and the first blocks of the next are lost together,
+/// so that the server repeats its old answer into the new exchange.
 #[test]
 fn a_repeated_old_answer_does_not_acknowledge_the_next_request() {
     for (octets, window) in [(1, 1), (1, 8), (900, 1), (900, 8)] {
