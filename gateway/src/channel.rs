@@ -85,7 +85,7 @@ where
 {
     let now = Instant::now().into_std();
     let strangers = Arc::clone(&shared.strangers);
-    let mut session = Session::new(&shared.config, remote, strangers, random::<16>, now);
+    let mut session = Session::new(&shared.config, remote, strangers, random::<32>, now);
     let mut acting = shared.acting.subscribe();
     if !*acting.borrow_and_update() {
         session.suspend(now);

@@ -22,6 +22,7 @@ mod concentrator;
 mod config;
 mod dial;
 mod error;
+mod keying;
 mod line;
 mod listen;
 mod meter;
@@ -49,13 +50,14 @@ pub use config::Config;
 /// Any frame of the field as a tree, for people.
 pub use cosem::{Keys, tree};
 pub use error::{Cause, Denied, StartError, TlsError};
+pub use keying::{Keying, Unfit};
 pub use line::settings::{Parity, SerialPort};
 pub use order::{Anchor, Outcome, ProfileRead, ProfileRow, Work};
 pub use roster::{ChannelRole, ChannelStatus, Login};
 pub use tls::server_config;
 pub use upcall::{
-    Admission, Admit, Ask, Claim, Claimed, MeterAccess, MeterKeys, MeterQuery, RaiseCounter,
-    Release, Reserve, RosterQuery, Standby, Upcall,
+    Admission, Admit, Ask, Claim, Claimed, MeterAccess, MeterCredentials, MeterKeys, MeterQuery,
+    RaiseCounter, Release, Reserve, RosterQuery, Standby, Upcall,
 };
 
 use crate::metrics::Metrics;

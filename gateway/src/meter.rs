@@ -26,7 +26,6 @@ use cosem::Data;
 use cosem::apdu::ServiceFault;
 use cosem::association::{Client, Failure as Lost, Indication, InvokeId};
 use cosem::wrapper::Header;
-use domain::assets::Authentication as Level;
 use domain::commands::Failure;
 
 use self::opening::COUNTER;
@@ -53,8 +52,10 @@ pub(crate) enum Question {
 /// Times and sizes of a conversation.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// For one answer of the meter.
+    /// For one answer of the meter, the time on its line included.
     pub response: Duration,
+    /// What the longest answer takes on the line to it.
+    pub line_time: Duration,
     /// Counters of a block.
     pub counters: u32,
 }
@@ -85,12 +86,14 @@ pub(crate) struct Conversation {
     access: Option<MeterAccess>,
     known: Known,
     client: Option<Client>,
-    challenge: [u8; 16],
+    random: fn() -> [u8; 32],
     task: Option<Task>,
     /// The counters were raised in this try already.
     raised: bool,
     /// The connection was opened a second time for this work already.
     reconnected: bool,
+    /// The meter was busy in this try already.
+    repeated: bool,
     /// The open association waits for more counters.
     refilling: bool,
     last_used: Instant,
@@ -110,10 +113,11 @@ impl Conversation {
             access: None,
             known: known.unwrap_or_else(|| Known::new(bits)),
             client: None,
-            challenge: [0; 16],
+            random: || [0; 32],
             task: None,
             raised: false,
             reconnected: false,
+            repeated: false,
             refilling: false,
             last_used: now,
             transmit: VecDeque::new(),
@@ -122,19 +126,25 @@ impl Conversation {
         }
     }
 
-    /// Begins a piece of work; the conversation must be idle. `challenge` are fresh random octets,
-    /// used when an association is opened for it.
-    pub fn begin(&mut self, now: Instant, work: &Work, deadline: Instant, challenge: [u8; 16]) {
+    /// Begins a piece of work; the conversation must be idle. `random` gives fresh octets, for each
+    /// association that is opened for it anew.
+    pub fn begin(
+        &mut self,
+        now: Instant,
+        work: &Work,
+        deadline: Instant,
+        random: fn() -> [u8; 32],
+    ) {
         self.task = Some(Task { script: Script::new(work), deadline, invoke: None });
         self.last_used = now;
-        self.challenge = challenge;
+        self.random = random;
         match self.state {
             State::Open => {
                 self.step_first(now);
                 self.collect(now);
             }
             State::Closed => {
-                (self.raised, self.reconnected) = (false, false);
+                (self.raised, self.reconnected, self.repeated) = (false, false, false);
                 self.ask(State::Asking, Question::Access);
             }
             _ => {}
@@ -269,22 +279,13 @@ impl Conversation {
         match answer {
             Err(denied) => self.fail(denied_failure(denied)),
             Ok(access) => {
-                let is_ciphered = access.keys.is_some();
-                if access.authentication == Level::Hls5 && !is_ciphered {
-                    self.fail(Failure::Security("no keys are installed".to_owned()));
-                    return;
-                }
-                if access.authentication == Level::Lls && access.secret.is_none() {
-                    self.fail(Failure::Security("no password is installed".to_owned()));
+                if let Err(missing) = access.keying().lacks() {
+                    self.fail(Failure::Security(missing.to_owned()));
                     return;
                 }
                 self.known.follow(&access.model);
                 self.access = Some(access);
-                if is_ciphered {
-                    self.ask(State::Reserving, Question::Reserve);
-                } else {
-                    self.associate(now, 0..0);
-                }
+                self.try_to_associate(now);
             }
         }
     }

@@ -7,6 +7,8 @@
 
 mod act;
 
+pub(crate) use self::act::{offset_read, seconds};
+
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -81,6 +83,11 @@ impl Known {
     /// Keeps what the meter lists of itself; empty when it does not tell.
     pub fn keep_listed(&mut self, objects: Vec<(u16, u8, Obis)>) {
         self.listed = Some(objects);
+    }
+
+    /// Whether the model says that the clock never tells its deviation, whatever it shows.
+    fn deviation_is_unset(&self) -> bool {
+        self.model.as_ref().is_some_and(|model| model.file.quirks.deviation_unset)
     }
 
     /// Minutes from local time to UTC where the meter does not specify them.
@@ -326,7 +333,11 @@ impl Script {
                 // A meter without a readable clock is asked in UTC.
                 let time = result.ok().and_then(|data| data.as_date_time());
                 let in_utc = DateTime { deviation: 0, ..DateTime::NOT_SPECIFIED };
-                plan.clock = Some(time.unwrap_or(in_utc));
+                let clock = time.unwrap_or(in_utc);
+                plan.clock = Some(match known.deviation_is_unset() {
+                    true => DateTime { deviation: DEVIATION_NOT_SPECIFIED, ..clock },
+                    false => clock,
+                });
             }
             Asked::Buffer(range) => plan.buffer(known, range, result)?,
             Asked::Value(_) | Asked::Scaler { .. } => {}

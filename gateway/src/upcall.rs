@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use domain::assets::Authentication;
+use domain::assets::{Authentication, Security};
 use domain::leases::{Reason, Role};
 use domain::readings::Part;
 use domain::{Device, NodeId, Obis};
@@ -127,15 +127,19 @@ pub struct MeterAccess {
     pub client_sap: u16,
     /// Logical device, 1 by custom.
     pub server_sap: u16,
-    /// None, LLS or HLS 5.
+    /// How the association proves itself.
     pub authentication: Authentication,
-    /// The LLS secret.
+    /// How services are protected, where there are keys.
+    pub security: Security,
+    /// Password of LLS, secret of HLS 3, 4 and 6.
     pub secret: Option<Zeroizing<Vec<u8>>>,
-    /// GUEK and GAK.
+    /// GUEK and GAK: services are protected.
     pub keys: Option<MeterKeys>,
+    /// Keys for signatures, agreements and other keys.
+    pub credentials: MeterCredentials,
     /// The meter's system title, when it is known.
     pub server_title: Option<[u8; 8]>,
-    /// This node's own system title.
+    /// The system title to show: this node's own, unless the meter is registered with another.
     pub client_title: [u8; 8],
     /// What kind of meter it is: what is read on schedule, and what its status words mean.
     pub model: Arc<Model>,
@@ -155,17 +159,40 @@ impl fmt::Debug for MeterAccess {
             .field("client_sap", &self.client_sap)
             .field("server_sap", &self.server_sap)
             .field("authentication", &self.authentication)
+            .field("security", &self.security)
             .finish_non_exhaustive()
     }
 }
 
-/// A meter's two keys.
+/// A meter's two keys, of the length of its suite: 16 octets, 32 in suite 2.
 #[derive(Clone)]
 pub struct MeterKeys {
-    /// Global unicast encryption key, 16 octets.
-    pub guek: Zeroizing<[u8; 16]>,
-    /// Global authentication key, 16 octets.
-    pub gak: Zeroizing<[u8; 16]>,
+    /// Global unicast encryption key.
+    pub guek: Zeroizing<Vec<u8>>,
+    /// Global authentication key.
+    pub gak: Zeroizing<Vec<u8>>,
+}
+
+/// What some meters need beside their two keys. Private keys are scalars of the suite's curve (32
+/// octets in suite 1, 48 in suite 2), public keys its points without the leading octet (64, 96).
+#[derive(Clone, Default)]
+pub struct MeterCredentials {
+    /// Key that encrypts keys.
+    pub kek: Option<Zeroizing<Vec<u8>>>,
+    /// Own private key for signatures.
+    pub signing: Option<Zeroizing<Vec<u8>>>,
+    /// The meter's public key for signatures.
+    pub peer_signing: Option<Zeroizing<Vec<u8>>>,
+    /// Own private key for agreements.
+    pub agreement: Option<Zeroizing<Vec<u8>>>,
+    /// The meter's public key for agreements.
+    pub peer_agreement: Option<Zeroizing<Vec<u8>>>,
+}
+
+impl fmt::Debug for MeterCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MeterCredentials")
+    }
 }
 
 impl fmt::Debug for MeterKeys {

@@ -13,8 +13,9 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::exit::Failure;
 
-/// The longest plain secret that is wrapped: keys have 16 octets, passwords up to 64.
-const MAX_PLAIN: usize = 64;
+/// The longest plain secret that is wrapped: passwords have up to 64 octets, a public key of P-384
+/// has 96.
+const MAX_PLAIN: usize = 96;
 
 /// Wraps and unwraps meter keys (AES key wrap with padding, RFC 5649), and signs sessions.
 pub struct MasterKey {
@@ -59,7 +60,7 @@ impl MasterKey {
         id
     }
 
-    /// Wraps 1 to 64 octets.
+    /// Wraps 1 to 96 octets.
     pub fn wrap(&self, plain: &[u8]) -> Option<Vec<u8>> {
         if plain.is_empty() || plain.len() > MAX_PLAIN {
             return None;
@@ -173,7 +174,7 @@ mod tests {
     #[test]
     fn wraps_as_rfc_5649_and_opens_again() {
         let master = MasterKey::new([7; 32]);
-        for length in [1, 7, 8, 9, 16, 17, 64] {
+        for length in [1, 7, 8, 9, 16, 17, 64, 96] {
             let plain: Vec<u8> = (0..length).collect();
             let wrapped = master.wrap(&plain).expect("of legal length");
             assert!(wrapped.len() >= 16 && wrapped.len().is_multiple_of(8));
@@ -184,7 +185,7 @@ mod tests {
             assert_eq!(master.unwrap(&damaged), Err(DoesNotUnwrap));
         }
         assert!(master.wrap(&[]).is_none());
-        assert!(master.wrap(&[0; 65]).is_none());
+        assert!(master.wrap(&[0; 97]).is_none());
         for length in [0, 8, 15, 17, 200] {
             assert_eq!(master.unwrap(&vec![0; length]), Err(DoesNotUnwrap));
         }

@@ -5,6 +5,7 @@
 mod bad_input;
 mod full_disk;
 mod interop;
+mod orders;
 mod survival;
 
 use tokio::sync::{Mutex, MutexGuard};

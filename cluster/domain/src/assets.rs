@@ -4,8 +4,11 @@
 //! and a system title each belong to one thing, retired ones included. 3. To register the very
 //! same thing again is no change.
 
+mod access;
+
 use serde::{Deserialize, Serialize};
 
+pub use self::access::{Authentication, Policy, Security, Suite, Wrapping};
 use crate::apply::table::{END, Key, Pair, Typed, after, end_of};
 use crate::apply::{Done, Effect, Table, Tx, View};
 use crate::error::{Fault, Stop, refuse};
@@ -41,6 +44,7 @@ pub enum Change {
 
 /// How a meter is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "access::Stored", into = "access::Stored")]
 pub enum Attach {
     /// Through a concentrator.
     Behind {
@@ -57,20 +61,11 @@ pub enum Attach {
         server_sap: u16,
         /// How to log in.
         authentication: Authentication,
+        /// How services are protected.
+        security: Security,
         /// Its system title, when known beforehand.
         system_title: Option<[u8; 8]>,
     },
-}
-
-/// How an association proves itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Authentication {
-    /// Lowest level: not at all.
-    None,
-    /// Low level: a password.
-    Lls,
-    /// High level, mechanism 5: GMAC.
-    Hls5,
 }
 
 /// A concentrator.
@@ -239,8 +234,9 @@ fn check_attach(tx: &mut Tx<'_>, serial: &str, attach: &Attach) -> Result<Device
             Some(_) => Err(refuse("retired", concentrator)),
             None => Err(refuse("unknown_concentrator", concentrator)),
         },
-        Attach::Direct { address, system_title, .. } => {
+        Attach::Direct { address, authentication, security, system_title, .. } => {
             Address::parse(address)?;
+            access::check(*authentication, security, system_title.as_ref())?;
             let device = Device::Meter(serial.to_owned());
             if let Some(title) = system_title {
                 take_title(tx, title, &device)?;

@@ -49,8 +49,18 @@ pub enum KeyKind {
     Guek,
     /// Global authentication key.
     Gak,
-    /// Password of low level security.
+    /// Password of low level security, secret of HLS 3, 4 and 6.
     LlsSecret,
+    /// Key that encrypts keys.
+    Kek,
+    /// The head-end's private key for signatures.
+    Signing,
+    /// The device's public key for signatures.
+    PeerSigning,
+    /// The head-end's static private key for agreements.
+    Agreement,
+    /// The device's static public key for agreements.
+    PeerAgreement,
 }
 
 /// Names the key that wraps others, without saying anything about it.
@@ -100,6 +110,11 @@ impl Key for KeyKind {
             KeyKind::Guek => 1,
             KeyKind::Gak => 2,
             KeyKind::LlsSecret => 3,
+            KeyKind::Kek => 4,
+            KeyKind::Signing => 5,
+            KeyKind::PeerSigning => 6,
+            KeyKind::Agreement => 7,
+            KeyKind::PeerAgreement => 8,
         }]
     }
 }
@@ -149,7 +164,7 @@ fn reserve(tx: &mut Tx<'_>, device: &Device, count: u32) -> Result<Done, Stop> {
 /// The wrapped keys of a device, in order of kind.
 pub fn keys(view: &dyn View, device: &Device) -> Result<Vec<WrappedKey>, Fault> {
     let prefix = device.octets();
-    let rows = KEYS.scan(view, &prefix, &end_of(&prefix), 8)?;
+    let rows = KEYS.scan(view, &prefix, &end_of(&prefix), 16)?;
     Ok(rows.into_iter().map(|(_, key)| key).collect())
 }
 

@@ -381,6 +381,7 @@ pub fn meter(number: u64) -> Change {
         client_sap: 16,
         server_sap: 1,
         authentication: assets::Authentication::None,
+        security: assets::Security::default(),
         system_title: None,
     };
     let serial = format!("M{number:08}");

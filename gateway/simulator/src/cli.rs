@@ -68,7 +68,8 @@ pub struct Cli {
     /// Puts the first line on a pseudo-terminal and a symlink to it here
     #[arg(long, value_name = "PATH")]
     pub pty: Option<PathBuf>,
-    /// How direct meters authenticate, in turn: none, lls, hls3, hls4, hls5, hls6
+    /// How direct meters authenticate, in turn: none, lls, hls3, hls4, hls5, hls6, and in suite 1
+    /// or 2 hls5, hls7, signed with -suite1 or -suite2
     #[arg(
         long,
         value_name = "KIND[,KIND]",

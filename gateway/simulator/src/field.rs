@@ -8,10 +8,13 @@
 
 use std::fmt;
 
+use cosem::Suite;
+
 use crate::energy::{Day, Flow, Outage, day_of, slot_of};
 use crate::mix;
 pub use crate::past::Past;
 use crate::shapes::Shape;
+use crate::suites::{self, Secured};
 
 /// Days of load profile that a meter keeps.
 pub const PROFILE_DAYS: i64 = 40;
@@ -94,6 +97,8 @@ pub enum AccessKind {
     Secret(Hls),
     /// HLS 5.
     Hls5,
+    /// Suite 1 or 2.
+    Secured(Secured),
 }
 
 /// The mechanisms of HLS that prove a secret.
@@ -123,7 +128,12 @@ impl std::str::FromStr for AccessKind {
             "hls4" => Ok(Self::Secret(Hls::Sha1)),
             "hls5" => Ok(Self::Hls5),
             "hls6" => Ok(Self::Secret(Hls::Sha256)),
-            _ => Err(format!("`{text}` is not none, lls, hls3, hls4, hls5 or hls6")),
+            _ => Secured::named(text).map(Self::Secured).ok_or_else(|| {
+                format!(
+                    "`{text}` is not none, lls, hls3, hls4, hls5 or hls6, nor one of hls5, hls7, \
+                     signed with -suite1 or -suite2"
+                )
+            }),
         }
     }
 }
@@ -139,6 +149,30 @@ pub enum Access {
     Secret(Hls, Key),
     /// HLS 5 (GMAC), authenticated and encrypted.
     Hls5,
+    /// HLS 5 or 7 in suite 1 or 2, protected as its policy says.
+    Secured(Secured),
+}
+
+impl Access {
+    /// The suite, where services are protected.
+    #[must_use]
+    pub fn suite(&self) -> Option<Suite> {
+        match self {
+            Self::None | Self::Lls(_) | Self::Secret(..) => None,
+            Self::Hls5 => Some(Suite::Zero),
+            Self::Secured(secured) => Some(secured.suite),
+        }
+    }
+
+    /// The security policy that the meter comes with, in version 1 of the security setup.
+    #[must_use]
+    pub fn policy(&self) -> u8 {
+        match self {
+            Self::None | Self::Lls(_) | Self::Secret(..) => 0,
+            Self::Hls5 => suites::CIPHERED,
+            Self::Secured(secured) => secured.policy,
+        }
+    }
 }
 
 /// A concentrator as it was built and provisioned.
@@ -246,6 +280,7 @@ pub fn direct_meters(config: &FieldConfig) -> Vec<MeterModel> {
                 AccessKind::Lls => Access::Lls(lls),
                 AccessKind::Secret(hls) => Access::Secret(*hls, lls),
                 AccessKind::Hls5 => Access::Hls5,
+                AccessKind::Secured(secured) => Access::Secured(*secured),
             };
             meter(config, 0, number, access)
         })

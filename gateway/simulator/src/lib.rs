@@ -29,5 +29,6 @@ pub mod run;
 pub mod session;
 pub mod shapes;
 pub mod state;
+pub mod suites;
 pub mod tally;
 pub mod witness;

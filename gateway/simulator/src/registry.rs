@@ -11,6 +11,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::field::{Access, ConcentratorModel, Hls, Key, MeterModel};
+use crate::suites::{Proof, Secured, of_head_end, symmetric};
 
 /// A registry; the file is this as one JSON document. Octets are hex.
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -52,8 +53,14 @@ pub struct MeterEntry {
     pub client_sap: u16,
     /// Server SAP (logical device) to use.
     pub server_sap: u16,
-    /// `none`, `lls`, `hls3`, `hls4`, `hls5` or `hls6`.
+    /// `none`, `lls` or `hls3` to `hls7`.
     pub authentication: String,
+    /// Security suite of the keys.
+    #[serde(default)]
+    pub suite: u8,
+    /// Security policy where it is not that of `hls5`: `v1:` and two hex digits.
+    #[serde(default)]
+    pub policy: Option<String>,
     /// Secret of LLS and of HLS 3, 4 and 6, hex.
     pub lls_secret: Option<String>,
     /// Global unicast encryption key; absent where services are not ciphered.
@@ -63,6 +70,12 @@ pub struct MeterEntry {
     /// Key-encryption key: what new keys have to be wrapped under.
     #[serde(default)]
     pub kek: Option<String>,
+    /// The head-end's private signing key, hex.
+    #[serde(default)]
+    pub signing_key: Option<String>,
+    /// The meter's public signing key, hex.
+    #[serde(default)]
+    pub meter_signing_key: Option<String>,
     /// Password of the reading client (SAP 32), hex; absent where nobody proves anything.
     #[serde(default)]
     pub reader_secret: Option<String>,
@@ -113,9 +126,13 @@ impl MeterEntry {
         let authentication = if self.lls_secret.is_some() { "lls" } else { "none" };
         Self {
             authentication: authentication.to_owned(),
+            suite: 0,
+            policy: None,
             guek: None,
             gak: None,
             kek: None,
+            signing_key: None,
+            meter_signing_key: None,
             reader_secret: None,
             system_title: None,
             model: "iec62056-21".to_owned(),
@@ -133,10 +150,14 @@ impl MeterEntry {
             client_sap: 16,
             server_sap: 1,
             authentication: "none".to_owned(),
+            suite: 0,
+            policy: None,
             lls_secret: None,
             guek: None,
             gak: None,
             kek: None,
+            signing_key: None,
+            meter_signing_key: None,
             reader_secret: None,
             system_title: None,
             model: "real".to_owned(),
@@ -144,8 +165,10 @@ impl MeterEntry {
     }
 
     fn of(meter: &MeterModel) -> Self {
-        let ciphered = meter.access == Access::Hls5;
-        let key = |key: &Key| ciphered.then(|| hex(&key.0));
+        let suite = meter.access.suite();
+        let key = |key: &Key| suite.map(|suite| hex(&symmetric(suite, *key)));
+        let signing = suite.and_then(|suite| of_head_end(suite, meter.kek).ok());
+        let (signing, public) = signing.unzip();
         let (authentication, lls_secret) = match &meter.access {
             Access::None => ("none", None),
             Access::Lls(secret) => ("lls", Some(hex(&secret.0))),
@@ -158,6 +181,8 @@ impl MeterEntry {
                 (name, Some(hex(&secret.0)))
             }
             Access::Hls5 => ("hls5", None),
+            Access::Secured(Secured { proof: Proof::Gmac, .. }) => ("hls5", None),
+            Access::Secured(Secured { proof: Proof::Ecdsa, .. }) => ("hls7", None),
         };
         Self {
             serial: meter.serial.clone(),
@@ -166,10 +191,15 @@ impl MeterEntry {
             client_sap: if meter.access == Access::None { 16 } else { 1 },
             server_sap: 1,
             authentication: authentication.to_owned(),
+            suite: suite.map_or(0, cosem::Suite::number),
+            policy: matches!(meter.access, Access::Secured(_))
+                .then(|| format!("v1:{:02x}", meter.access.policy())),
             lls_secret,
             guek: key(&meter.guek),
             gak: key(&meter.gak),
             kek: key(&meter.kek),
+            signing_key: signing.map(|key| hex(&key)),
+            meter_signing_key: public.map(|key| hex(&key)),
             reader_secret: (meter.access != Access::None).then(|| hex(&meter.reader.0)),
             system_title: Some(hex(&meter.title)),
             model: meter.model.to_owned(),

@@ -14,13 +14,16 @@ use cosem::association::{
     AcceptedCounters, Answer, Authentication, Level, Request, Server, ServerConfig,
     ServerIndication,
 };
+use cosem::security::Policy;
 use cosem::wrapper::{self, Header};
-use cosem::{AttributeRef, Data, DataAccessError, Error, Keys, Secret, Selection};
+use cosem::{AttributeRef, Data, DataAccessError, Error, Keys, Secret, Selection, Suite};
 
 use crate::concentrator::{NOTIFICATION_SAP, SERVER_SAP};
 use crate::field::{Access, ConcentratorModel, Hls, Key, MeterModel};
 use crate::objects::MAX_PDU;
-use crate::objects::memory::{MeterMemory, from_hex, key_of};
+use crate::objects::catalogue::SECURITY_SETUP;
+use crate::objects::memory::{MeterMemory, from_hex};
+use crate::suites::{self, Proof};
 use crate::witness::{Counters, Title};
 
 /// Counters lent for one frame: AARE, both values of HLS, an exception, and room.
@@ -153,15 +156,23 @@ impl Session {
                 };
             }
             Access::Hls5 => {
-                let key = |text: &Option<String>, factory: Key| {
-                    key_of(text.as_ref()).unwrap_or(factory).0
-                };
-                let guek = key(&memory.keys.guek, model.guek);
-                let gak = key(&memory.keys.gak, model.gak);
-                let keys = Keys::new(&guek, &gak);
-                config.authentication = Authentication::Hls5(keys.clone());
-                config.ciphered = Some(keys);
+                let keys = keys_of(model, memory, Suite::Zero);
+                config.authentication = keys.clone().map_or(REFUSES, Authentication::Hls5);
+                config.ciphered = keys;
             }
+            Access::Secured(secured) => {
+                let keys = keys_of(model, memory, secured.suite);
+                config.authentication = match secured.proof {
+                    Proof::Gmac => keys.clone().map_or(REFUSES, Authentication::Hls5),
+                    Proof::Ecdsa => REFUSES,
+                };
+                config.ciphered = keys;
+                let credentials = suites::of_meter(secured.suite, model.kek);
+                config.credentials = credentials.unwrap_or_default();
+            }
+        }
+        if let Ok(policy) = Policy::from_v1(policy(model, memory)) {
+            config.policy = policy;
         }
         Self::new(config)
     }
@@ -310,6 +321,29 @@ impl Session {
 
     fn highest(&self) -> Option<u32> {
         self.server.accepted().highest(&self.claimed?)
+    }
+}
+
+/// HLS 7, which nobody can prove to a meter that has no signing keys.
+const REFUSES: Authentication = Authentication::Hls7;
+
+/// The keys that count now; None when what was transferred is no key of the suite.
+fn keys_of(model: &MeterModel, memory: &MeterMemory, suite: Suite) -> Option<Keys> {
+    let key = |text: &Option<String>, factory: Key| match text {
+        Some(text) => from_hex(text).unwrap_or_default(),
+        None => suites::symmetric(suite, factory),
+    };
+    let guek = key(&memory.keys.guek, model.guek);
+    let gak = key(&memory.keys.gak, model.gak);
+    Keys::in_suite(suite, &guek, &gak).ok()
+}
+
+/// The security policy that counts now: what the meter came with, or was strengthened to.
+#[must_use]
+pub fn policy(model: &MeterModel, memory: &MeterMemory) -> u8 {
+    match memory.written(64, SECURITY_SETUP, 2) {
+        Some(Data::Enum(policy)) => policy,
+        _ => model.access.policy(),
     }
 }
 

@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 /// The head-end's SAP and the concentrator's logical device.
 const MANAGEMENT: u16 = 1;
 const LOGICAL_DEVICE: u16 = 1;
+/// Octets of a challenge.
+const CHALLENGE_OCTETS: usize = 16;
 
 /// Written with the epoch to make this channel the active one.
 const ACTIVE_CHANNEL: AttributeRef = AttributeRef::new(1, [0, 0, 94, 86, 131, 255], 2);
@@ -127,7 +129,7 @@ impl Session {
         config.ciphered = Some(keys.clone());
         config.server_title = Some(self.login.system_title);
         config.response_timeout = Duration::from_millis(self.config.answer_timeout_ms);
-        let mut client = Client::new(config, &(self.random)());
+        let mut client = Client::new(config, &(self.random)()[..CHALLENGE_OCTETS]);
         client.set_counters(now, counters);
         client.set_server_counter(self.identity_counter);
         match client.connect(now) {

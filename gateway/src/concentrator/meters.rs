@@ -40,14 +40,14 @@ struct Link {
 /// All conversations of a channel.
 pub(crate) struct Meters {
     bounds: Bounds,
-    random: fn() -> [u8; 16],
+    random: fn() -> [u8; 32],
     links: HashMap<String, Link>,
     waiting: VecDeque<Order>,
     transmit: VecDeque<Vec<u8>>,
 }
 
 impl Meters {
-    pub fn new(bounds: Bounds, random: fn() -> [u8; 16]) -> Self {
+    pub fn new(bounds: Bounds, random: fn() -> [u8; 32]) -> Self {
         Self {
             bounds,
             random,
@@ -205,7 +205,7 @@ impl Meters {
                 conversation: Conversation::new(limits, Some(serial), None, now),
                 order: None,
             });
-            link.conversation.begin(now, &order.work, order.deadline, (self.random)());
+            link.conversation.begin(now, &order.work, order.deadline, self.random);
             link.order = Some(order);
         }
         self.waiting = left;

@@ -95,7 +95,7 @@ struct Parked {
 pub(crate) struct Session {
     config: Config,
     remote: SocketAddr,
-    random: fn() -> [u8; 16],
+    random: fn() -> [u8; 32],
     state: State,
     ticket: u64,
     deframer: Deframer,
@@ -138,10 +138,11 @@ impl Session {
         config: &Config,
         remote: SocketAddr,
         strangers: Arc<Strangers>,
-        random: fn() -> [u8; 16],
+        random: fn() -> [u8; 32],
         now: Instant,
     ) -> Self {
         let conversation = Limits {
+            line_time: Duration::ZERO,
             response: Duration::from_millis(config.meter_timeout_ms),
             counters: config.meter_counter_block,
         };

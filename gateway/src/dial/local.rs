@@ -5,6 +5,8 @@
 //! in the same session; 2. the rate of the line follows the machine, or, where it is not in our
 //! hands, the machine is told to stay; 3. a password goes into the machine alone.
 
+mod act;
+
 use std::time::Duration;
 
 use cosem::Secret;
@@ -43,6 +45,8 @@ pub(super) struct LocalMeter {
     turn: Turn,
     local: Local,
     password: Password,
+    /// For one answer, when the meter's model says it.
+    answer: Option<Duration>,
     /// The data readout of this session.
     readout: Option<Vec<DataSet>>,
     /// The programming mode, once it is open.
@@ -56,7 +60,8 @@ impl LocalMeter {
             Some(secret) => Password::Plain(Secret::new(secret)),
             None => Password::None,
         };
-        Self { turn, local, password, readout: None, programming: None }
+        let answer = access.model.file.limits.response_timeout_ms.map(Duration::from_millis);
+        Self { turn, local, password, answer, readout: None, programming: None }
     }
 
     /// Whether somebody waits for the line.
@@ -82,8 +87,9 @@ impl LocalMeter {
                 let read = self.profile(shared, *obis, *from_s, *to_s, deadline).await?;
                 Ok(Outcome::Profile(read))
             }
-            Work::Act { .. } | Work::ReadBack { .. } => {
-                Err(Failure::Unsupported("an IEC 62056-21 meter is only read".to_owned()))
+            Work::Act { order, anchor } => self.act(shared, order, *anchor, deadline).await,
+            Work::ReadBack { order, anchor } => {
+                self.read_back(shared, order, *anchor, deadline).await
             }
         }
     }
@@ -199,16 +205,52 @@ impl LocalMeter {
         data: &str,
         deadline: Instant,
     ) -> Result<Vec<DataSet>, Failure> {
-        let mut client = self.programming(shared, deadline).await?;
         let variant = match self.local.read {
             ReadCommand::R1 => '1',
             ReadCommand::R2 => '2',
             ReadCommand::R5 => '5',
             ReadCommand::R6 => '6',
         };
-        let malformed = |error: cosem::Error| Failure::Malformed(error.to_string());
-        let command = Command::new('R', variant, data.as_bytes()).map_err(malformed)?;
-        client.command(now(), command).map_err(malformed)?;
+        match self.answer_to(shared, ('R', variant), data, deadline).await? {
+            Answer::Data(sets) => Ok(sets),
+            Answer::Refused(text) => Err(no(&text)),
+            Answer::Done => Err(Failure::Malformed("an ACK in answer to a read".to_owned())),
+            Answer::Unknown => Err(Failure::NoAnswer),
+        }
+    }
+
+    /// Carries out one write command, in the programming mode.
+    async fn write_command(
+        &mut self,
+        shared: &Shared,
+        variant: char,
+        data: &str,
+        deadline: Instant,
+    ) -> Result<(), Failure> {
+        // Opened before, so that what fails from here on may have changed the meter.
+        let client = self.programming(shared, deadline).await?;
+        self.programming = Some(client);
+        match self.answer_to(shared, ('W', variant), data, deadline).await {
+            Ok(Answer::Done) => Ok(()),
+            // Some meters repeat what was written in place of the ACK.
+            Ok(Answer::Data(_)) => Ok(()),
+            Ok(Answer::Refused(text)) => Err(no(&text)),
+            Ok(Answer::Unknown) | Err(Failure::Rejected(_)) => Err(Failure::NoAnswer),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn answer_to(
+        &mut self,
+        shared: &Shared,
+        (letter, variant): (char, char),
+        data: &str,
+        deadline: Instant,
+    ) -> Result<Answer, Failure> {
+        let mut client = self.programming(shared, deadline).await?;
+        let unfit = |error: cosem::Error| Failure::Unsupported(error.to_string());
+        let command = Command::new(letter, variant, data.as_bytes()).map_err(unfit)?;
+        client.command(now(), command).map_err(unfit)?;
         let answer = loop {
             match drive(shared, &mut self.turn, &mut client, deadline).await? {
                 Indication::Answered(answer) => break answer,
@@ -218,14 +260,7 @@ impl LocalMeter {
         };
         // Only a session that is still open is kept.
         self.programming = Some(client).filter(Client::is_ready);
-        match answer {
-            Answer::Data(sets) => Ok(sets),
-            Answer::Refused(text) => {
-                Err(Failure::Unsupported(format!("the meter refused the command: {text}")))
-            }
-            Answer::Done => Err(Failure::Malformed("an ACK in answer to a read".to_owned())),
-            Answer::Unknown => Err(Failure::NoAnswer),
-        }
+        Ok(answer)
     }
 
     /// The programming mode, opened when it is not.
@@ -234,7 +269,8 @@ impl LocalMeter {
             return Ok(client);
         }
         let sign_on = &self.local.sign_on;
-        let mut config = config(shared, &mut self.turn, sign_on, Wish::Programming).await?;
+        let answer = self.answer;
+        let mut config = config(shared, &mut self.turn, sign_on, Wish::Programming, answer).await?;
         config.password = self.password.clone();
         let mut client = Client::new(config);
         start(&mut client)?;
@@ -257,7 +293,8 @@ impl LocalMeter {
             client.finish(now());
             drive(shared, &mut self.turn, &mut client, deadline).await?;
         }
-        let config = config(shared, &mut self.turn, &self.local.sign_on, Wish::Readout).await?;
+        let (sign_on, answer) = (&self.local.sign_on, self.answer);
+        let config = config(shared, &mut self.turn, sign_on, Wish::Readout, answer).await?;
         let mut client = Client::new(config);
         if self.local.mode == Mode::D {
             client.listen().map_err(|error| Failure::Malformed(error.to_string()))?;
@@ -306,7 +343,7 @@ pub(super) async fn enter_hdlc(
     sign_on: &SignOn,
     deadline: Instant,
 ) -> Result<(), Failure> {
-    let mut client = Client::new(config(shared, turn, sign_on, Wish::Hdlc).await?);
+    let mut client = Client::new(config(shared, turn, sign_on, Wish::Hdlc, None).await?);
     start(&mut client)?;
     loop {
         match drive(shared, turn, &mut client, deadline).await? {
@@ -324,6 +361,7 @@ async fn config(
     turn: &mut Turn,
     sign_on: &SignOn,
     wish: Wish,
+    answer: Option<Duration>,
 ) -> Result<ClientConfig, Failure> {
     turn.set_bits(sign_on.bits).map_err(|error| gone(turn, &error))?;
     turn.set_baud(SIGN_ON_BAUD).await.map_err(|error| gone(turn, &error))?;
@@ -334,7 +372,8 @@ async fn config(
     };
     // Without the rate in our hands the meter is asked to stay where it is.
     config.max_baud = if turn.has_rate() { MAX_BAUD } else { SIGN_ON_BAUD };
-    let answer = Duration::from_millis(shared.config.line_answer_timeout_ms);
+    let ours = Duration::from_millis(shared.config.line_answer_timeout_ms);
+    let answer = answer.unwrap_or(ours);
     config.answer_timeout = answer + turn.line_time(OUR_OCTETS);
     config.max_block = MAX_BLOCK;
     Ok(config)
@@ -399,6 +438,10 @@ fn failure(lost: Lost) -> Failure {
         Lost::Password => Failure::Rejected("the meter refused the password (B0)".to_owned()),
         Lost::Broken => Failure::Rejected("the meter broke the session off (B0)".to_owned()),
     }
+}
+
+fn no(text: &str) -> Failure {
+    Failure::Unsupported(format!("the meter refused the command: {text}"))
 }
 
 fn refused(attribute: &Attribute, code: u8) -> Read {

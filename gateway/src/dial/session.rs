@@ -137,6 +137,7 @@ async fn open<'a>(
     let cosem = |link: Link| {
         let limits = Limits {
             response: Duration::from_millis(shared.config.meter_timeout_ms) + link.line_time(),
+            line_time: link.line_time(),
             counters: shared.config.meter_counter_block,
         };
         let now = Instant::now().into_std();
@@ -146,7 +147,9 @@ async fn open<'a>(
         (Protocol::Wrapper, Way::Tcp { host, port }) => {
             cosem(Link::connect(shared, host, *port).await?)
         }
-        (Protocol::Wrapper, Way::Serial { .. }) => return Err(no_address()),
+        (Protocol::Wrapper, Way::Serial { .. } | Way::Rfc2217 { .. }) => {
+            return Err(no_address());
+        }
         (Protocol::Hdlc(station), _) => cosem(Link::hdlc(shared, turn().await?, *station)),
         (Protocol::ModeE(sign_on, station), _) => {
             let mut turn = turn().await?;
@@ -366,7 +369,7 @@ impl Session<'_> {
             Talk::Local(meter) => meter.read(self.shared, work, deadline).await,
             Talk::Cosem(link, conversation) => {
                 let now = Instant::now().into_std();
-                conversation.begin(now, work, deadline.into_std(), random::<16>());
+                conversation.begin(now, work, deadline.into_std(), random::<32>);
                 let meter =
                     Meter { shared: self.shared, serial: self.serial, access: &self.access };
                 meter.converse(link, conversation, deadline).await

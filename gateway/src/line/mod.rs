@@ -10,6 +10,7 @@
 pub(crate) mod port;
 pub(crate) mod settings;
 mod task;
+mod telnet;
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};

@@ -13,10 +13,11 @@ use bytes::{Buf, BytesMut};
 use domain::units::address::{Bits, Way};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_serial::{DataBits, SerialPort as _, SerialPortBuilderExt, SerialStream, StopBits};
 
 use super::settings::{Parity, SerialPort};
+use super::telnet::{self, Agreement, Telnet};
 use crate::listen::set_options;
 
 /// Bits of a character with start, parity and stop.
@@ -33,6 +34,7 @@ const DRY: Duration = Duration::from_secs(2);
 
 enum Stream {
     Tcp(TcpStream),
+    Telnet(TcpStream, Telnet),
     Serial(SerialStream, SerialPort),
 }
 
@@ -45,6 +47,8 @@ pub(crate) struct Port {
     /// When the last octet sent is on the line.
     free: Instant,
     out: BytesMut,
+    /// Octets of the line that came while something else was awaited.
+    early: BytesMut,
     /// Our own octets that come back.
     echo: Option<VecDeque<u8>>,
 }
@@ -78,15 +82,67 @@ impl Port {
         Ok(Self::new(Stream::Tcp(stream), Duration::ZERO, None))
     }
 
+    /// Connects to a serial server that is told the settings of its port (RFC 2217).
+    ///
+    /// # Errors
+    /// No connection, or none in time; `Unsupported` when the server does not let itself be told.
+    pub async fn rfc2217(host: &str, port: u16, limit: Duration) -> io::Result<Self> {
+        let late = Instant::now() + limit;
+        let mut port = Self::tcp(host, port, limit).await?;
+        if let Stream::Tcp(stream) = port.stream {
+            let (telnet, first) = Telnet::new();
+            port.stream = Stream::Telnet(stream, telnet);
+            port.out = first;
+        }
+        port.flush().await?;
+        let agreed = port.until(late, |telnet| match telnet.agreement() {
+            Agreement::Open => None,
+            other => Some(other),
+        });
+        if agreed.await? != Some(Agreement::Agreed) {
+            let text = "the serial server does not speak RFC 2217";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        }
+        port.restore()?;
+        Ok(port)
+    }
+
+    /// Reads until the server has said something; None when it has not in time.
+    async fn until<T>(
+        &mut self,
+        late: Instant,
+        said: impl Fn(&Telnet) -> Option<T>,
+    ) -> io::Result<Option<T>> {
+        loop {
+            if let Stream::Telnet(_, telnet) = &self.stream
+                && let Some(said) = said(telnet)
+            {
+                return Ok(Some(said));
+            }
+            match timeout_at(late, self.receive()).await {
+                Ok(octets) => {
+                    let octets = octets?;
+                    // Bounded: whoever talks without being asked is not listened to for ever.
+                    if self.early.len() < READ_OCTETS {
+                        self.early.extend_from_slice(&octets);
+                    }
+                    self.flush().await?;
+                }
+                Err(_) => return Ok(None),
+            }
+        }
+    }
+
     fn new(stream: Stream, turnaround: Duration, echo: Option<VecDeque<u8>>) -> Self {
         let now = Instant::now();
         let baud = SERVER_BAUD;
-        Self { stream, baud, turnaround, heard: now, free: now, out: BytesMut::new(), echo }
+        let (out, early) = (BytesMut::new(), BytesMut::new());
+        Self { stream, baud, turnaround, heard: now, free: now, out, early, echo }
     }
 
     /// Whether the rate of the line is in our hands.
     pub fn has_rate(&self) -> bool {
-        matches!(self.stream, Stream::Serial(..))
+        matches!(self.stream, Stream::Serial(..) | Stream::Telnet(..))
     }
 
     /// How long so many octets are on the line.
@@ -102,10 +158,15 @@ impl Port {
     /// The port does not take them.
     pub fn restore(&mut self) -> io::Result<()> {
         self.out.clear();
+        self.early.clear();
         if let Some(echo) = &mut self.echo {
             echo.clear();
         }
         self.baud = SERVER_BAUD;
+        if let Stream::Telnet(_, telnet) = &mut self.stream {
+            telnet.set_baud(SERVER_BAUD, &mut self.out);
+            Telnet::set_frame(8, telnet::Parity::None, &mut self.out);
+        }
         let Stream::Serial(stream, settings) = &mut self.stream else { return Ok(()) };
         let seven = settings.data_bits == 7;
         stream.set_baud_rate(settings.baud)?;
@@ -126,6 +187,13 @@ impl Port {
     /// # Errors
     /// The port does not take it.
     pub fn set_bits(&mut self, bits: Bits) -> io::Result<()> {
+        if let Stream::Telnet(..) = &self.stream {
+            match bits {
+                Bits::SevenEven => Telnet::set_frame(7, telnet::Parity::Even, &mut self.out),
+                Bits::EightNone => Telnet::set_frame(8, telnet::Parity::None, &mut self.out),
+            }
+            return Ok(());
+        }
         let Stream::Serial(stream, _) = &mut self.stream else { return Ok(()) };
         let (data, parity) = match bits {
             Bits::SevenEven => (DataBits::Seven, tokio_serial::Parity::Even),
@@ -149,6 +217,18 @@ impl Port {
         }
         sleep_until(self.free).await;
         let late = Instant::now() + DRY;
+        if let Stream::Telnet(_, telnet) = &mut self.stream {
+            telnet.set_baud(baud, &mut self.out);
+            self.flush().await?;
+            // Without the confirmation what follows would be sent at the old rate.
+            // One that confirms an earlier rate only now has not come to this one.
+            let confirmed = |telnet: &Telnet| telnet.baud().filter(|rate| *rate == baud);
+            if self.until(late, confirmed).await?.is_none() {
+                return Err(io::Error::other("the serial server does not confirm the rate"));
+            }
+            self.baud = baud;
+            return Ok(());
+        }
         let Stream::Serial(stream, _) = &mut self.stream else { return Ok(()) };
         while stream.bytes_to_write()? > 0 {
             if Instant::now() >= late {
@@ -163,7 +243,10 @@ impl Port {
 
     /// Queues octets; `flush` sends them.
     pub fn put(&mut self, octets: &[u8]) {
-        self.out.extend_from_slice(octets);
+        match &self.stream {
+            Stream::Telnet(..) => Telnet::encode(octets, &mut self.out),
+            Stream::Tcp(_) | Stream::Serial(..) => self.out.extend_from_slice(octets),
+        }
     }
 
     /// Sends what is queued, after the turnaround.
@@ -178,7 +261,7 @@ impl Port {
         while !self.out.is_empty() {
             let octets = self.out.chunk();
             let written = match &mut self.stream {
-                Stream::Tcp(stream) => stream.write(octets).await?,
+                Stream::Tcp(stream) | Stream::Telnet(stream, _) => stream.write(octets).await?,
                 Stream::Serial(stream, _) => stream.write(octets).await?,
             };
             if written == 0 {
@@ -199,22 +282,36 @@ impl Port {
     /// The line is gone.
     pub async fn read(&mut self) -> io::Result<BytesMut> {
         loop {
-            let mut octets = BytesMut::with_capacity(READ_OCTETS);
-            let read = match &mut self.stream {
-                Stream::Tcp(stream) => stream.read_buf(&mut octets).await?,
-                Stream::Serial(stream, _) => stream.read_buf(&mut octets).await?,
-            };
-            if read == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
+            if !self.early.is_empty() {
+                return Ok(self.early.split());
             }
-            self.heard = Instant::now();
-            if let Some(echo) = &mut self.echo {
-                take_echo(echo, &mut octets);
-            }
+            let octets = self.receive().await?;
             if !octets.is_empty() {
                 return Ok(octets);
             }
+            // What a serial server wants to know is answered at once.
+            self.flush().await?;
         }
+    }
+
+    /// One reading from the stream; nothing when it held no octets of the line.
+    async fn receive(&mut self) -> io::Result<BytesMut> {
+        let mut octets = BytesMut::with_capacity(READ_OCTETS);
+        let read = match &mut self.stream {
+            Stream::Tcp(stream) | Stream::Telnet(stream, _) => stream.read_buf(&mut octets).await?,
+            Stream::Serial(stream, _) => stream.read_buf(&mut octets).await?,
+        };
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.heard = Instant::now();
+        if let Stream::Telnet(_, telnet) = &mut self.stream {
+            telnet.decode(&mut octets, &mut self.out);
+        }
+        if let Some(echo) = &mut self.echo {
+            take_echo(echo, &mut octets);
+        }
+        Ok(octets)
     }
 
     /// Drops what comes until the line has been silent for the turnaround, or `limit` is over.
@@ -252,7 +349,7 @@ fn take_echo(sent: &mut VecDeque<u8>, octets: &mut BytesMut) {
 pub(crate) fn label(way: &Way) -> &str {
     match way {
         Way::Serial { port } => port,
-        Way::Tcp { .. } => super::settings::TCP,
+        Way::Tcp { .. } | Way::Rfc2217 { .. } => super::settings::TCP,
     }
 }
 

@@ -174,6 +174,7 @@ impl Task {
         let limit = Duration::from_millis(config.dial_connect_timeout_ms);
         let opened = match &self.way {
             Way::Tcp { host, port } => Port::tcp(host, *port, limit).await,
+            Way::Rfc2217 { host, port } => Port::rfc2217(host, *port, limit).await,
             Way::Serial { port } => match config.serial.iter().find(|one| one.name == *port) {
                 Some(settings) => Port::serial(settings),
                 None => Err(std::io::ErrorKind::NotFound.into()),

@@ -1,36 +1,52 @@
 //! How an association with a meter is opened: with which level of security, and what is done when
 //! the meter does not take our invocation counter.
 //!
-//! Invariant: the counters are raised at most once for one piece of work; a meter that refuses then
-//! refuses for good.
+//! Invariants: the counters are raised, and a busy meter is asked again, at most once for one piece
+//! of work; challenge and dedicated key are drawn for each association.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use cosem::AttributeRef;
+use cosem::acse::{AssociateResult, Diagnostic};
 use cosem::apdu::ServiceFault;
 use cosem::association::{Authentication, Client, ClientConfig, PUBLIC_CLIENT, Rejection};
-use cosem::{AttributeRef, Keys, Secret};
-use domain::assets::Authentication as Level;
 use domain::commands::Failure;
 
 use super::{Conversation, Question, State};
+use crate::keying::Fresh;
 use crate::upcall::MeterAccess;
 
 /// The meter's invocation counter for our keys, readable by the public client.
 pub(super) const COUNTER: AttributeRef = AttributeRef::new(1, [0, 0, 43, 1, 0, 255], 2);
 
+/// Octets of a challenge, but for ECDSA, which needs 32.
+const CHALLENGE_OCTETS: usize = 16;
+
 impl Conversation {
+    /// Associates, with counters where services are protected.
+    pub(super) fn try_to_associate(&mut self, now: Instant) {
+        if self.access.as_ref().is_some_and(|access| access.keys.is_some()) {
+            self.ask(State::Reserving, Question::Reserve);
+        } else {
+            self.associate(now, 0..0);
+        }
+    }
+
     pub(super) fn associate(&mut self, now: Instant, counters: std::ops::Range<u32>) {
         let Some(access) = &self.access else { return };
         let mut config = self.config(access.client_sap, access);
-        let keys = access.keys.as_ref().map(|keys| Keys::new(&keys.guek, &keys.gak));
-        config.authentication = match (access.authentication, &keys, &access.secret) {
-            (Level::Hls5, Some(keys), _) => Authentication::Hls5(keys.clone()),
-            (Level::Lls, _, Some(secret)) => Authentication::Lls(Secret::new(secret)),
-            _ => Authentication::None,
-        };
-        config.ciphered = keys;
         config.server_title = access.server_title;
-        let mut client = Client::new(config, &self.challenge);
+        let fresh = Fresh::draw(self.random);
+        if let Err(error) = access.keying().apply(&mut config, &fresh) {
+            self.fail(Failure::Security(error.to_string()));
+            return;
+        }
+        let challenge = match config.authentication {
+            Authentication::Hls7 => &fresh.challenge[..],
+            // Some meters take no longer one where the standard's examples have 8 and 16 octets.
+            _ => &fresh.challenge[..CHALLENGE_OCTETS],
+        };
+        let mut client = Client::new(config, challenge);
         client.set_counters(now, counters);
         self.open(now, client, State::Associating);
     }
@@ -46,6 +62,13 @@ impl Conversation {
         let mut config = ClientConfig::new(client_sap, access.server_sap, access.client_title);
         config.gateway.clone_from(&self.gateway);
         config.response_timeout = self.limits.response;
+        let limits = &access.model.file.limits;
+        if let Some(own_ms) = limits.response_timeout_ms {
+            config.response_timeout = Duration::from_millis(own_ms) + self.limits.line_time;
+        }
+        if let Some(octets) = limits.max_apdu_octets {
+            config.max_pdu = octets;
+        }
         config
     }
 
@@ -63,6 +86,12 @@ impl Conversation {
     /// A rejected association may be one whose counter was too low: the meter says so, or it is
     /// asked. Anything else is the answer.
     pub(super) fn rejected(&mut self, now: Instant, rejection: Rejection) {
+        if is_busy(&rejection) && !self.repeated {
+            self.repeated = true;
+            self.client = None;
+            self.try_to_associate(now);
+            return;
+        }
         let is_ciphered = self.access.as_ref().is_some_and(|access| access.keys.is_some());
         if is_ciphered && !self.raised {
             if let Rejection::Exception(exception) = rejection
@@ -99,6 +128,13 @@ impl Conversation {
             None => self.fail(Failure::Rejected("the association was refused".to_owned())),
         }
     }
+}
+
+/// Not now, and for no reason that has to do with keys or counters.
+fn is_busy(rejection: &Rejection) -> bool {
+    let Rejection::Server { result, diagnostic, .. } = rejection else { return false };
+    let is_general = [Diagnostic::NULL, Diagnostic::NO_REASON].contains(diagnostic);
+    *result == AssociateResult::RejectedTransient && is_general
 }
 
 fn rejected(rejection: Rejection) -> Failure {

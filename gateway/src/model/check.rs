@@ -103,7 +103,7 @@ fn top(file: &ModelFile, faults: &mut Faults) {
     }
     one_of(&at, "protocol", Some(&file.protocol), &["dlms", "iec62056-21"], faults);
     let access = At::new(0, "access");
-    let known = &["none", "lls", "hls5"];
+    let known = &["none", "lls", "hls3", "hls4", "hls5", "hls6", "hls7"];
     one_of(&access, "authentication", file.access.authentication.as_ref(), known, faults);
     if file.access.suite.is_some_and(|suite| suite > 2) {
         faults.add(&access, "bad_value", "suite: 0, 1 or 2");
@@ -112,7 +112,6 @@ fn top(file: &ModelFile, faults: &mut Faults) {
     let numbers = [
         ("response_timeout_ms", file.limits.response_timeout_ms, 1, 600_000),
         ("max_apdu_octets", file.limits.max_apdu_octets.map(u64::from), 64, 65_535),
-        ("image_block_octets", file.limits.image_block_octets.map(u64::from), 1, 65_535),
         ("max_power_w", file.limits.max_power_w, 1, 1_000_000_000_000),
     ];
     for (key, value, least, most) in numbers {

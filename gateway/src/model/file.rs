@@ -81,7 +81,7 @@ pub struct ModelFile {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AccessFile {
-    /// `none`, `lls` or `hls5`.
+    /// `none`, `lls` or `hls3` to `hls7`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authentication: Option<String>,
     /// Security suite, 0 to 2.
@@ -102,12 +102,9 @@ pub struct LimitsFile {
     /// For one answer, milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response_timeout_ms: Option<u64>,
-    /// The longest APDU that the meter takes, octets.
+    /// The longest APDU that is proposed to the meter for its answers, octets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_apdu_octets: Option<u16>,
-    /// A block of a firmware image, octets.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub image_block_octets: Option<u32>,
     /// The most power that can flow through the meter, W.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_power_w: Option<u64>,
@@ -126,15 +123,9 @@ pub struct QuirksFile {
     /// Standard time of a clock without deviation, minutes east of UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub utc_offset_minutes: Option<i16>,
-    /// Null-data in a clock cell means one period after the row before.
-    #[serde(skip_serializing_if = "is_false")]
-    pub null_clock_cells: bool,
     /// Rows come out of order or twice around the change of daylight saving.
     #[serde(skip_serializing_if = "is_false")]
     pub unordered_rows: bool,
-    /// The import register counts export as well.
-    #[serde(skip_serializing_if = "is_false")]
-    pub reverse_measured_as_forward: bool,
 }
 
 /// `[codes.NAME]`.

@@ -98,9 +98,9 @@ mod tests {
     use crate::model::Catalog;
     use crate::script::Known;
     use crate::translate::StatusBits;
-    use crate::upcall::MeterAccess;
+    use crate::upcall::{MeterAccess, MeterCredentials};
     use domain::Obis;
-    use domain::assets::Authentication;
+    use domain::assets::{Authentication, Security};
     use domain::commands::Value;
 
     fn access(model: &str) -> MeterAccess {
@@ -110,8 +110,10 @@ mod tests {
             client_sap: 1,
             server_sap: 1,
             authentication: Authentication::None,
+            security: Security::default(),
             secret: None,
             keys: None,
+            credentials: MeterCredentials::default(),
             server_title: None,
             client_title: [0; 8],
             model: Catalog::shipped().or_generic(model).0,

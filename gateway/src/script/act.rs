@@ -190,13 +190,14 @@ fn zone(time: DateTime) -> i16 {
     }
 }
 
-fn seconds(ms: i64) -> String {
+/// Milliseconds as seconds with one decimal.
+pub(crate) fn seconds(ms: i64) -> String {
     let sign = if ms < 0 { "-" } else { "" };
     format!("{sign}{}.{}", ms.abs() / 1000, ms.abs() % 1000 / 100)
 }
 
 /// The measured offset, seconds by 10^-3: no attribute of the clock, so attribute 0.
-fn offset_read(offset_ms: i64) -> Read {
+pub(crate) fn offset_read(offset_ms: i64) -> Read {
     let value = Value::Integer(offset_ms);
     Read {
         obis: CLOCK,

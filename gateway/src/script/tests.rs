@@ -212,3 +212,29 @@ fn rows_out_of_order_and_twice_are_put_in_order_where_the_model_says_so() {
     known.follow(&Arc::new(model));
     assert_eq!(ends(&mut known), [0, 1]);
 }
+
+#[test]
+fn a_deviation_that_the_model_does_not_believe_is_not_used() {
+    let asked_in = |known: &mut Known| {
+        let mut seen = None;
+        let _ = run(known, &profile(), |attribute, selection| {
+            let fields = selection.and_then(|s| s.parameters.as_structure().map(<[Data]>::to_vec));
+            if let Some(fields) = fields {
+                seen = fields.get(1).and_then(Data::as_date_time);
+            }
+            profile_device(attribute)
+        });
+        let from = seen.unwrap();
+        (from.deviation, from.time.hour)
+    };
+    let mut known = Known::new(StatusBits::Idis);
+    let (deviation, own) = asked_in(&mut known);
+    assert_eq!(deviation, -60, "the meter's own, an hour ahead");
+    let catalog = model::Catalog::shipped();
+    let mut model = model::Model::clone(catalog.or_generic("").0.as_ref());
+    model.file.quirks.deviation_unset = true;
+    model.file.quirks.utc_offset_minutes = Some(120);
+    known.follow(&Arc::new(model));
+    let unset = cosem::datetime::DEVIATION_NOT_SPECIFIED;
+    assert_eq!(asked_in(&mut known), (unset, own + 1), "two hours ahead, as the model has it");
+}

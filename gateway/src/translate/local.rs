@@ -136,6 +136,57 @@ pub(crate) fn clock(
     Ok(Read { obis, attribute, value, scaler: None, unit: None })
 }
 
+/// How a meter writes its clock: with a season digit or without, and how far it is ahead of UTC.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClockForm {
+    date_season: Option<char>,
+    time_season: Option<char>,
+    ahead_s: i64,
+}
+
+impl ClockForm {
+    /// The form of a time and a date that were read. None when they are no time and no date.
+    pub fn of(time: &DataSet, date: &DataSet, offset_minutes: i16) -> Option<Self> {
+        let season = |set: &DataSet| {
+            let text = set.values.first().map_or("", |value| value.text.as_str());
+            let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+            match digits.len() {
+                6 => Some(None),
+                7 => Some(digits.chars().next()),
+                _ => None,
+            }
+        };
+        let (time_season, date_season) = (season(time)?, season(date)?);
+        let ahead_s = ahead_s(date_season.or(time_season).unwrap_or('0'), offset_minutes)?;
+        Some(Self { date_season, time_season, ahead_s })
+    }
+
+    /// Date and time of an instant, seconds UTC, in this form.
+    pub fn texts(&self, at_s: i64) -> (String, String) {
+        let local = DateTime::from_unix_s(at_s.saturating_add(self.ahead_s), 0, 0);
+        let (date, time) = (local.date, local.time);
+        let text = |season: Option<char>, [one, two, three]: [u8; 3]| {
+            let season = season.map(String::from).unwrap_or_default();
+            format!("{season}{one:02}{two:02}{three:02}")
+        };
+        let year = u8::try_from(date.year % 100).unwrap_or(0);
+        (
+            text(self.date_season, [year, date.month, date.day]),
+            text(self.time_season, [time.hour, time.minute, time.second]),
+        )
+    }
+}
+
+/// Seconds by which a season's time is ahead of UTC.
+fn ahead_s(season: char, offset_minutes: i16) -> Option<i64> {
+    match season {
+        '0' => Some(i64::from(offset_minutes) * 60),
+        '1' => Some(i64::from(offset_minutes) * 60 + SUMMER_S),
+        '2' => Some(0),
+        _ => None,
+    }
+}
+
 /// Seconds UTC of `YYMMDDhhmm`, `YYMMDDhhmmss`, each with a season before it or not.
 fn stamp_s(text: &str, offset_minutes: i16) -> Option<i64> {
     let all_digits = text.bytes().all(|octet| octet.is_ascii_digit());
@@ -157,13 +208,7 @@ fn stamp_s(text: &str, offset_minutes: i16) -> Option<i64> {
     let time = Time { hour: 0, minute: 0, second: 0, hundredths: 0 };
     let midnight = DateTime { date, time, deviation: 0, status: 0 };
     let within_s = i64::from(hour) * 3_600 + i64::from(minute) * 60 + i64::from(second);
-    let ahead_s = match season {
-        '0' => i64::from(offset_minutes) * 60,
-        '1' => i64::from(offset_minutes) * 60 + SUMMER_S,
-        '2' => 0,
-        _ => return None,
-    };
-    Some(midnight.to_unix_s(0)? + within_s - ahead_s)
+    Some(midnight.to_unix_s(0)? + within_s - ahead_s(season, offset_minutes)?)
 }
 
 /// A stamp as people read it; any other text as it is.
@@ -339,7 +384,7 @@ mod tests {
     use domain::commands::{Attribute, Failure, Value};
     use domain::readings::flag;
 
-    use super::{code_of, find, is_other, profile, read, stamp_of, stamp_s};
+    use super::{ClockForm, code_of, find, is_other, profile, read, stamp_of, stamp_s};
 
     const NOON: i64 = 1_795_348_800;
 
@@ -392,6 +437,24 @@ mod tests {
         }
         assert_eq!(stamp_of(NOON, 60), "2611221300");
         assert_eq!(stamp_s(&stamp_of(NOON, -90), -90), Some(NOON));
+    }
+
+    #[test]
+    fn a_clock_is_written_as_it_is_read() {
+        let set = |text: &str| parse(format!("0.9.1({text})\r\n").as_bytes()).unwrap().remove(0);
+        for (time, date, offset, expect) in [
+            ("000000", "260101", 0, ("261122", "120000")),
+            ("00:00:00", "26-01-01", 60, ("261122", "130000")),
+            ("000000", "1260701", 60, ("1261122", "140000")),
+            ("2000000", "260101", 60, ("261122", "2120000")),
+            ("000000", "260101", 840, ("261123", "020000")),
+        ] {
+            let form = ClockForm::of(&set(time), &set(date), offset).unwrap();
+            let (date, time) = form.texts(NOON);
+            assert_eq!((date.as_str(), time.as_str()), expect);
+        }
+        assert!(ClockForm::of(&set("12"), &set("260101"), 0).is_none());
+        assert!(ClockForm::of(&set("000000"), &set("9260101"), 0).is_none());
     }
 
     #[test]

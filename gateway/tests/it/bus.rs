@@ -104,6 +104,7 @@ impl Cosem {
             Kind::None => Authentication::None,
             Kind::Lls => Authentication::Lls(Secret::new(b"12345678")),
             Kind::Hls5 => Authentication::Hls5(Keys::new(&GUEK, &GAK)),
+            other => panic!("{other:?}"),
         };
         config.ciphered = (self.kind == Kind::Hls5).then(|| Keys::new(&GUEK, &GAK));
         let mut server = Server::new(config, [3; 32], self.accepted.clone());

@@ -14,7 +14,7 @@ use domain::{Device, Obis};
 use gateway::Config;
 use tokio::net::TcpListener;
 
-use crate::support::{GAK, GUEK, House, Peer, access, eventually, house};
+use crate::support::{GAK, GUEK, House, Peer, access, eventually, house_now};
 
 /// Rows of the meter's profile: long enough for many blocks.
 pub const ROWS: i64 = 400;
@@ -68,6 +68,7 @@ async fn meter(house: &House, serial: &str, kind: Kind, highest: u32) -> Device 
         client_sap: 1,
         server_sap: 1,
         authentication: kind,
+        security: domain::assets::Security::default(),
         system_title: None,
     };
     let device = Device::Meter(serial.to_owned());
@@ -92,6 +93,8 @@ async fn meter(house: &House, serial: &str, kind: Kind, highest: u32) -> Device 
                 Kind::None => Authentication::None,
                 Kind::Lls => Authentication::Lls(Secret::new(b"12345678")),
                 Kind::Hls5 => Authentication::Hls5(Keys::new(&GUEK, &GAK)),
+                // The simulator's meters speak these, see `field`.
+                other => panic!("{other:?}"),
             };
             config.ciphered = (kind == Kind::Hls5).then(|| Keys::new(&GUEK, &GAK));
             let mut server = Server::new(config, [3; 32], accepted.clone());
@@ -114,7 +117,7 @@ async fn meter(house: &House, serial: &str, kind: Kind, highest: u32) -> Device 
 }
 
 async fn collects(kind: Kind, highest: u32) {
-    let house = house(Config::for_test()).await;
+    let house = house_now(Config::for_test()).await;
     let device = meter(&house, "D1", kind, highest).await;
     let attribute = Attribute { class: 3, obis: Obis::ACTIVE_IMPORT, attribute: 2 };
     let deadline = Instant::now() + Duration::from_secs(5);
@@ -156,7 +159,7 @@ async fn a_counter_that_is_too_low_is_raised_by_what_the_meter_says() {
 
 #[tokio::test]
 async fn a_meter_that_is_not_there_or_not_ours_is_told_as_such() {
-    let house = house(Config::for_test()).await;
+    let house = house_now(Config::for_test()).await;
     let attribute = Attribute { class: 3, obis: Obis::ACTIVE_IMPORT, attribute: 2 };
     let deadline = Instant::now() + Duration::from_secs(5);
     let stranger = Device::Meter("X".to_owned());
@@ -169,7 +172,7 @@ async fn a_meter_that_is_not_there_or_not_ours_is_told_as_such() {
 
 #[tokio::test]
 async fn the_schedule_reads_a_new_meter_at_once() {
-    let house = house(Config { profile_chunk_s: 86_400, ..Config::for_test() }).await;
+    let house = house_now(Config { profile_chunk_s: 86_400, ..Config::for_test() }).await;
     let _ = meter(&house, "D2", Kind::None, 0).await;
     eventually("the session has ended well", || {
         house.metric("holdfast_gateway_dials_total", "ok") >= 1.0
@@ -184,7 +187,7 @@ async fn the_schedule_reads_a_new_meter_at_once() {
 
 #[tokio::test]
 async fn a_node_that_may_not_act_dials_nobody_until_it_may() {
-    let house = house(Config::for_test()).await;
+    let house = house_now(Config::for_test()).await;
     house.gateway.suspend();
     let device = meter(&house, "D1", Kind::None, 0).await;
     let attribute = Attribute { class: 3, obis: Obis::ACTIVE_IMPORT, attribute: 2 };

@@ -11,7 +11,7 @@ use gateway::{Config, SerialPort};
 
 use crate::bus::{Ascii, Cosem, Line, Meter, Socket, serial_server, serve};
 use crate::direct::now_slot;
-use crate::support::{House, access, eventually, house};
+use crate::support::{House, access, eventually, house_now};
 
 const IMPORT: Attribute = Attribute { class: 3, obis: Obis::ACTIVE_IMPORT, attribute: 2 };
 
@@ -27,6 +27,7 @@ async fn dial(house: &House, serial: &str, address: &str, kind: Kind) -> Device 
         client_sap: 1,
         server_sap: 1,
         authentication: kind,
+        security: domain::assets::Security::default(),
         system_title: None,
     };
     let device = Device::Meter(serial.to_owned());
@@ -79,7 +80,7 @@ async fn hdlc_meters_behind_a_serial_server_are_read_like_any_other() {
     for kind in [Kind::None, Kind::Lls, Kind::Hls5] {
         let line = Line::default();
         let server = serial_server(vec![Meter::hdlc(1, 17, kind)], line.clone()).await;
-        let house = house(on_demand_only()).await;
+        let house = house_now(on_demand_only()).await;
         let query = "server=1&physical=17&window=3&size=256";
         let device = dial(&house, "H1", &format!("hdlc+tcp://{server}?{query}"), kind).await;
         let value = read(&house, &device, IMPORT).await.unwrap();
@@ -108,7 +109,7 @@ async fn the_schedule_stores_what_line_meters_say_under_their_ordinals() {
     let (line, other) = (Line::default(), Line::default());
     let server = serial_server(vec![Meter::Local(Box::new(ascii))], line).await;
     let hdlc = serial_server(vec![Meter::hdlc(1, 17, Kind::None)], other).await;
-    let house = house(Config::for_test()).await;
+    let house = house_now(Config::for_test()).await;
     let address = format!("iec+tcp://{server}?device=12345678");
     dial(&house, "A1", &address, Kind::Lls).await;
     dial(&house, "H1", &format!("hdlc+tcp://{hdlc}?physical=17"), Kind::None).await;
@@ -139,7 +140,7 @@ async fn a_readout_gives_registers_times_flags_and_a_clock() {
     for identification in ["/XYZ Old", "/ABc5Meter"] {
         let meter = Ascii::new(identification, "12345678", None);
         let server = serial_server(vec![Meter::Local(Box::new(meter))], Line::default()).await;
-        let house = house(on_demand_only()).await;
+        let house = house_now(on_demand_only()).await;
         let address = format!("iec+tcp://{server}?device=12345678&utc_offset=60");
         let device = dial(&house, "A1", &address, Kind::None).await;
         let value = read(&house, &device, IMPORT).await;
@@ -169,7 +170,7 @@ async fn the_programming_mode_needs_the_right_password_and_says_so() {
     };
     let right = serial_server(meter(b"12345678"), Line::default()).await;
     let wrong = serial_server(meter(b"00000000"), Line::default()).await;
-    let house = house(on_demand_only()).await;
+    let house = house_now(on_demand_only()).await;
     let address = |server: &str| format!("iec+tcp://{server}?mode=c");
     let device = dial(&house, "A1", &address(&right), Kind::Lls).await;
     let value = read(&house, &device, IMPORT).await.unwrap();
@@ -200,7 +201,7 @@ async fn mode_e_signs_on_and_goes_on_in_hdlc() {
     tokio::spawn(async move {
         serve(&mut wire, &mut [Meter::Local(Box::new(meter))], &Line::default()).await;
     });
-    let house = house(with_port(port("optical", &socket))).await;
+    let house = house_now(with_port(port("optical", &socket))).await;
     let device = dial(&house, "E1", "mode-e+serial://optical?device=12345678", Kind::Lls).await;
     let value = read(&house, &device, IMPORT).await.unwrap();
     assert_eq!(number(&value), (Value::Unsigned(4_711), Some(1), Some(30)));
@@ -226,7 +227,7 @@ async fn meters_that_share_two_wires_speak_in_turns_and_one_that_is_silent_harms
     });
     let echo = SerialPort { echo: true, turnaround_ms: 10, ..port("east", &socket) };
     line.lock().unwrap().echo = true;
-    let house = house(with_port(echo)).await;
+    let house = house_now(with_port(echo)).await;
     let first = dial(&house, "H17", "hdlc+serial://east?physical=17", Kind::None).await;
     let second = dial(&house, "H18", "hdlc+serial://east?physical=18", Kind::Lls).await;
     let third = dial(&house, "A1", "iec+serial://east?device=12345678", Kind::None).await;
@@ -253,7 +254,7 @@ async fn noise_wrong_check_sequences_and_cut_answers_are_repeated_until_they_hol
     let noisy = Line::default();
     let meters = vec![Meter::Local(Box::new(Ascii::new("/ABc5Meter", "1", None)))];
     let ascii = serial_server(meters, noisy.clone()).await;
-    let house = house(on_demand_only()).await;
+    let house = house_now(on_demand_only()).await;
     let h = dial(&house, "H1", &format!("hdlc+tcp://{hdlc}?physical=17"), Kind::None).await;
     let a = dial(&house, "A1", &format!("iec+tcp://{ascii}"), Kind::None).await;
     // Let the schedule end, so that the faults meet what is asked here.
@@ -294,7 +295,7 @@ async fn noise_wrong_check_sequences_and_cut_answers_are_repeated_until_they_hol
 async fn an_adapter_that_is_pulled_out_is_told_as_such_and_found_again() {
     let socket = Socket::new();
     let config = with_port(port("east", &socket));
-    let house = house(config).await;
+    let house = house_now(config).await;
     let device = dial(&house, "H17", "hdlc+serial://east?physical=17", Kind::None).await;
     let failure = read(&house, &device, IMPORT).await.unwrap_err();
     assert!(matches!(&failure, Failure::Line(why) if why.contains("east")), "{failure:?}");
@@ -325,7 +326,7 @@ async fn a_line_that_others_hold_too_long_is_busy() {
     line.lock().unwrap().dead = true;
     let meters = vec![Meter::hdlc(1, 17, Kind::None)];
     let server = serial_server(meters, line).await;
-    let house = house(Config { line_answer_timeout_ms: 3_000, ..on_demand_only() }).await;
+    let house = house_now(Config { line_answer_timeout_ms: 3_000, ..on_demand_only() }).await;
     let address = |physical| format!("hdlc+tcp://{server}?physical={physical}");
     let first = dial(&house, "H17", &address(17), Kind::None).await;
     eventually("the first has the line", || {

@@ -10,11 +10,17 @@ mod direct;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod field;
+#[cfg(test)]
 mod line;
 #[cfg(test)]
 mod models;
 #[cfg(test)]
+mod modes;
+#[cfg(test)]
 mod pair;
+#[cfg(test)]
+mod rfc2217;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

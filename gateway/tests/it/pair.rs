@@ -54,8 +54,8 @@ pub fn register_meters(cluster: &Mutex<Cluster>, registry: &Registry) {
 
 fn access_of(ordinal: u32, entry: &MeterEntry) -> MeterAccess {
     let keys = entry.guek.as_ref().zip(entry.gak.as_ref()).map(|(guek, gak)| MeterKeys {
-        guek: Zeroizing::new(octets(guek)),
-        gak: Zeroizing::new(octets(gak)),
+        guek: Zeroizing::new(octets::<16>(guek).to_vec()),
+        gak: Zeroizing::new(octets::<16>(gak).to_vec()),
     });
     let authentication = if keys.is_some() { Authentication::Hls5 } else { Authentication::None };
     let (client_sap, server_sap) = (entry.client_sap, entry.server_sap);

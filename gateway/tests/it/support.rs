@@ -6,13 +6,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use cosem::association::{Answer, Request, Server, ServerIndication};
 use cosem::wrapper::Deframer;
-use domain::assets::{Attach, Authentication};
+use domain::assets::{Attach, Authentication, Security};
 use domain::leases::Role;
 use domain::readings::Ingest;
 use domain::{
     Author, Change, Device, Done, Entry, MemoryView, NodeId, Outcome, Proposal, ProposalId, Stamp,
 };
-use gateway::{Admission, Claimed, Config, Denied, Gateway, MeterAccess, MeterKeys, Upcall};
+use gateway::{
+    Admission, Claimed, Config, Denied, Gateway, MeterAccess, MeterCredentials, MeterKeys, Upcall,
+};
 use prometheus::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -216,8 +218,18 @@ pub struct House {
 }
 
 /// One node, with one registered concentrator.
+/// A node whose cluster stands at noon of one day, for scripted concentrators.
 pub async fn house(config: Config) -> House {
-    let mut cluster = Cluster::default();
+    at(Clock::Noon, config).await
+}
+
+/// A node whose cluster has the time of the day, for meters that have it too.
+pub async fn house_now(config: Config) -> House {
+    at(Clock::Real, config).await
+}
+
+async fn at(clock: Clock, config: Config) -> House {
+    let mut cluster = Cluster::new(clock);
     cluster.concentrator(TITLE, LDN, GUEK, GAK);
     join(Arc::new(Mutex::new(cluster)), NODE, config, None).await
 }
@@ -272,17 +284,23 @@ impl House {
     }
 }
 
+fn needs_secret(authentication: Authentication) -> bool {
+    use Authentication::{Hls3, Hls4, Hls6, Lls};
+    matches!(authentication, Lls | Hls3 | Hls4 | Hls6)
+}
+
 pub fn access(ordinal: u32, authentication: Authentication) -> MeterAccess {
-    let keys = MeterKeys { guek: Zeroizing::new(GUEK), gak: Zeroizing::new(GAK) };
+    let keys = MeterKeys { guek: Zeroizing::new(GUEK.to_vec()), gak: Zeroizing::new(GAK.to_vec()) };
     MeterAccess {
         ordinal,
         address: None,
         client_sap: 1,
         server_sap: 1,
         authentication,
-        secret: (authentication == Authentication::Lls)
-            .then(|| Zeroizing::new(b"12345678".to_vec())),
+        security: Security::default(),
+        secret: needs_secret(authentication).then(|| Zeroizing::new(b"12345678".to_vec())),
         keys: (authentication == Authentication::Hls5).then_some(keys),
+        credentials: MeterCredentials::default(),
         server_title: None,
         client_title: *b"HFDNODE1",
         model: gateway::model::Catalog::shipped().or_generic("").0,

@@ -12,8 +12,8 @@ use crate::app::{App, random_id};
 use crate::http::problem::Problem;
 use crate::secret::unhex;
 
-/// The octets of a GUEK or GAK (suite 0: AES-128).
-const KEY_OCTETS: usize = 16;
+/// The octets of a GUEK or GAK in suite 0 (AES-128).
+pub const KEY_OCTETS: usize = 16;
 
 /// A key as it came, checked and wrapped.
 #[derive(Clone, PartialEq, Eq)]
@@ -30,15 +30,26 @@ pub fn wrap(
     given: Option<&Zeroizing<String>>,
 ) -> Result<Option<Wrapped>, Problem> {
     let Some(text) = given else { return Ok(None) };
-    let plain = Zeroizing::new(unhex(text.trim()).ok_or_else(|| bad(name, "is not hex"))?);
+    let plain = octets(name, text)?;
     if kind != KeyKind::LlsSecret && plain.len() != KEY_OCTETS {
         return Err(bad(name, "must have 16 octets, 32 hex digits"));
     }
-    let octets = app.master().wrap(&plain).ok_or_else(|| bad(name, "must have 1 to 64 octets"))?;
-    Ok(Some(Wrapped { kind, octets }))
+    wrap_octets(app, name, kind, &plain).map(Some)
 }
 
-fn bad(name: &str, what: &str) -> Problem {
+/// Wraps octets that are checked already.
+pub fn wrap_octets(app: &App, name: &str, kind: KeyKind, plain: &[u8]) -> Result<Wrapped, Problem> {
+    let octets = app.master().wrap(plain).ok_or_else(|| bad(name, "must have 1 to 96 octets"))?;
+    Ok(Wrapped { kind, octets })
+}
+
+/// The octets of hex as it came.
+pub fn octets(name: &str, text: &Zeroizing<String>) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    Ok(Zeroizing::new(unhex(text.trim()).ok_or_else(|| bad(name, "is not hex"))?))
+}
+
+/// A key that cannot be one; `what` says why without saying the key.
+pub fn bad(name: &str, what: &str) -> Problem {
     Problem::bad("bad_key", format!("{name} {what}"))
 }
 

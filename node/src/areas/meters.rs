@@ -3,11 +3,12 @@
 //! Invariants: no answer holds a key or a secret; a meter is registered before its keys, and the
 //! very same meter again is no change.
 
+mod access;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
-use domain::assets::{self, Attach, Authentication, Change, Meter};
-use domain::keys::KeyKind;
+use domain::assets::{self, Attach, Change, Meter};
 use domain::units::address::GRAMMAR;
 use domain::{Address, Device, Fault, View};
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::app::App;
 use crate::areas::concentrators::{ChannelBody, channel, import_all};
-use crate::areas::keys::{self, SecretHex, Wrapped, inner};
+use crate::areas::keys::{self, SecretHex};
 use crate::areas::{Imported, ListParams, Page, matches, number, page, time};
 use crate::http::auth::ADMIN;
 use crate::http::extract::{Body, Params};
@@ -32,21 +33,48 @@ pub struct NewMeter {
     pub concentrator: Option<String>,
     /// Address of a meter of its own: `host:port`, `hdlc+tcp://host:port`, `iec+serial://name` ...
     pub address: Option<String>,
-    /// Client service access point; 16 when left out.
+    /// Client service access point; the model's, else 16, when left out.
     pub client_sap: Option<u16>,
-    /// Server service access point; 1 when left out.
+    /// Server service access point; the model's, else 1, when left out.
     pub server_sap: Option<u16>,
-    /// none, lls or hls5; none when left out.
+    /// none, lls or hls3 to hls7; the model's, else none, when left out.
     pub auth: Option<String>,
-    /// Password for lls, in hex.
+    /// Security suite of the keys, 0 to 2; the model's, else 0, when left out.
+    pub suite: Option<u8>,
+    /// Security policy: 0 to 3 (nothing, authenticated, encrypted, both), or `v1:` and the two hex
+    /// digits of version 1; 3 when left out.
+    pub policy: Option<String>,
+    /// What protected services are wrapped in: service, general or ciphering; service when left
+    /// out.
+    pub wrapping: Option<String>,
+    /// Whether each association has a key of its own for its services.
+    pub dedicated_key: Option<bool>,
+    /// System title shown to this meter, 16 hex digits; the node's own when left out.
+    pub client_title: Option<String>,
+    /// Password for lls, secret for hls3, hls4 and hls6, in hex.
     #[schema(value_type = Option<String>)]
     pub secret: Option<SecretHex>,
-    /// Global unicast encryption key, 32 hex digits.
+    /// Global unicast encryption key, 32 hex digits; 64 in suite 2.
     #[schema(value_type = Option<String>)]
     pub guek: Option<SecretHex>,
-    /// Global authentication key, 32 hex digits.
+    /// Global authentication key, 32 hex digits; 64 in suite 2.
     #[schema(value_type = Option<String>)]
     pub gak: Option<SecretHex>,
+    /// Key encryption key, 32 hex digits; 64 in suite 2.
+    #[schema(value_type = Option<String>)]
+    pub kek: Option<SecretHex>,
+    /// The head-end's private signing key: 64 hex digits in suite 1, 96 in suite 2.
+    #[schema(value_type = Option<String>)]
+    pub signing_key: Option<SecretHex>,
+    /// The meter's public signing key, x and y: 128 hex digits in suite 1, 192 in suite 2.
+    #[schema(value_type = Option<String>)]
+    pub meter_signing_key: Option<SecretHex>,
+    /// The head-end's private key for agreements, as `signing_key`.
+    #[schema(value_type = Option<String>)]
+    pub agreement_key: Option<SecretHex>,
+    /// The meter's public key for agreements, as `meter_signing_key`.
+    #[schema(value_type = Option<String>)]
+    pub meter_agreement_key: Option<SecretHex>,
     /// System title, 16 hex digits, when known beforehand.
     pub system_title: Option<String>,
     /// Its model, one of `GET /api/v1/models`; the generic one when left out.
@@ -81,8 +109,18 @@ pub struct MeterBody {
     pub client_sap: Option<u16>,
     /// Server service access point, with `address`.
     pub server_sap: Option<u16>,
-    /// none, lls or hls5, with `address`.
+    /// none, lls or hls3 to hls7, with `address`.
     pub auth: Option<String>,
+    /// Security suite, with `address`.
+    pub suite: Option<u8>,
+    /// Security policy, with `address`.
+    pub policy: Option<String>,
+    /// What protected services are wrapped in, with `address`.
+    pub wrapping: Option<String>,
+    /// Whether each association has a key of its own, with `address`.
+    pub dedicated_key: Option<bool>,
+    /// System title shown to this meter, 16 hex digits, when it is not the node's own.
+    pub client_title: Option<String>,
     /// System title, 16 hex digits, when it was registered.
     pub system_title: Option<String>,
     /// Since when it is known.
@@ -228,16 +266,10 @@ pub async fn import(
     import_all(entries, register).await.map(Json)
 }
 
-async fn register(app: &App, new: NewMeter, id: domain::ProposalId) -> Result<(), Problem> {
+async fn register(app: &App, mut new: NewMeter, id: domain::ProposalId) -> Result<(), Problem> {
+    access::follow_model(app, &mut new);
     let attach = attach(&new)?;
-    let wrapped: Vec<Wrapped> = [
-        keys::wrap(app, "guek", KeyKind::Guek, inner(new.guek.as_ref()))?,
-        keys::wrap(app, "gak", KeyKind::Gak, inner(new.gak.as_ref()))?,
-        keys::wrap(app, "secret", KeyKind::LlsSecret, inner(new.secret.as_ref()))?,
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
+    let wrapped = access::keys(app, &new, &attach)?;
     let device = Device::Meter(new.serial.clone());
     let change = Change::RegisterMeter { serial: new.serial, attach, model: new.model };
     app.propose(id, ADMIN, domain::Change::Assets(change)).await?;
@@ -256,10 +288,14 @@ fn known_model(app: &App, model: &str) -> Result<(), Problem> {
 
 /// How a new meter is reached, with what its authentication needs checked.
 fn attach(new: &NewMeter) -> Result<Attach, Problem> {
-    let direct_only = new.client_sap.is_some() || new.server_sap.is_some() || new.auth.is_some();
+    let direct_only = new.client_sap.is_some()
+        || new.server_sap.is_some()
+        || new.auth.is_some()
+        || access::is_given(new);
     match (&new.concentrator, &new.address) {
         (Some(_), None) if direct_only => {
-            let text = "client_sap, server_sap and auth are for meters with an address";
+            let text =
+                "access points, auth, suite and what goes with them are for meters with an address";
             Err(Problem::bad("bad_attach", text))
         }
         (Some(concentrator), None) => Ok(Attach::Behind { concentrator: concentrator.clone() }),
@@ -267,7 +303,8 @@ fn attach(new: &NewMeter) -> Result<Attach, Problem> {
             address: checked_address(address)?,
             client_sap: new.client_sap.unwrap_or(16),
             server_sap: new.server_sap.unwrap_or(1),
-            authentication: authentication(new)?,
+            authentication: access::authentication(new)?,
+            security: access::security(new)?,
             system_title: new.system_title.as_deref().map(keys::system_title).transpose()?,
         }),
         _ => Err(Problem::bad("bad_attach", "give either concentrator or address")),
@@ -286,19 +323,6 @@ fn checked_address(address: &str) -> Result<String, Problem> {
     }
 }
 
-fn authentication(new: &NewMeter) -> Result<Authentication, Problem> {
-    match new.auth.as_deref().unwrap_or("none") {
-        "none" => Ok(Authentication::None),
-        "lls" if new.secret.is_none() => Err(Problem::bad("bad_auth", "lls needs a secret")),
-        "lls" => Ok(Authentication::Lls),
-        "hls5" if new.guek.is_none() || new.gak.is_none() => {
-            Err(Problem::bad("bad_auth", "hls5 needs guek and gak"))
-        }
-        "hls5" => Ok(Authentication::Hls5),
-        other => Err(Problem::bad("bad_auth", format!("{other:?} is not none, lls or hls5"))),
-    }
-}
-
 /// A meter in the API's words.
 pub fn body(meter: Meter) -> MeterBody {
     let mut body = MeterBody {
@@ -311,25 +335,37 @@ pub fn body(meter: Meter) -> MeterBody {
         client_sap: None,
         server_sap: None,
         auth: None,
+        suite: None,
+        policy: None,
+        wrapping: None,
+        dedicated_key: None,
+        client_title: None,
         system_title: None,
         registered: time::stamp(meter.registered),
         retired: meter.retired.map(time::stamp),
     };
     match meter.attach {
         Attach::Behind { concentrator } => body.concentrator = Some(concentrator),
-        Attach::Direct { address, client_sap, server_sap, authentication, system_title } => {
+        Attach::Direct {
+            address,
+            client_sap,
+            server_sap,
+            authentication,
+            security,
+            system_title,
+        } => {
             let parsed = Address::parse(&address);
             body.transport = parsed.ok().map(|address| address.transport().to_owned());
             body.address = Some(address);
             body.client_sap = Some(client_sap);
             body.server_sap = Some(server_sap);
             body.system_title = system_title.map(|title| hex(&title));
-            let auth = match authentication {
-                Authentication::None => "none",
-                Authentication::Lls => "lls",
-                Authentication::Hls5 => "hls5",
-            };
-            body.auth = Some(auth.to_string());
+            body.auth = Some(access::name(authentication).to_owned());
+            body.suite = Some(security.suite.number());
+            body.policy = Some(access::policy_text(security.policy));
+            body.wrapping = Some(access::wrapping_name(security.wrapping).to_owned());
+            body.dedicated_key = Some(security.dedicated_key);
+            body.client_title = security.client_title.map(|title| hex(&title));
         }
     }
     body

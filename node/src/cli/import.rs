@@ -19,9 +19,19 @@ pub const METER: &[&str] = &[
     "client_sap",
     "server_sap",
     "auth",
+    "suite",
+    "policy",
+    "wrapping",
+    "dedicated_key",
+    "client_title",
     "secret",
     "guek",
     "gak",
+    "kek",
+    "signing_key",
+    "meter_signing_key",
+    "agreement_key",
+    "meter_agreement_key",
     "system_title",
     "model",
 ];
@@ -73,13 +83,16 @@ fn object(
         if cell.is_empty() {
             continue;
         }
-        let value = if name.ends_with("_sap") {
-            let sap: u16 = cell
-                .parse()
-                .map_err(|_| format!("line {number}: {name} {cell:?} is no number to 65535"))?;
-            Value::from(sap)
-        } else {
-            Value::from(cell)
+        let value = match name.as_str() {
+            "client_sap" | "server_sap" | "suite" => {
+                let is_none = |_| format!("line {number}: {name} {cell:?} is no number to 65535");
+                Value::from(cell.parse::<u16>().map_err(is_none)?)
+            }
+            "dedicated_key" => {
+                let is_none = |_| format!("line {number}: {name} {cell:?} is not true or false");
+                Value::from(cell.parse::<bool>().map_err(is_none)?)
+            }
+            _ => Value::from(cell),
         };
         item.insert(name.clone(), value);
     }

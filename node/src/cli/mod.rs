@@ -3,6 +3,7 @@
 //! Invariants: results go to standard output, everything else to standard error; exit codes are
 //! those of `exit`; with `--json` results and failures are JSON.
 
+mod add;
 mod backup;
 mod client;
 mod decode;
@@ -207,9 +208,9 @@ pub enum ConcentratorCommand {
 #[derive(Subcommand)]
 pub enum MeterCommand {
     /// Register one at its own address, or behind a concentrator.
-    Add(Box<meters::MeterAdd>),
-    /// Register many from CSV: serial and any of concentrator,address,client_sap,server_sap,auth,
-    /// secret,guek,gak,system_title,model.
+    Add(Box<add::MeterAdd>),
+    /// Register many from CSV: serial and any of the options of `meter add`, with _ for -, and
+    /// keys as hex where that has files (docs/reference/access.md).
     Import {
         /// The file; its first line names the columns.
         file: PathBuf,

@@ -5,14 +5,14 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::client::Api;
-use super::meters::{MeterAdd, MeterRead};
+use super::meters::MeterRead;
 use super::output::{field, pairs, table, text};
 use super::{ClusterArgs, CommandCommand, ConcentratorCommand, ListArgs, MeterCommand};
-use super::{import, orders, values};
+use super::{add, import, orders, values};
 use crate::areas::pages::encode;
 use crate::exit::{Exit, Failure};
 
@@ -88,7 +88,7 @@ pub async fn concentrator(verb: ConcentratorCommand) -> Result<(), Failure> {
 /// `holdfast meter …`.
 pub async fn meter(verb: MeterCommand) -> Result<(), Failure> {
     match verb {
-        MeterCommand::Add(args) => meter_add(&args).await,
+        MeterCommand::Add(args) => add::meter_add(&args).await,
         MeterCommand::Import { file, cluster } => {
             let items = import::read(&file, import::METER)?;
             import_all("/api/v1/meters/import", items, &cluster).await
@@ -137,33 +137,6 @@ pub async fn command(verb: CommandCommand) -> Result<(), Failure> {
             Ok(())
         }
     }
-}
-
-async fn meter_add(args: &MeterAdd) -> Result<(), Failure> {
-    let mut body = Map::new();
-    let mut put = |name: &str, value: Value| {
-        if !value.is_null() {
-            body.insert(name.to_string(), value);
-        }
-    };
-    put("serial", json!(args.serial));
-    put("address", json!(args.address));
-    put("concentrator", json!(args.concentrator));
-    put("client_sap", json!(args.client_sap));
-    put("server_sap", json!(args.server_sap));
-    put("auth", json!(args.auth));
-    put("system_title", json!(args.system_title));
-    put("model", json!(args.model));
-    for (name, file) in
-        [("secret", &args.secret_file), ("guek", &args.guek_file), ("gak", &args.gak_file)]
-    {
-        if let Some(file) = file {
-            put(name, key(file)?);
-        }
-    }
-    let made = Api::of(&args.cluster)?.post("/api/v1/meters", &Value::Object(body)).await?;
-    show(&made, args.cluster.json);
-    Ok(())
 }
 
 async fn meter_read(args: &MeterRead) -> Result<(), Failure> {
@@ -317,7 +290,7 @@ pub(super) fn show(value: &Value, json: bool) {
 }
 
 /// A key file's hex; the API checks its length.
-fn key(path: &Path) -> Result<Value, Failure> {
+pub(super) fn key(path: &Path) -> Result<Value, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::file("cannot read the key", path, &error))?;
     let text = Zeroizing::new(text);

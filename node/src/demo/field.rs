@@ -125,7 +125,9 @@ fn pick(item: &Value, names: &[&str]) -> Value {
 fn meter(item: &Value) -> Value {
     let mut out = pick(item, &["serial", "concentrator", "guek", "gak", "model"]);
     if item["concentrator"].is_null() {
-        let more = pick(item, &["address", "client_sap", "server_sap", "system_title"]);
+        let names = ["address", "client_sap", "server_sap", "system_title", "suite", "policy"];
+        let keys = ["signing_key", "meter_signing_key"];
+        let more = pick(item, &[&names[..], &keys[..]].concat());
         if let (Some(out), Value::Object(more)) = (out.as_object_mut(), more) {
             out.extend(more);
         }
@@ -176,9 +178,10 @@ mod tests {
             "model": "m"});
         assert_eq!(meter(&behind), expect);
         let direct = json!({"serial": "M2", "concentrator": null, "address": "h:1",
-            "client_sap": 16, "server_sap": 3, "authentication": "lls", "lls_secret": "22"});
+            "client_sap": 16, "server_sap": 3, "authentication": "lls", "lls_secret": "22",
+            "suite": 0, "policy": null});
         let expect = json!({"serial": "M2", "address": "h:1", "client_sap": 16, "server_sap": 3,
-            "auth": "lls", "secret": "22"});
+            "auth": "lls", "secret": "22", "suite": 0});
         assert_eq!(meter(&direct), expect);
     }
 }

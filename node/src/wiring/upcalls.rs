@@ -8,12 +8,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use domain::assets::{self, Attach, Authentication};
+use domain::assets::{self, Attach, Authentication, Security};
 use domain::keys::KeyKind;
 use domain::{Change, Device, Done, Obis, View, keys, leases, readings};
 use gateway::{
-    Admission, Admit, Ask, Claim, Claimed, Denied, MeterAccess, MeterKeys, MeterQuery, RosterQuery,
-    Upcall,
+    Admission, Admit, Ask, Claim, Claimed, Denied, MeterAccess, MeterCredentials, MeterKeys,
+    MeterQuery, RosterQuery, Upcall,
 };
 use tokio::sync::{Semaphore, mpsc};
 use zeroize::Zeroizing;
@@ -157,14 +157,16 @@ async fn admit(wires: &Wires, admit: &Admit, patience: Duration) -> Result<Admis
     if !assets::is_active(&view, &device).map_err(|f| fault(wires, &f))? {
         return Err(Denied::refused("retired"));
     }
-    let Some(keys) = device_keys(wires, &view, &device)? else {
+    let guek = fixed(unwrapped(wires, &view, &device, KeyKind::Guek)?)?;
+    let gak = fixed(unwrapped(wires, &view, &device, KeyKind::Gak)?)?;
+    let (Some(guek), Some(gak)) = (guek, gak) else {
         return Err(Denied::refused("no_keys"));
     };
     let mark = readings::mark(&view, &concentrator).map_err(|f| fault(wires, &f))?;
     Ok(Admission {
         concentrator,
-        guek: keys.guek,
-        gak: keys.gak,
+        guek,
+        gak,
         client_title: wires.client_title,
         last_counter: mark.as_ref().map_or(0, |mark| mark.counter),
         last_sequence: mark.as_ref().map_or(0, |mark| mark.sequence),
@@ -198,20 +200,15 @@ fn meter_in(wires: &Wires, view: &dyn View, query: &MeterQuery) -> Result<MeterA
     let watermark_s = crate::areas::readings::choose(&series, Obis::ACTIVE_IMPORT, None)
         .filter(|(minutes, _)| *minutes > 0)
         .map(|(_, series)| series.last_s);
-    let (address, client_sap, server_sap, authentication, server_title) = match meter.attach {
-        Attach::Behind { concentrator } if query.concentrator.as_ref() == Some(&concentrator) => {
-            let authentication =
-                if keys.is_some() { Authentication::Hls5 } else { Authentication::None };
-            (None, BEHIND_SAPS.0, BEHIND_SAPS.1, authentication, None)
-        }
-        Attach::Direct { address, client_sap, server_sap, authentication, system_title }
-            if query.concentrator.is_none() =>
-        {
-            (Some(address), client_sap, server_sap, authentication, system_title)
-        }
-        _ => return Err(Denied::refused("not_behind")),
+    let way = way(&meter.attach, query, keys.is_some())?;
+    let credentials = credentials(wires, view, &device)?;
+    let lacks = match way.authentication {
+        Authentication::Hls5 => keys.is_none(),
+        Authentication::Hls7 => credentials.signing.is_none(),
+        Authentication::Hls3 | Authentication::Hls4 | Authentication::Hls6 => secret.is_none(),
+        Authentication::None | Authentication::Lls => false,
     };
-    if authentication == Authentication::Hls5 && keys.is_none() {
+    if lacks {
         return Err(Denied::refused("no_keys"));
     }
     let (model, known) = wires.app.models().or_generic(&meter.model);
@@ -221,18 +218,77 @@ fn meter_in(wires: &Wires, view: &dyn View, query: &MeterQuery) -> Result<MeterA
     }
     Ok(MeterAccess {
         ordinal: meter.ordinal,
-        address,
-        client_sap,
-        server_sap,
-        authentication,
+        address: way.address,
+        client_sap: way.client_sap,
+        server_sap: way.server_sap,
+        authentication: way.authentication,
+        security: way.security,
         secret,
         keys,
-        server_title,
-        client_title: wires.client_title,
+        credentials,
+        server_title: way.server_title,
+        // Counters come out of the log in blocks, so a title that nodes share repeats no nonce.
+        client_title: way.security.client_title.unwrap_or(wires.client_title),
         model,
         registers: Vec::new(),
         profile: None,
         watermark_s,
+    })
+}
+
+/// How a meter is reached and talked to, keys apart.
+struct Way {
+    address: Option<String>,
+    client_sap: u16,
+    server_sap: u16,
+    authentication: Authentication,
+    security: Security,
+    server_title: Option<[u8; 8]>,
+}
+
+fn way(attach: &Attach, query: &MeterQuery, is_keyed: bool) -> Result<Way, Denied> {
+    match attach {
+        Attach::Behind { concentrator } if query.concentrator.as_ref() == Some(concentrator) => {
+            Ok(Way {
+                address: None,
+                client_sap: BEHIND_SAPS.0,
+                server_sap: BEHIND_SAPS.1,
+                authentication: if is_keyed { Authentication::Hls5 } else { Authentication::None },
+                security: Security::default(),
+                server_title: None,
+            })
+        }
+        Attach::Direct {
+            address,
+            client_sap,
+            server_sap,
+            authentication,
+            security,
+            system_title,
+        } if query.concentrator.is_none() => Ok(Way {
+            address: Some(address.clone()),
+            client_sap: *client_sap,
+            server_sap: *server_sap,
+            authentication: *authentication,
+            security: *security,
+            server_title: *system_title,
+        }),
+        _ => Err(Denied::refused("not_behind")),
+    }
+}
+
+fn credentials(
+    wires: &Wires,
+    view: &dyn View,
+    device: &Device,
+) -> Result<MeterCredentials, Denied> {
+    let key = |kind| unwrapped(wires, view, device, kind);
+    Ok(MeterCredentials {
+        kek: key(KeyKind::Kek)?,
+        signing: key(KeyKind::Signing)?,
+        peer_signing: key(KeyKind::PeerSigning)?,
+        agreement: key(KeyKind::Agreement)?,
+        peer_agreement: key(KeyKind::PeerAgreement)?,
     })
 }
 
@@ -258,8 +314,8 @@ fn device_keys(
     view: &dyn View,
     device: &Device,
 ) -> Result<Option<MeterKeys>, Denied> {
-    let guek = fixed(unwrapped(wires, view, device, KeyKind::Guek)?)?;
-    let gak = fixed(unwrapped(wires, view, device, KeyKind::Gak)?)?;
+    let guek = unwrapped(wires, view, device, KeyKind::Guek)?;
+    let gak = unwrapped(wires, view, device, KeyKind::Gak)?;
     Ok(guek.zip(gak).map(|(guek, gak)| MeterKeys { guek, gak }))
 }
 

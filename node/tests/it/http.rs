@@ -7,6 +7,11 @@ use serde_json::json;
 use crate::support::{get, one_node, post, request, run};
 
 const KEY: &str = "000102030405060708090a0b0c0d0e0f";
+/// A scalar of P-256.
+const SCALAR: &str = "0101010101010101010101010101010101010101010101010101010101010101";
+/// A point of P-256: its generator (SEC 2, secp256r1).
+const POINT: &str = "6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296\
+                     4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5";
 
 #[test]
 fn one_node_answers_as_documented() {
@@ -135,8 +140,64 @@ fn registering(port: u16, token: &str) {
     assert_eq!((made.status, made.json()["client_sap"].clone()), (201, json!(16)), "{made:?}");
     let shown = get(port, token, "/api/v1/meters/D1").json();
     assert_eq!((&shown["auth"], &shown["series"]), (&json!("hls5"), &json!([])), "{shown}");
+    secured(port, token);
     let empty = get(port, token, "/api/v1/meters/T000/readings?obis=1-0:1.8.0").json();
     assert_eq!(empty["values"], json!([]));
+}
+
+/// A meter of HLS 7 in suite 1, with any policy and keys that are on the curve.
+fn secured(port: u16, token: &str) {
+    let full = json!({"serial": "D7", "address": "127.0.0.1:9", "auth": "hls7", "suite": 1,
+        "policy": "v1:fc", "wrapping": "general", "dedicated_key": true, "client_sap": 1,
+        "client_title": "4846440000000099", "guek": KEY, "gak": KEY, "signing_key": SCALAR,
+        "meter_signing_key": POINT});
+    let made = post(port, token, "/api/v1/meters", &full);
+    assert_eq!(made.status, 201, "{made:?}");
+    let shown = get(port, token, "/api/v1/meters/D7");
+    assert!(!shown.body.contains(SCALAR) && !shown.body.contains(POINT), "no answer holds a key");
+    let shown = shown.json();
+    for (name, value) in [
+        ("auth", json!("hls7")),
+        ("suite", json!(1)),
+        ("policy", json!("v1:fc")),
+        ("wrapping", json!("general")),
+        ("dedicated_key", json!(true)),
+        ("client_title", json!("4846440000000099")),
+    ] {
+        assert_eq!(shown[name], value, "{name}");
+    }
+    let without = |names: &[&str], change: serde_json::Value| {
+        let mut body = full.clone();
+        body["serial"] = json!("D8");
+        let fields = body.as_object_mut().unwrap();
+        names.iter().for_each(|name| drop(fields.remove(*name)));
+        fields.extend(change.as_object().unwrap().clone());
+        body
+    };
+    for (body, status, code) in [
+        (without(&["suite", "dedicated_key", "policy"], json!({})), 400, "bad_key"),
+        (without(&["signing_key"], json!({})), 400, "bad_auth"),
+        (without(&["meter_signing_key"], json!({"auth": "hls5"})), 400, "bad_auth"),
+        (without(&["gak"], json!({})), 400, "bad_auth"),
+        (without(&["guek", "gak"], json!({})), 400, "bad_auth"),
+        (without(&[], json!({"auth": "hls6"})), 400, "bad_auth"),
+        (without(&[], json!({"auth": "hls2"})), 400, "bad_auth"),
+        (without(&[], json!({"suite": 2})), 400, "bad_key"),
+        (without(&[], json!({"signing_key": "00".repeat(32)})), 400, "bad_key"),
+        (without(&[], json!({"meter_signing_key": "11".repeat(64)})), 400, "bad_key"),
+        (without(&[], json!({"suite": 3})), 400, "bad_security"),
+        (without(&[], json!({"policy": "4"})), 400, "bad_security"),
+        (without(&[], json!({"wrapping": "paper"})), 400, "bad_security"),
+        (without(&[], json!({"policy": "v1:90"})), 422, "bad_security"),
+        (without(&[], json!({"system_title": "4846440000000099"})), 422, "bad_security"),
+        (without(&["client_sap"], json!({"address": "iec+tcp://h:1"})), 400, "bad_auth"),
+    ] {
+        let answer = post(port, token, "/api/v1/meters", &body);
+        assert_eq!((answer.status, answer.code().as_str()), (status, code), "{body}: {answer:?}");
+    }
+    let behind = json!({"serial": "D9", "concentrator": "HFDTEST000000001", "suite": 1});
+    let answer = post(port, token, "/api/v1/meters", &behind);
+    assert_eq!((answer.status, answer.code().as_str()), (400, "bad_attach"), "{answer:?}");
 }
 
 fn bad_input(port: u16, token: &str) {
@@ -144,7 +205,8 @@ fn bad_input(port: u16, token: &str) {
         (json!({"serial": "X"}), 400, "bad_attach"),
         (json!({"serial": "X", "address": "h:1", "auth": "hls5"}), 400, "bad_auth"),
         (json!({"serial": "X", "address": "h:1", "guek": "zz"}), 400, "bad_key"),
-        (json!({"serial": "X", "address": "h:1", "guek": "00"}), 400, "bad_key"),
+        (json!({"serial": "X", "address": "h:1", "guek": "00", "gak": KEY}), 400, "bad_key"),
+        (json!({"serial": "X", "address": "h:1", "guek": KEY}), 400, "bad_auth"),
         (json!({"serial": "X", "address": "h:1", "colour": 1}), 422, "bad_body"),
         (json!({"serial": "bad serial", "address": "h:1"}), 422, "bad_serial"),
     ] {

@@ -5,17 +5,20 @@
 //! hdlc+WAY?server=&physical=&octets=&window=&size=
 //! iec+WAY?device=&mode=&bits=&read=&utc_offset=
 //! mode-e+WAY?device=&bits= and what hdlc takes
-//! WAY = tcp://HOST:PORT or serial://PORTNAME
+//! WAY = tcp://HOST:PORT, rfc2217://HOST:PORT or serial://PORTNAME
 //! ```
 //!
 //! It opens nothing and does not know which ports a node has. Invariants: what is printed parses
 //! to the same; the form without a scheme stays as it was when only it was known, because the log
 //! holds such addresses.
 
+mod options;
+
 // A value without a socket, so of the pure part of the library.
 use core::net::Ipv6Addr;
 use std::fmt;
 
+use self::options::{Options, option_fault};
 use crate::error::Refusal;
 
 /// Longest address, octets.
@@ -23,7 +26,7 @@ pub const MAX_ADDRESS_OCTETS: usize = 255;
 
 /// What an address looks like, for people.
 pub const GRAMMAR: &str = "HOST:PORT, tcp://HOST:PORT, or one of hdlc, iec, mode-e, then \
-     +tcp://HOST:PORT or +serial://PORTNAME, then ?option=value&option=value";
+     +tcp://HOST:PORT, +rfc2217://HOST:PORT or +serial://PORTNAME, then ?option=value&option=value";
 
 /// Where a meter is and what it speaks there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +43,13 @@ pub enum Way {
     /// A TCP connection: to the meter, or to a serial server with meters behind it.
     Tcp {
         /// A name, an IPv4 address, or an IPv6 address without brackets.
+        host: String,
+        /// 1 and up.
+        port: u16,
+    },
+    /// A serial server that is told the settings of its port (RFC 2217).
+    Rfc2217 {
+        /// As of TCP.
         host: String,
         /// 1 and up.
         port: u16,
@@ -190,6 +200,10 @@ impl Address {
         let way = match (way, protocol) {
             ("tcp", _) => tcp(place)?,
             ("serial", "hdlc" | "iec" | "mode-e") => serial(place)?,
+            ("rfc2217", "hdlc" | "iec" | "mode-e") => match tcp(place)? {
+                Way::Tcp { host, port } => Way::Rfc2217 { host, port },
+                other => other,
+            },
             _ => return Err(scheme_fault(scheme)),
         };
         let options = Options::split(query)?;
@@ -220,6 +234,13 @@ impl Address {
         match (&self.protocol, &self.way) {
             (Protocol::Wrapper, _) => "COSEM wrapper on TCP",
             (Protocol::Hdlc(_), Way::Tcp { .. }) => "HDLC on TCP",
+            (Protocol::Hdlc(_), Way::Rfc2217 { .. }) => "HDLC on a serial server (RFC 2217)",
+            (Protocol::Local(_), Way::Rfc2217 { .. }) => {
+                "IEC 62056-21 on a serial server (RFC 2217)"
+            }
+            (Protocol::ModeE(..), Way::Rfc2217 { .. }) => {
+                "HDLC by mode E on a serial server (RFC 2217)"
+            }
             (Protocol::Hdlc(_), Way::Serial { .. }) => "HDLC on a serial port",
             (Protocol::Local(_), Way::Tcp { .. }) => "IEC 62056-21 on TCP",
             (Protocol::Local(_), Way::Serial { .. }) => "IEC 62056-21 on a serial port",
@@ -233,7 +254,7 @@ impl Address {
     pub fn serial_port(&self) -> Option<&str> {
         match &self.way {
             Way::Serial { port } => Some(port),
-            Way::Tcp { .. } => None,
+            Way::Tcp { .. } | Way::Rfc2217 { .. } => None,
         }
     }
 }
@@ -313,67 +334,6 @@ fn serial(place: &str) -> Result<Way, Refusal> {
     Err(Refusal::new("bad_address_port", text))
 }
 
-/// `name=value` pairs, each name once.
-struct Options<'a>(Vec<(&'a str, &'a str)>);
-
-impl<'a> Options<'a> {
-    fn split(query: Option<&'a str>) -> Result<Self, Refusal> {
-        let mut pairs: Vec<(&str, &str)> = Vec::new();
-        for pair in query.into_iter().flat_map(|query| query.split('&')) {
-            let Some((name, value)) = pair.split_once('=') else {
-                return Err(option_fault(format!("{pair:?} is not option=value")));
-            };
-            if pairs.iter().any(|(known, _)| *known == name) {
-                return Err(option_fault(format!("{name} stands twice")));
-            }
-            pairs.push((name, value));
-        }
-        Ok(Self(pairs))
-    }
-
-    fn only(&self, known: &[&str]) -> Result<(), Refusal> {
-        match self.0.iter().find(|(name, _)| !known.contains(name)) {
-            None => Ok(()),
-            Some((name, _)) if known.is_empty() => {
-                Err(option_fault(format!("no option {name:?}: tcp takes none")))
-            }
-            Some((name, _)) => {
-                let text = format!("no option {name:?} here; known are {}", known.join(", "));
-                Err(option_fault(text))
-            }
-        }
-    }
-
-    fn get(&self, name: &str) -> Option<&'a str> {
-        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
-    }
-
-    fn number(&self, name: &str, low: i32, high: i32) -> Result<Option<i32>, Refusal> {
-        let Some(text) = self.get(name) else { return Ok(None) };
-        let digits = text.strip_prefix('-').unwrap_or(text);
-        let plain = !digits.is_empty() && digits.bytes().all(|octet| octet.is_ascii_digit());
-        match text.parse().ok().filter(|number| plain && (low..=high).contains(number)) {
-            Some(number) => Ok(Some(number)),
-            None => Err(option_fault(format!("{name} is a number from {low} to {high}"))),
-        }
-    }
-
-    fn word<T: Copy>(&self, name: &str, words: &[(&str, T)]) -> Result<Option<T>, Refusal> {
-        let Some(text) = self.get(name) else { return Ok(None) };
-        match words.iter().find(|(word, _)| *word == text) {
-            Some((_, meaning)) => Ok(Some(*meaning)),
-            None => {
-                let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-                Err(option_fault(format!("{name} is one of {}", known.join(", "))))
-            }
-        }
-    }
-}
-
-fn option_fault(why: impl Into<String>) -> Refusal {
-    Refusal::new("bad_address_option", why)
-}
-
 fn station(options: &Options<'_>) -> Result<Station, Refusal> {
     let usual = Station::default();
     let half = |name| {
@@ -428,8 +388,10 @@ fn local(options: &Options<'_>) -> Result<Local, Refusal> {
 impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Tcp { host, port } | Self::Rfc2217 { host, port } if host.contains(':') => {
+                write!(f, "[{host}]:{port}")
+            }
+            Self::Tcp { host, port } | Self::Rfc2217 { host, port } => write!(f, "{host}:{port}"),
             Self::Serial { port } => f.write_str(port),
         }
     }
@@ -440,6 +402,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let way = match self.way {
             Way::Tcp { .. } => "tcp",
+            Way::Rfc2217 { .. } => "rfc2217",
             Way::Serial { .. } => "serial",
         };
         let mut query = Query::default();

@@ -16,7 +16,11 @@ fn tcp() -> impl Strategy<Value = Way> {
 
 fn way() -> impl Strategy<Value = Way> {
     let serial = "[A-Za-z0-9_.-]{1,32}".prop_map(|port| Way::Serial { port });
-    prop_oneof![tcp(), serial]
+    let rfc2217 = tcp().prop_map(|way| match way {
+        Way::Tcp { host, port } => Way::Rfc2217 { host, port },
+        other => other,
+    });
+    prop_oneof![tcp(), rfc2217, serial]
 }
 
 fn station() -> impl Strategy<Value = Station> {
@@ -71,7 +75,7 @@ proptest! {
 
     #[test]
     fn any_text_is_an_address_or_a_fault_of_the_list(
-        text in "(tcp|hdlc|iec|mode-e|[+:/?&=\\[\\]@.]|serial|server|device|[0-9a-z]{1,5}){0,9}",
+        text in "(tcp|hdlc|iec|mode-e|[+:/?&=\\[\\]@.]|serial|rfc2217|device|[0-9a-z]{1,5}){0,9}",
     ) {
         match Address::parse(&text) {
             Ok(address) => {

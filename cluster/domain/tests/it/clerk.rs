@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use domain::apply::{last_hash, last_stamp};
-use domain::assets::{Attach, Authentication};
+use domain::assets::{Attach, Authentication, Policy, Security, Suite};
 use domain::commands::{Attribute, Failure, Order, Read, Value};
 use domain::keys::{KeyKind, WrapId};
 use domain::leases::{Reason, Role};
@@ -225,7 +225,13 @@ fn asset(words: &Words<'_>) -> assets::Change {
                     address: words.text("address"),
                     client_sap: 16,
                     server_sap: 1,
-                    authentication: Authentication::Hls5,
+                    authentication: match words.maybe("auth") {
+                        Some("lls") => Authentication::Lls,
+                        Some("hls6") => Authentication::Hls6,
+                        Some("hls7") => Authentication::Hls7,
+                        _ => Authentication::Hls5,
+                    },
+                    security: security(words),
                     system_title: words
                         .maybe("title")
                         .map(|_| words.number::<u64>("title", 0).to_be_bytes()),
@@ -234,6 +240,17 @@ fn asset(words: &Words<'_>) -> assets::Change {
             model: words.text("model"),
         },
         _ => assets::Change::Retire { device: words.device() },
+    }
+}
+
+fn security(words: &Words<'_>) -> Security {
+    let title = words.maybe("client").map(|_| words.number::<u64>("client", 0).to_be_bytes());
+    Security {
+        suite: Suite::of(words.number("suite", 0)).unwrap(),
+        policy: Policy(words.number("policy", 0x6c)),
+        dedicated_key: words.maybe("dedicated").is_some(),
+        client_title: title,
+        ..Security::default()
     }
 }
 

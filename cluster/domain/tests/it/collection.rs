@@ -40,6 +40,7 @@ impl Field {
                 client_sap: 16,
                 server_sap: 1,
                 authentication: assets::Authentication::None,
+                security: assets::Security::default(),
                 system_title: None,
             },
             model: String::new(),

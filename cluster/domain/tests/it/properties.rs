@@ -46,6 +46,7 @@ fn asset() -> impl Strategy<Value = Change> {
             client_sap: 16,
             server_sap: 1,
             authentication: Authentication::None,
+            security: assets::Security::default(),
             system_title: title.map(|title| [title; 8]),
         }),
     ];

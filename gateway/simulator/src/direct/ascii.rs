@@ -19,6 +19,9 @@ use crate::push::{CLOCK, LOAD_PROFILE};
 const VDEW_POWER_FAILURE: u8 = 0x80;
 /// Rows of a load profile in one answer.
 const MOST_ROWS: usize = 3_840;
+/// A parameter that may be written: the owner's mark (1-0:0.0.1).
+const MARK: &str = "0.0.1";
+const MARK_NAME: Name = [1, 0, 0, 0, 1, 255];
 const BAD_COMMAND: &str = "ER01";
 const NOT_THERE: &str = "ER07";
 const NOT_ALLOWED: &str = "ER06";
@@ -101,6 +104,7 @@ pub fn command(field: &DirectField, place: usize, now: Now, command: &Command) -
             field.locally(place, now, |meter| load_profile(meter, argument))
         }
         b'R' => field.locally(place, now, |meter| one(meter, address)),
+        b'W' if address == MARK => field.locally(place, now, |meter| mark(meter, argument)),
         b'W' => field.locally(place, now, |meter| write(meter, address, argument)),
         _ => Some(Reply::Error(BAD_COMMAND.to_owned())),
     };
@@ -163,6 +167,11 @@ fn billing(meter: &Meter<'_>) -> Vec<DataSet> {
 /// One register, or one of the texts.
 fn one(meter: &mut Meter<'_>, address: &str) -> Reply {
     let wanted = address.trim_end_matches("*255");
+    if wanted == MARK {
+        let written = meter.memory.written(1, MARK_NAME, 2);
+        let text = written.as_ref().and_then(Data::as_octets).unwrap_or(b"000.00");
+        return Reply::Data([b"0.0.1(", text, b")"].concat().into());
+    }
     let found = all(meter).into_iter().find(|set| set.address == wanted);
     let Some(found) = found else { return Reply::Error(NOT_THERE.to_owned()) };
     match data::encode(&[found]) {
@@ -171,7 +180,16 @@ fn one(meter: &mut Meter<'_>, address: &str) -> Reply {
     }
 }
 
-/// Time and date may be written, nothing else.
+/// Keeps the mark of the owner, a text of up to 32 characters.
+fn mark(meter: &mut Meter<'_>, argument: &str) -> Reply {
+    if argument.is_empty() || argument.len() > 32 {
+        return Reply::Error(BAD_COMMAND.to_owned());
+    }
+    meter.memory.write(1, MARK_NAME, 2, &Data::octets(argument.as_bytes()));
+    Reply::Done
+}
+
+/// Time and date may be written, and nothing else of the registers.
 fn write(meter: &mut Meter<'_>, address: &str, argument: &str) -> Reply {
     let mut clock = meter.date_time(meter.moment.now_s);
     let Some([one, two, three]) = pairs(argument) else {

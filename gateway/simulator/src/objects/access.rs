@@ -6,14 +6,16 @@
 
 use cosem::apdu::Conformance;
 use cosem::data::BitString;
-use cosem::security::{Kek, KeyId, NewKeys};
+use cosem::security::{Kek, KeyId, NewKeys, Policy};
 use cosem::{Data, DataAccessError, Suite};
 
 use super::catalogue::{ASSOCIATION, Kind, Object, SECURITY_SETUP, objects};
 use super::events::{FRAUD, STANDARD};
-use super::memory::{hex, key_of};
+use super::memory::{from_hex, hex, key_of};
 use super::{After, Meter, Who};
 use crate::field::{Access, Key};
+use crate::session;
+use crate::suites::{Proof, symmetric};
 
 /// Longest PDU that a meter takes.
 pub const MAX_PDU: u16 = 2_048;
@@ -31,17 +33,16 @@ impl Meter<'_> {
         key_of(self.memory.keys.gak.as_ref()).unwrap_or(self.model.gak)
     }
 
-    fn kek(&self) -> Key {
-        key_of(self.memory.keys.kek.as_ref()).unwrap_or(self.model.kek)
+    fn kek(&self, suite: Suite) -> Vec<u8> {
+        let changed = self.memory.keys.kek.as_ref().and_then(|text| from_hex(text));
+        changed.unwrap_or_else(|| symmetric(suite, self.model.kek))
     }
 
     /// Attributes of the security setup.
     pub(super) fn security(&self, attribute: i8) -> Result<Data, DataAccessError> {
-        let ciphered = matches!(self.model.access, Access::Hls5);
         Ok(match attribute {
-            // Bits of version 1: requests and answers authenticated and encrypted.
-            2 => Data::Enum(if ciphered { 0x6c } else { 0 }),
-            3 => Data::Enum(0),
+            2 => Data::Enum(session::policy(self.model, self.memory)),
+            3 => Data::Enum(self.model.access.suite().map_or(0, Suite::number)),
             4 => Data::octets(self.moment.client.as_ref().map_or(&[][..], |title| &title[..])),
             5 => Data::octets(&self.model.title),
             6 => Data::Array(Vec::new()),
@@ -62,8 +63,10 @@ impl Meter<'_> {
             let Data::Enum(old) = self.current(64, SECURITY_SETUP, 2) else {
                 return Err(DataAccessError::OtherReason);
             };
-            // A policy is strengthened only (Blue Book, class 64).
-            if policy & old != old {
+            // A policy is strengthened only (Blue Book, class 64), and suite 0 cannot sign.
+            let is_zero = self.model.access.suite() == Some(Suite::Zero);
+            let cannot = Policy::from_v1(*policy).is_err() || (is_zero && policy & 0x90 != 0);
+            if policy & old != old || cannot {
                 return Err(DataAccessError::ReadWriteDenied);
             }
             self.memory.write(64, SECURITY_SETUP, 2, &Data::Enum(*policy));
@@ -76,7 +79,8 @@ impl Meter<'_> {
     /// All keys of a transfer are taken, or none.
     fn transfer_keys(&mut self, parameter: Option<&Data>) -> Result<(), DataAccessError> {
         let parameter = parameter.ok_or(DataAccessError::TypeUnmatched)?;
-        let kek = Kek::new(Suite::Zero, &self.kek().0);
+        let suite = self.model.access.suite().unwrap_or(Suite::Zero);
+        let kek = Kek::new(suite, &self.kek(suite));
         let kek = kek.map_err(|_| DataAccessError::HardwareFault)?;
         let new = match NewKeys::unwrap_from(&kek, parameter) {
             Ok(new) => new,
@@ -104,7 +108,7 @@ impl Meter<'_> {
 
     /// Attributes of the current association.
     pub(super) fn association(&self, who: Who, attribute: i8) -> Result<Data, DataAccessError> {
-        let ciphered = matches!(self.model.access, Access::Hls5) && who == Who::Manager;
+        let ciphered = self.model.access.suite().is_some() && who == Who::Manager;
         let name = |last: [u8; 2]| {
             let [kind, id] = last;
             Data::octets(&[0x60, 0x85, 0x74, 0x05, 0x08, kind, id])
@@ -143,6 +147,10 @@ impl Meter<'_> {
             (Who::Reader, _) | (_, Access::Lls(_)) => 1,
             (Who::Manager, Access::Secret(hls, _)) => *hls as u8,
             (Who::Manager, Access::Hls5) => 5,
+            (Who::Manager, Access::Secured(secured)) => match secured.proof {
+                Proof::Gmac => 5,
+                Proof::Ecdsa => 7,
+            },
         }
     }
 

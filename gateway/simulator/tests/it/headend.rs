@@ -8,6 +8,7 @@ use cosem::association::{
     Authentication, Client, ClientConfig, Failure, Indication, InvokeId, Rejection,
     open_notification,
 };
+use cosem::security::{Policy, SigningKey, VerifyingKey};
 use cosem::wrapper::{Deframer, Header};
 use cosem::{AttributeRef, Data, DataAccessError, Keys, Selection};
 use simulator::registry::{MeterEntry, Registry};
@@ -299,11 +300,33 @@ pub struct Meter {
 
 impl Meter {
     pub fn new(entry: &MeterEntry, title: [u8; 8], gateway: Option<Bytes>) -> Self {
+        Self::with(entry, title, gateway, |_| ())
+    }
+
+    /// As `new`, with settings changed by the test.
+    pub fn with(
+        entry: &MeterEntry,
+        title: [u8; 8],
+        gateway: Option<Bytes>,
+        change: impl FnOnce(&mut ClientConfig),
+    ) -> Self {
         let mut config = ClientConfig::new(entry.client_sap, entry.server_sap, title);
+        let suite = cosem::Suite::of(entry.suite).unwrap();
         if let (Some(guek), Some(gak)) = (&entry.guek, &entry.gak) {
-            let keys = keys_of(guek, gak);
+            let keys = Keys::in_suite(suite, &octets(guek), &octets(gak)).unwrap();
             config.authentication = Authentication::Hls5(keys.clone());
             config.ciphered = Some(keys);
+        }
+        if let (Some(own), Some(meter)) = (&entry.signing_key, &entry.meter_signing_key) {
+            config.credentials.signing = Some(SigningKey::new(suite, &octets(own)).unwrap());
+            let meter = VerifyingKey::new(suite, &octets(meter)).unwrap();
+            config.credentials.peer_signing = Some(meter);
+        }
+        if entry.authentication == "hls7" {
+            config.authentication = Authentication::Hls7;
+        }
+        if let Some(policy) = entry.policy.as_ref().and_then(|text| text.strip_prefix("v1:")) {
+            config.policy = Policy::from_v1(u8::from_str_radix(policy, 16).unwrap()).unwrap();
         }
         if let Some(secret) = &entry.lls_secret {
             let secret = cosem::Secret::new(&octets(secret));
@@ -316,7 +339,8 @@ impl Meter {
         }
         config.gateway = gateway;
         config.response_timeout = LONG;
-        Self { client: Client::new(config, b"fedcba9876543210") }
+        change(&mut config);
+        Self { client: Client::new(config, b"fedcba9876543210fedcba9876543210") }
     }
 
     pub fn connect(&mut self, counters: std::ops::Range<u32>) {

@@ -18,6 +18,8 @@ mod meters;
 mod process;
 #[cfg(test)]
 mod protocol;
+#[cfg(test)]
+mod services;
 
 use std::time::Duration;
 

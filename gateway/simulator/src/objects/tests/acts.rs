@@ -71,8 +71,10 @@ fn keys_change_under_the_kek_and_under_nothing_else() {
     assert_eq!(bench.codes(1), [49, 48]);
     // A policy is strengthened only.
     assert!(bench.act(64, SECURITY_SETUP, 1, Data::Enum(0)).is_err());
-    bench.act(64, SECURITY_SETUP, 1, Data::Enum(0x7c)).unwrap();
-    assert_eq!(bench.get(64, SECURITY_SETUP, 2), Data::Enum(0x7c));
+    // And suite 0 cannot sign.
+    assert!(bench.act(64, SECURITY_SETUP, 1, Data::Enum(0x7c)).is_err());
+    bench.act(64, SECURITY_SETUP, 1, Data::Enum(0x6c)).unwrap();
+    assert_eq!(bench.get(64, SECURITY_SETUP, 2), Data::Enum(0x6c));
 }
 
 #[test]
