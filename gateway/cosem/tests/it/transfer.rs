@@ -16,6 +16,7 @@ use cosem::wrapper::{self, Header};
 use cosem::{Apdu, AttributeRef, Data, DataAccessError, Error, Keys, MethodRef, Selection};
 use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::strategy::{Just, Strategy};
+use proptest::test_runner::Config;
 
 use crate::clock::start;
 
@@ -462,8 +463,38 @@ fn frame_of(frame: &[u8]) -> (Header, Vec<u8>) {
     (header, octets.to_vec())
 }
 
+/// Invokes with so many octets each, in general blocks, over a line that loses `loss` of a hundred
+/// frames: what the client heard, what it should hear, and how often the meter was asked.
+fn over_a_bad_line(
+    windows: [u8; 2],
+    lengths: &[usize],
+    seed: u64,
+    loss: u64,
+    protected: bool,
+) -> (Vec<Indication>, Vec<Indication>, usize) {
+    let mut state = seed;
+    let config = if protected { ciphered() } else { plain() };
+    let (client, mut server) = in_blocks(config, windows[0]);
+    server.general.window = windows[1];
+    let mut line = Line::open((client, server), || {
+        // splitmix64.
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % 100 < loss
+    });
+    let mut expect = Vec::new();
+    for octets in lengths {
+        let parameters = Some(long(*octets));
+        let invoke = line.client.action(line.now, ECHO, parameters).unwrap();
+        expect.push(Indication::Acted { invoke, result: Ok(Some(long(*octets))) });
+    }
+    line.run();
+    (line.indications(), expect, line.asked)
+}
+
 proptest! {
-    #![proptest_config(proptest::test_runner::Config::with_cases(1_000))]
+    #![proptest_config(Config::with_cases(Config::default().cases.max(1_000)))]
 
     #[test]
     fn a_line_that_loses_frames_still_brings_the_right_answers(
@@ -473,26 +504,21 @@ proptest! {
         loss in 0u64..25,
         protected in any::<bool>(),
     ) {
-        let mut state = seed;
-        let config = if protected { ciphered() } else { plain() };
-        let (client, mut server) = in_blocks(config, windows[0]);
-        server.general.window = windows[1];
-        let mut line = Line::open((client, server), || {
-            // splitmix64.
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            (z ^ (z >> 31)) % 100 < loss
-        });
-        let mut expect = Vec::new();
-        for octets in &lengths {
-            let parameters = Some(long(*octets));
-            let invoke = line.client.action(line.now, ECHO, parameters).unwrap();
-            expect.push(Indication::Acted { invoke, result: Ok(Some(long(*octets))) });
-        }
-        line.run();
-        prop_assert_eq!(line.indications(), expect);
-        prop_assert_eq!(line.asked, lengths.len(), "each was done once");
+        let (heard, expect, asked) = over_a_bad_line(windows, &lengths, seed, loss, protected);
+        prop_assert_eq!(heard, expect);
+        prop_assert_eq!(asked, lengths.len(), "each was done once");
+    }
+}
+
+#[test]
+fn lines_that_once_brought_no_answer_bring_the_right_one() {
+    for (windows, lengths, seed, loss, protected) in [
+        ([5, 3], &[446, 1, 1][..], 167_637_803_571_009_816, 11, true),
+        ([1, 1], &[1, 1], 9_472_304_773_721_516_855, 16, false),
+        ([2, 4], &[1_748, 1, 1], 7_876_899_466_536_540_556, 4, true),
+    ] {
+        let (heard, expect, asked) = over_a_bad_line(windows, lengths, seed, loss, protected);
+        assert_eq!((heard, asked), (expect, lengths.len()), "seed {seed}");
     }
 }
 
