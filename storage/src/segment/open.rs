@@ -136,8 +136,16 @@ impl State {
         if fold.index <= self.floor || done || noted {
             return false;
         }
-        let waits = |frozen: &FrozenDay| month_key(frozen.day.key()) == fold.key;
-        let any = self.month_files(fold.key).next().is_some() || self.frozen.iter().any(waits);
+        // Counted from the entries alone: what an earlier fold takes counts for that one, done yet
+        // or not, and what a later entry sealed (in an earlier run) is not there yet.
+        let earlier = self.folding.iter().filter(|known| known.key == fold.key);
+        let after = earlier.map(|known| known.index).filter(|index| *index < fold.index).max();
+        let new = |sealed: u64| after.is_none_or(|after| sealed > after) && sealed < fold.index;
+        let waits = |frozen: &FrozenDay| {
+            month_key(frozen.day.key()) == fold.key && new(frozen.seal.index)
+        };
+        let any = self.month_files(fold.key).any(|entry| new(entry.sealed_index))
+            || self.frozen.iter().any(waits);
         if any {
             self.folding.push(fold);
         }

@@ -58,7 +58,7 @@ fn filled(dir: &Path) -> Store {
     store.segments.merge(2_000_000, 15, &[IMPORT, EXPORT], &[row]).unwrap();
     let key = DayKey { interval_minutes: 15, shard: 0, day: FIRST_DAY };
     store.segments.seal(2_000_001, key, RECIPE_DAY).unwrap();
-    store.segments.settle(Duration::from_secs(30)).unwrap();
+    store.segments.settle(Duration::from_secs(90)).unwrap();
     store
 }
 

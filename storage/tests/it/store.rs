@@ -70,7 +70,7 @@ fn filled(dir: &Path) -> (Store, Manifest) {
             store.segments.merge(index, 15, &[A], &[row]).unwrap();
         }
     }
-    store.segments.settle(Duration::from_secs(10)).unwrap();
+    store.segments.settle(Duration::from_secs(90)).unwrap();
     let frozen = store.snapshots.freeze(250, b"meta".to_vec()).unwrap();
     apply(&store, 251);
     let manifest = store.snapshots.write(frozen).unwrap();
