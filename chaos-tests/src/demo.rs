@@ -51,7 +51,7 @@ impl Demo {
     /// Starts a demo and waits until it has written `demo.json` and a leader is known.
     ///
     /// # Errors
-    /// The programs are missing, the demo ends early, or there is no leader within 40 s.
+    /// The programs are missing, the demo ends early, or there is no leader within 120 s.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
         let description = options.dir.join("demo.json");
         let _ = std::fs::remove_file(&description);
@@ -74,17 +74,21 @@ impl Demo {
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()?;
-        let until = Instant::now() + Duration::from_secs(40);
+        let until = Instant::now() + Duration::from_secs(120);
         let description = loop {
             if let Some(found) = read_json(&description) {
                 break found;
             }
             if let Some(status) = child.try_wait()? {
-                bail!("the demo ended with {status}; see {}.log", options.dir.display());
+                let said = std::fs::read_to_string(options.dir.with_extension("log"));
+                let said = said.unwrap_or_default();
+                let last = said.lines().rev().take(30).collect::<Vec<_>>();
+                let last = last.into_iter().rev().collect::<Vec<_>>().join("\n");
+                bail!("the demo ended with {status}; it said last:\n{last}");
             }
             if Instant::now() > until {
                 let _ = child.kill();
-                bail!("the demo wrote no demo.json within 40 s");
+                bail!("the demo wrote no demo.json within 120 s");
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         };
@@ -94,7 +98,7 @@ impl Demo {
         let nodes = nodes.iter().map(|node| Ok((text(node, "name")?, text(node, "url")?)));
         let nodes = nodes.collect::<anyhow::Result<Vec<_>>>()?;
         let demo = Self { child, options, http, nodes };
-        demo.wait_leader(Duration::from_secs(40)).await?;
+        demo.wait_leader(Duration::from_secs(120)).await?;
         Ok(demo)
     }
 
@@ -201,10 +205,10 @@ impl Demo {
     /// Ends the demo as Ctrl-C does and returns its exit code.
     ///
     /// # Errors
-    /// It does not end within 40 s.
+    /// It does not end within 120 s.
     pub async fn stop(mut self) -> anyhow::Result<i32> {
         signal(i32::try_from(self.child.id())?, Signal::Interrupt)?;
-        self.wait_end(Duration::from_secs(40)).await
+        self.wait_end(Duration::from_secs(120)).await
     }
 
     /// Waits for the demo's own end and returns its exit code.
@@ -231,10 +235,17 @@ impl Demo {
         for (name, _) in &self.nodes {
             pids.push(self.pid(name)?);
         }
-        for pid in pids {
-            let _ = signal(pid, Signal::Kill);
+        for pid in &pids {
+            let _ = signal(*pid, Signal::Kill);
         }
         self.child.wait()?;
+        // The nodes were the demo's children, so nobody tells us of their end; until then they
+        // hold their ports and the locks of their folders.
+        let until = Instant::now() + Duration::from_secs(60);
+        while let Some(pid) = pids.iter().find(|pid| is_running(**pid)) {
+            anyhow::ensure!(Instant::now() < until, "process {pid} does not die");
+            std::thread::sleep(Duration::from_millis(10));
+        }
         Ok(())
     }
 }
@@ -244,6 +255,13 @@ impl Drop for Demo {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A process that is there and not a zombie: one that still holds ports and files.
+fn is_running(pid: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let state = status.lines().find_map(|line| line.strip_prefix("State:"));
+    state.is_some_and(|state| !state.trim_start().starts_with(['Z', 'X']))
 }
 
 /// The signals that tests send.

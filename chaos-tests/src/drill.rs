@@ -31,7 +31,7 @@ pub async fn kill_leaders(
     let probe = Probe::new(&demo.http, 1);
     let mut measured = LeaderKills::default();
     for round in 1..=rounds {
-        let leader = demo.wait_leader(Duration::from_secs(30)).await?;
+        let leader = demo.wait_leader(Duration::from_secs(120)).await?;
         let alive = demo.nodes.iter().filter(|(name, _)| *name != leader);
         let alive: Vec<String> = alive.map(|(_, url)| url.clone()).collect();
         let before = demo.pid(&leader)?;
@@ -39,7 +39,7 @@ pub async fn kill_leaders(
         signal(before, Signal::Kill)?;
         let accepted = probe.until_accepted(&alive, &format!("r{round}"), CUSTOMER_LIMIT).await?;
         measured.first_write.add(accepted);
-        demo.wait_equal(Duration::from_secs(60)).await?;
+        demo.wait_equal(Duration::from_secs(120)).await?;
         measured.all_equal.add(killed.elapsed());
         tell(format!(
             "round {round:3}: {leader} killed, next write after {} ms, all nodes equal after {} ms",
@@ -57,7 +57,7 @@ pub async fn kill_leaders(
 pub async fn nothing_lost(demo: &Demo) -> anyhow::Result<Vec<(String, Verdict)>> {
     // The journal first: what is acknowledged while we read is not asked for.
     let journal = Journal::read(&demo.journal())?;
-    demo.wait_equal(Duration::from_secs(60)).await?;
+    demo.wait_equal(Duration::from_secs(120)).await?;
     let mut verdicts = Vec::new();
     for (name, url) in &demo.nodes {
         verdicts.push((name.clone(), journal.compare(&demo.http, url).await?));

@@ -26,7 +26,7 @@ use storage::{
 
 use crate::support::{Trio, author, concentrator, holds, import_of, ingest, meter, proposal_id};
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 const METERS: u32 = 8;
 
 async fn propose(node: &Cluster, id: u64, author: Author, change: Change) -> Done {

@@ -6,7 +6,7 @@ use domain::{Change, Done, readings};
 
 use crate::support::{Trio, author, import_of, ingest, meter, proposal_id, until};
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 const DAY_S: i64 = 86_400;
 
 async fn propose(trio: &Trio, at: usize, id: u64, change: Change) -> (u64, Done) {

@@ -15,7 +15,7 @@ use crate::support::{
     Authority, Trio, author, concentrator, holds, leads, other, proposal_id, until,
 };
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// Writes without a pause through one node until it is told to stop; every write must be done.
 struct Writer {

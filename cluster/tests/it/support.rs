@@ -64,7 +64,7 @@ pub fn free_port() -> u16 {
 
 /// Waits until a stopped node's socket is closed; its tasks end a moment after the stop.
 pub async fn port_is_free(address: SocketAddr) {
-    until("a free port", Duration::from_secs(5), || UdpSocket::bind(address).is_ok()).await;
+    until("a free port", Duration::from_secs(60), || UdpSocket::bind(address).is_ok()).await;
 }
 
 pub fn local(port: u16) -> SocketAddr {
@@ -218,7 +218,7 @@ impl Trio {
     pub async fn wish(&self, at: usize, verb: Verb) -> Outcome {
         static NEXT: AtomicU64 = AtomicU64::new(1 << 40);
         let id = proposal_id(NEXT.fetch_add(1, Ordering::Relaxed));
-        let limit = Duration::from_secs(20);
+        let limit = Duration::from_secs(60);
         self.node(at).change_members(id, author(), verb, limit).await.unwrap().1
     }
 
@@ -230,7 +230,7 @@ impl Trio {
             let names: Vec<_> = voting.map(|node| node.name.clone()).collect();
             !status.moving && names == expect
         };
-        until(&format!("voters {expect:?}"), Duration::from_secs(30), seen).await;
+        until(&format!("voters {expect:?}"), Duration::from_secs(90), seen).await;
     }
 
     /// Waits until a node has caught up as a learner, seen from the leader.
@@ -242,7 +242,7 @@ impl Trio {
             let matched = node.and_then(|node| node.matched);
             matched.is_some_and(|at| at + 20 >= status.commit_index)
         };
-        until(&format!("{name} caught up"), Duration::from_secs(30), seen).await;
+        until(&format!("{name} caught up"), Duration::from_secs(90), seen).await;
     }
 
     pub fn folder(&self, at: usize) -> PathBuf {
@@ -276,7 +276,7 @@ impl Trio {
             let first = leaders.next()??;
             leaders.all(|leader| leader.as_ref() == Some(&first)).then_some(first)
         };
-        until("one leader", Duration::from_secs(20), || agreed().is_some()).await;
+        until("one leader", Duration::from_secs(90), || agreed().is_some()).await;
         let name = agreed().unwrap();
         self.configs.iter().position(|config| config.name == name).unwrap()
     }
@@ -290,7 +290,7 @@ impl Trio {
             let indexes = indexes();
             indexes.iter().all(|index| *index == indexes[0])
         };
-        until("equal indexes", Duration::from_secs(20), equal).await;
+        until("equal indexes", Duration::from_secs(90), equal).await;
         indexes()[0]
     }
 

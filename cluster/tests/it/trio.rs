@@ -11,7 +11,7 @@ use crate::support::{
     other, peers, port_is_free, proposal_id, until,
 };
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 
 /// Proposes numbers on a node, many at once; panics unless every one is answered "done".
 async fn write(trio: &Trio, at: usize, numbers: std::ops::Range<u64>) {
