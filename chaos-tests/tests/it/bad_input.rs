@@ -222,7 +222,11 @@ async fn liars_are_refused_and_counted() -> anyhow::Result<()> {
     anyhow::ensure!(!unknown.journal.exists() || Journal::read(&unknown.journal)?.rows() == 0);
 
     let journal = Journal::read(&broken.journal)?;
-    anyhow::ensure!(journal.rows() > ENOUGH_ROWS, "the broken field delivered {} rows", journal.rows());
+    anyhow::ensure!(
+        journal.rows() > ENOUGH_ROWS,
+        "the broken field delivered {} rows",
+        journal.rows()
+    );
     demo.wait_equal(Duration::from_secs(120)).await?;
     for (name, url) in &demo.nodes {
         let verdict = journal.compare(&demo.http, url).await?;
