@@ -96,14 +96,41 @@ impl Nodes {
         self.spawn(node, command.env("HOLDFAST_NODE__DATA_DIR", &disk))
     }
 
-    /// Fills the rest of a small disk with a file, seen through the node's own mount namespace.
+    /// The small disk of a node, seen through the node's own mount namespace.
+    fn small_disk(&self, node: usize) -> anyhow::Result<PathBuf> {
+        let child = self.running[node].as_ref().context("the node does not run")?;
+        let inside = format!("/proc/{}/root{}", child.id(), self.dir.join("small-disk").display());
+        Ok(PathBuf::from(inside))
+    }
+
+    /// Takes of a small disk what is free but for `leave` octets; `free_small_disk` gives it back.
+    ///
+    /// # Errors
+    /// The node does not run, or the disk cannot be reached.
+    pub fn crowd_small_disk(&self, node: usize, leave: u64) -> anyhow::Result<u64> {
+        let inside = self.small_disk(node)?;
+        let space = rustix::fs::statvfs(&inside)?;
+        let take = (space.f_bavail * space.f_frsize).saturating_sub(leave);
+        let size = usize::try_from(take)?;
+        std::fs::write(inside.join("filler"), vec![0xF1; size])?;
+        Ok(take)
+    }
+
+    /// Gives back what `crowd_small_disk` took.
+    ///
+    /// # Errors
+    /// The node does not run, or the disk cannot be reached.
+    pub fn free_small_disk(&self, node: usize) -> anyhow::Result<()> {
+        Ok(std::fs::remove_file(self.small_disk(node)?.join("filler"))?)
+    }
+
+    /// Fills the rest of a small disk with a file.
     ///
     /// # Errors
     /// The node does not run, or the disk cannot be reached.
     pub fn fill_small_disk(&self, node: usize) -> anyhow::Result<u64> {
-        let child = self.running[node].as_ref().context("the node does not run")?;
-        let inside = format!("/proc/{}/root{}", child.id(), self.dir.join("small-disk").display());
-        let mut filler = std::fs::File::create(Path::new(&inside).join("filler"))?;
+        let inside = self.small_disk(node)?;
+        let mut filler = std::fs::File::create(inside.join("filler"))?;
         let mut written = 0;
         for size in [4096_usize, 1] {
             let piece = vec![0xF1; size];

@@ -64,6 +64,9 @@ pub enum Unavailable {
         /// Largest size that is taken.
         limit: usize,
     },
+    /// The disk of the leader, or of this node, is almost full.
+    #[error("the disk of the leader is full; reads go on, writes wait for room")]
+    DiskFull,
     /// This node was removed from the cluster.
     #[error("this node was removed from the cluster; ask another")]
     Removed,
@@ -83,6 +86,7 @@ impl Unavailable {
             Self::Deadline => "deadline",
             Self::Busy => "busy",
             Self::TooLarge { .. } => "too_large",
+            Self::DiskFull => "disk_full",
             Self::Removed => "node_removed",
             Self::Stopping => "stopping",
             Self::Halted(_) => "halted",

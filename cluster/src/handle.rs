@@ -169,6 +169,11 @@ impl Cluster {
         self.inner.office.is_drained(node)
     }
 
+    /// Whether this node's disk is almost full: it takes no entries and does not lead.
+    pub fn is_disk_full(&self) -> bool {
+        self.inner.store.space.is_full()
+    }
+
     /// Whether this node was removed from the cluster.
     pub fn is_removed(&self) -> bool {
         self.inner.removed.load(Ordering::Acquire)
@@ -212,7 +217,6 @@ impl Cluster {
             .unwrap_or_else(|_| Sight { progress: progress.clone(), ..Sight::default() });
         let peers = inner.known_nodes(&progress);
         let leader = peers.iter().find(|peer| progress.leader == Some(peer.id.0));
-        let voters = progress.voters.len();
         Status {
             node: inner.config.node,
             name: inner.config.name.clone(),
@@ -224,8 +228,9 @@ impl Cluster {
             state_hash,
             fault,
             removed: self.is_removed(),
-            voters,
-            tolerates: voters.saturating_sub(1) / 2,
+            disk_full: self.is_disk_full(),
+            voters: progress.voters.len(),
+            tolerates: progress.voters.len().saturating_sub(1) / 2,
             moving: progress.moving || (role == Role::Leader && sight.plan() != Plan::Idle),
             nodes: peers.iter().map(|peer| inner.node_status(peer, role, &sight)).collect(),
         }
@@ -354,24 +359,23 @@ impl Parts {
         let Self { config, endpoint, applied, publisher, store } = self;
         let (progress, leadership) = group.follow();
         let links = endpoint.links();
-        let proposer = Proposer::new(
+        let proposer = Arc::new(Proposer::new(
             &config,
             group.clone(),
             links.clone(),
             (progress.clone(), leadership),
             applied.clone(),
+            store.space.clone(),
             metrics,
-        );
-        let proposer = Arc::new(proposer);
-        let reader = Reader::new(
+        ));
+        let reader = Arc::new(Reader::new(
             config.node.0,
             group.clone(),
             links.clone(),
             progress.clone(),
             applied.clone(),
-        );
-        let reader = Arc::new(reader);
-        let office = Office::new(
+        ));
+        let office = Arc::new(Office::new(
             &config,
             group.clone(),
             links,
@@ -379,8 +383,7 @@ impl Parts {
             progress.clone(),
             applied.clone(),
             store.tables.clone(),
-        );
-        let office = Arc::new(office);
+        ));
         let served = Served {
             group: group.clone(),
             server,
@@ -418,6 +421,7 @@ impl Inner {
             proposer: self.proposer.clone(),
             progress: self.progress.clone(),
             limit: Duration::from_millis(self.config.stall_ms),
+            space: self.store.space.clone(),
             metrics: metrics.clone(),
         };
         tokio::spawn(guard.run(self.leaving.subscribe()));

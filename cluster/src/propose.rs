@@ -51,6 +51,7 @@ pub(crate) enum NotTaken {
     Busy,
     Late,
     Stopped,
+    Full,
 }
 
 /// Takes proposals at one node.
@@ -67,6 +68,7 @@ pub(crate) struct Proposer {
     max_entry_octets: usize,
     stopping: AtomicBool,
     removed: AtomicBool,
+    space: storage::Space,
     metrics: Metrics,
 }
 
@@ -77,6 +79,7 @@ impl Proposer {
         links: Links,
         (progress, leadership): (watch::Receiver<Progress>, watch::Receiver<Leadership>),
         applied: Arc<Applied>,
+        space: storage::Space,
         metrics: &Metrics,
     ) -> Self {
         Self {
@@ -92,6 +95,7 @@ impl Proposer {
             max_entry_octets: config.max_entry_octets,
             stopping: AtomicBool::new(false),
             removed: AtomicBool::new(false),
+            space,
             metrics: metrics.clone(),
         }
     }
@@ -161,7 +165,7 @@ impl Proposer {
         deadline: Moment,
     ) -> Result<(u64, Outcome), Unavailable> {
         let mut leadership = self.leadership.clone();
-        let mut sent = false;
+        let (mut sent, mut full) = (false, false);
         while Moment::now() < deadline {
             if self.removed.load(Ordering::Acquire) {
                 return Err(Unavailable::Removed);
@@ -187,7 +191,7 @@ impl Proposer {
                         Ok(Err(NotTaken::Stopped)) if leader == self.node => {
                             return Err(self.stopped());
                         }
-                        Ok(Err(_)) => {}
+                        Ok(Err(not)) => full = not == NotTaken::Full,
                         Err(_) => break,
                     }
                 }
@@ -196,7 +200,11 @@ impl Proposer {
             // Either news of a leader or a short pause, whichever comes first.
             let _either = timeout(PAUSE, leadership.changed()).await;
         }
-        Err(if sent { Unavailable::Deadline } else { Unavailable::NoLeader })
+        Err(match (full, sent) {
+            (true, _) => Unavailable::DiskFull,
+            (false, true) => Unavailable::Deadline,
+            (false, false) => Unavailable::NoLeader,
+        })
     }
 
     fn stopped(&self) -> Unavailable {
@@ -229,6 +237,10 @@ impl Proposer {
     pub async fn here(&self, proposal: Proposal) -> Result<(u64, Outcome), NotTaken> {
         if self.stopping.load(Ordering::Acquire) {
             return Err(NotTaken::NotLeader);
+        }
+        if self.space.is_full() {
+            // The asker waits for another leader, which is on its way if one is to be had.
+            return Err(NotTaken::Full);
         }
         let entry = Entry { stamp: self.applied.stamper().next(), proposal };
         let octets = entry.encode().map_err(|_| NotTaken::Stopped)?;

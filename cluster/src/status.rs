@@ -65,6 +65,8 @@ pub struct Status {
     pub fault: Option<String>,
     /// Whether this node was removed from the cluster.
     pub removed: bool,
+    /// Whether this node's disk is almost full, so that it takes no entries.
+    pub disk_full: bool,
     /// Voters of the membership.
     pub voters: usize,
     /// Nodes that may be lost at once while the cluster goes on; 0: no failover.

@@ -141,6 +141,7 @@ pub(crate) struct Guard {
     pub proposer: Arc<Proposer>,
     pub progress: watch::Receiver<Progress>,
     pub limit: Duration,
+    pub space: storage::Space,
     pub metrics: Metrics,
 }
 
@@ -156,9 +157,18 @@ impl Guard {
     async fn look(&self) {
         let mut watchdog = Watchdog::new(self.limit);
         let mut ticks = interval(LOOK_EVERY);
+        let (mut full, mut handed) = (false, None);
         while self.progress.has_changed().is_ok() {
             ticks.tick().await;
             let now = self.progress.borrow().clone();
+            if self.space.is_full() != full {
+                full = !full;
+                // It would win with a log that it cannot add to.
+                self.group.set_candidate(!full);
+            }
+            if full && now.role == Some(Role::Leader) {
+                self.step_down(&now, &mut handed).await;
+            }
             let voters = Voters::now(self.node, &now, &self.links);
             let waiting = self.proposer.waiting();
             match watchdog.check(Instant::now(), &now, waiting, voters) {
@@ -178,6 +188,22 @@ impl Guard {
                 ),
                 Finding::Stalled => self.mend(&now, waiting).await,
             }
+        }
+    }
+
+    /// A leader whose disk is full hands over, and again when nobody took the office.
+    async fn step_down(&self, now: &Progress, handed: &mut Option<Instant>) {
+        if handed.is_some_and(|at| at.elapsed() < self.limit) {
+            return;
+        }
+        *handed = Some(Instant::now());
+        match heir(now, &self.links, &BTreeSet::new()) {
+            Some(heir) => {
+                tracing::warn!(heir, "the disk is full: the office is handed over");
+                // Fails only when consensus has stopped.
+                let _stopped = self.group.transfer_leader(heir).await;
+            }
+            None => tracing::warn!("the disk is full and no other voter answers: no writes"),
         }
     }
 

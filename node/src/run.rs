@@ -186,6 +186,8 @@ fn storage_config(config: &Config) -> storage::Config {
         wal_segment_octets: config.storage.wal_segment_bytes,
         tables_backend: storage::Backend::from_name(&config.storage.tables_backend)
             .unwrap_or_default(),
+        low_water_octets: config.storage.low_water_bytes,
+        reserve_octets: config.storage.reserve_bytes,
         tables_cache_octets: config.storage.tables_cache_bytes,
         ..storage::Config::default()
     }

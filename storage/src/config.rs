@@ -37,6 +37,12 @@ pub struct Config {
     pub snapshots_kept: usize,
     /// Readers of segment files kept open with their footers.
     pub segment_readers: usize,
+    /// Free octets below which a node takes no more work. Too small: a write may fail in its
+    /// middle, which halts the node. Too large: room that is never used.
+    pub low_water_octets: u64,
+    /// Octets held back while there is room, and given free below the mark, so that what was
+    /// taken can still be written.
+    pub reserve_octets: u64,
     /// How long the sealing thread waits before it tries a day again that could not be
     /// written (a full disk). The day stays in memory and in the checkpoints meanwhile.
     pub seal_retry: Duration,
@@ -61,6 +67,8 @@ impl Default for Config {
             tables_cache_octets: 256 * MIB,
             snapshots_kept: 2,
             segment_readers: 256,
+            low_water_octets: 256 * MIB,
+            reserve_octets: 128 * MIB,
             seal_retry: Duration::from_secs(10),
             scrub_octets_per_s: 16 * MIB,
             scrub_pause: Duration::from_secs(600),
@@ -83,6 +91,9 @@ impl Config {
             tables_cache_octets: 8 * MIB,
             snapshots_kept: 2,
             segment_readers: 4,
+            // Tests of a full disk set a mark of their own.
+            low_water_octets: 0,
+            reserve_octets: 0,
             seal_retry: Duration::from_millis(100),
             scrub_octets_per_s: 256 * MIB,
             scrub_pause: Duration::from_millis(500),

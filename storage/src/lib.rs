@@ -22,6 +22,7 @@ pub mod log;
 pub mod metrics;
 pub mod segment;
 pub mod snapshot;
+pub mod space;
 pub mod store;
 pub mod tables;
 
@@ -31,5 +32,6 @@ pub use log::{Log, Record};
 pub use metrics::Metrics;
 pub use segment::Segments;
 pub use snapshot::Snapshots;
+pub use space::Space;
 pub use store::{Opening, Store};
 pub use tables::{Backend, Put, Tables};

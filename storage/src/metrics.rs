@@ -47,6 +47,10 @@ pub struct Metrics {
     pub scrubbed_octets: IntCounter,
     /// Whole passes of the scrubber.
     pub scrubs: IntCounter,
+    /// Octets that are free on the disk of the data directory.
+    pub disk_free_octets: IntGauge,
+    /// 1 while the node takes no writes because the disk is almost full.
+    pub disk_full: IntGauge,
     /// Rows merged, by `result`: `stored`, `same`, `conflicting`.
     pub rows: IntCounterVec,
 }
@@ -76,6 +80,16 @@ impl Metrics {
             wal_octets: keep(
                 registry,
                 IntCounter::with_opts(opts("wal_bytes_total", "Bytes written to the log."))?,
+            )?,
+            disk_free_octets: gauge(
+                registry,
+                "disk_free_bytes",
+                "Bytes that are free on the disk of the data directory.",
+            )?,
+            disk_full: gauge(
+                registry,
+                "disk_full",
+                "1 while no writes are taken because the disk is almost full.",
             )?,
             wal_segments: gauge(registry, "wal_segments", "Files of the log.")?,
             tables_flush_s: histogram(

@@ -15,6 +15,7 @@ use crate::log::{self, Log};
 use crate::metrics::Metrics;
 use crate::segment::{Checkpoint, Segments};
 use crate::snapshot::Snapshots;
+use crate::space::Space;
 use crate::tables::{self, Opened, Tables};
 
 /// All stores of one data directory.
@@ -28,6 +29,8 @@ pub struct Store {
     pub segments: Segments,
     /// The snapshots.
     pub snapshots: Snapshots,
+    /// The free space below all of them.
+    pub space: Space,
     open_days: PathBuf,
     /// Held for as long as the store lives.
     _lock: File,
@@ -57,6 +60,7 @@ impl Store {
         let dir = &config.dir;
         file::make_dirs(dir)?;
         let lock = lock(dir)?;
+        let space = Space::open(config, metrics)?;
         let of_group = |name: &str| dir.join(name).join(format!("g{group}"));
         let (log, recovered) = Log::open(&of_group("wal"), config, group, metrics)?;
         let (tables, mut opened) = Tables::open(&dir.join("tables"), config, metrics)?;
@@ -74,7 +78,7 @@ impl Store {
         restore_days(&open_days, &segments, &snapshots)?;
         segments.sweep()?;
         let floor = segments.floor();
-        let store = Self { log, tables, segments, snapshots, open_days, _lock: lock };
+        let store = Self { log, tables, segments, snapshots, space, open_days, _lock: lock };
         Ok((store, Opening { log: recovered, tables: opened, floor }))
     }
 

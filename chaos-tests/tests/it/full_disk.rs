@@ -1,5 +1,6 @@
-//! A node's disk fills up while the cluster works: that node says why and stops, the others go
-//! on, nothing is lost.
+//! A node's disk fills up while the cluster works: the others go on and nothing is lost. When the
+//! space runs low the node steps back and recovers by itself; when a write fails in its middle,
+//! because there was no warning, it says why and stops.
 
 use crate::alone;
 use chaos_tests::nodes::Nodes;
@@ -13,7 +14,12 @@ async fn a_full_disk_stops_one_node_and_no_write() -> anyhow::Result<()> {
     let _alone = alone().await;
     let scratch = tempfile::tempdir()?;
     let mut nodes = Nodes::init(&scratch.path().join("cluster"), 18_380)?;
-    let small = [("HOLDFAST_STORAGE__WAL_SEGMENT_BYTES", "65536")];
+    // No mark and no reserve: the disk is full without a warning.
+    let small = [
+        ("HOLDFAST_STORAGE__WAL_SEGMENT_BYTES", "65536"),
+        ("HOLDFAST_STORAGE__LOW_WATER_BYTES", "0"),
+        ("HOLDFAST_STORAGE__RESERVE_BYTES", "0"),
+    ];
     nodes.start(0, &small)?;
     nodes.start(1, &small)?;
     nodes.start_on_small_disk(2, "8m", &small)?;
@@ -44,6 +50,66 @@ async fn a_full_disk_stops_one_node_and_no_write() -> anyhow::Result<()> {
     anyhow::ensure!(code == 1, "exit code {code}:\n{}", nodes.log(2));
     anyhow::ensure!(!nodes.log(2).contains("panicked"), "{}", nodes.log(2));
     second.until_accepted(&urls, "after", PATIENCE).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_short_of_room_steps_back_serves_reads_and_recovers() -> anyhow::Result<()> {
+    let _alone = alone().await;
+    let scratch = tempfile::tempdir()?;
+    let mut nodes = Nodes::init(&scratch.path().join("cluster"), 18_580)?;
+    let marks = [
+        ("HOLDFAST_STORAGE__WAL_SEGMENT_BYTES", "65536"),
+        ("HOLDFAST_STORAGE__LOW_WATER_BYTES", "4194304"),
+        ("HOLDFAST_STORAGE__RESERVE_BYTES", "2097152"),
+    ];
+    nodes.start(0, &marks)?;
+    nodes.start(1, &marks)?;
+    nodes.start_on_small_disk(2, "24m", &marks)?;
+    for node in 0..3 {
+        nodes.wait_ready(node, PATIENCE).await?;
+    }
+    let probe = Probe::new(&nodes.http, 1);
+    probe.until_accepted(&nodes.urls, "before", PATIENCE).await?;
+    let lead = serde_json::json!({"to": "n3"});
+    let url = format!("{}/api/v1/cluster/leader", nodes.urls[0]);
+    let asked = nodes
+        .http
+        .send(hyper::Method::POST, &url, Some(&lead), None, Duration::from_secs(10))
+        .await?;
+    anyhow::ensure!(asked.status == 202, "{} {}", asked.status, asked.text);
+    nodes.crowd_small_disk(2, 3 << 20)?;
+    let others = nodes.urls[..2].to_vec();
+    probe.until_accepted(&others, "during", PATIENCE).await?;
+    let cluster = format!("{}/api/v1/cluster", nodes.urls[2]);
+    let mut body = serde_json::Value::Null;
+    for _ in 0..200 {
+        body = nodes.http.get(&cluster).await?;
+        if body["disk_full"] == true && body["role"] != "leader" && body["leader"].is_string() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    anyhow::ensure!(body["disk_full"] == true && body["role"] != "leader", "{body}");
+    // Reads are served meanwhile, and the others take every write.
+    let list = format!("{}/api/v1/concentrators", nodes.urls[2]);
+    anyhow::ensure!(nodes.http.get(&list).await?["items"].is_array(), "no reads");
+    for write in 0..50 {
+        probe.until_accepted(&others, &format!("full-{write}"), PATIENCE).await?;
+    }
+    nodes.free_small_disk(2)?;
+    nodes.wait_ready(2, PATIENCE).await?;
+    let leader = nodes.http.get(&format!("{}/api/v1/cluster", nodes.urls[0])).await?;
+    let index = leader["applied_index"].as_u64().unwrap_or(u64::MAX);
+    for _ in 0..200 {
+        body = nodes.http.get(&cluster).await?;
+        if body["applied_index"].as_u64() >= Some(index) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    anyhow::ensure!(body["applied_index"].as_u64() >= Some(index), "not caught up: {body}");
+    anyhow::ensure!(!nodes.log(2).contains("panicked"), "{}", nodes.log(2));
     Ok(())
 }
 

@@ -114,7 +114,7 @@ impl Group {
         let settings = Arc::new(settings(config).map_err(OpenError::Raft)?);
         let raft = Raft::new(config.node.0, settings, network, log, machine.clone()).await;
         let raft = raft.map_err(|error| OpenError::Raft(error.to_string()))?;
-        let server = Server::new(raft.clone(), store.snapshots.clone());
+        let server = Server::new(raft.clone(), store.snapshots.clone(), store.space.clone());
         Ok((Self { raft, machine, fresh, members: Arc::default() }, server))
     }
 
@@ -256,6 +256,11 @@ impl Group {
     /// Finishes a change that its leader left between the two steps. Leader only.
     pub async fn settle_members(&self) -> Result<(), String> {
         self.change_voters(&[], &[]).await
+    }
+
+    /// Whether this node may stand for election.
+    pub fn set_candidate(&self, may: bool) {
+        self.raft.runtime_config().elect(may);
     }
 
     /// Asks `to` to take leadership over.

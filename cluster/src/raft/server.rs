@@ -9,7 +9,7 @@ use std::io;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use serde::{Serialize, de::DeserializeOwned};
-use storage::{Snapshots, snapshot::Manifest};
+use storage::{Snapshots, Space, snapshot::Manifest};
 
 use super::{
     snapshot::SnapshotFile,
@@ -23,6 +23,11 @@ use std::time::Duration;
 /// Longest wait for the next frame of a snapshot, and for an answer's place in the window.
 const STALL: Duration = Duration::from_secs(5);
 
+/// A leader whose entries a full disk does not take is answered no sooner than this.
+const FULL_PAUSE: Duration = Duration::from_millis(250);
+
+type Appended = openraft::raft::AppendEntriesRequest<TypeConfig>;
+
 /// Files that a snapshot may have; more are a mistake of the sender.
 const MAX_FILES: usize = 1_000_000;
 
@@ -31,12 +36,13 @@ const MAX_FILES: usize = 1_000_000;
 pub struct Server {
     raft: Raft,
     snapshots: Snapshots,
+    space: Space,
 }
 
 impl Server {
     /// For a running consensus.
-    pub fn new(raft: Raft, snapshots: Snapshots) -> Self {
-        Self { raft, snapshots }
+    pub fn new(raft: Raft, snapshots: Snapshots, space: Space) -> Self {
+        Self { raft, snapshots, space }
     }
 
     /// Answers a vote, a pre-vote or a hand-over; `None` refuses.
@@ -62,9 +68,18 @@ impl Server {
             Some((body, frames))
         });
         let bodies = stream::once(async { first }).chain(rest);
-        let requests = bodies.map(|body| request(&body)).take_while(|request| {
-            let sound = request.is_some();
-            async move { sound }
+        // A disk that is almost full takes heartbeats and no entries; the leader tries again.
+        let space = self.space.clone();
+        let requests = bodies.map(|body| request(&body)).take_while(move |request| {
+            let heartbeat = request.as_ref().map(|request: &Appended| request.entries.is_empty());
+            let full = space.is_full();
+            async move {
+                let taken = heartbeat.is_some_and(|heartbeat| heartbeat || !full);
+                if heartbeat.is_some() && !taken {
+                    tokio::time::sleep(FULL_PAUSE).await;
+                }
+                taken
+            }
         });
         let requests = requests.filter_map(|request| async { request });
         let results = self.raft.stream_append(requests.boxed());

@@ -21,7 +21,7 @@ use openraft::{
     EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot,
     storage::{EntryResponder, RaftStateMachine},
 };
-use storage::{Put, Segments, Snapshots, Store, Tables};
+use storage::{Put, Segments, Snapshots, Space, Store, Tables};
 
 use super::{
     accepted,
@@ -43,6 +43,7 @@ pub struct StateMachine {
     /// Held while snapshot files are written or installed: one at a time.
     files: Owner,
     snapshots: Snapshots,
+    space: Space,
     snapshot_pause: Duration,
     metrics: Metrics,
 }
@@ -88,6 +89,7 @@ impl StateMachine {
             core: Arc::new(Mutex::new(core)),
             files: Arc::default(),
             snapshots: store.snapshots.clone(),
+            space: store.space.clone(),
             snapshot_pause,
             metrics: metrics.clone(),
         })
@@ -302,7 +304,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             let core = self.lock();
             core.last_snapshot.is_none_or(|last| last.elapsed() >= self.snapshot_pause)
         };
-        (force || rested).then(|| self.clone())
+        // A snapshot on a full disk would take the room that it is to give back.
+        ((force || rested) && !self.space.is_full()).then(|| self.clone())
     }
 
     async fn get_snapshot_builder(&mut self) -> Self {

@@ -40,6 +40,8 @@ pub struct ClusterBody {
     pub tolerates: usize,
     /// Whether the answering node was removed from the cluster.
     pub removed: bool,
+    /// Whether the answering node's disk is almost full, so that it takes no writes.
+    pub disk_full: bool,
     /// Whether a change of the members is under way, as far as the answering node knows.
     pub changing: bool,
     /// All members.
@@ -124,6 +126,7 @@ pub fn body(status: &Status) -> ClusterBody {
         voters: status.voters,
         tolerates: status.tolerates,
         removed: status.removed,
+        disk_full: status.disk_full,
         changing: status.moving,
         nodes: status.nodes.iter().map(|node| node_body(status, node)).collect(),
     }

@@ -430,6 +430,24 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "storage",
+        "low_water_bytes",
+        Kind::Integer(0, 1 << 50),
+        Some("268435456"),
+        "Free bytes on the disk of \
+         `node.data_dir` below which the node takes no writes, hands the leadership over and gives \
+         its channels up; it works again when there is room. Too small: a write may fail in its \
+         middle, which stops the node.",
+    ),
+    key(
+        "storage",
+        "reserve_bytes",
+        Kind::Integer(0, 1 << 50),
+        Some("134217728"),
+        "Bytes held back in the file \
+         `reserve` and given free below `low_water_bytes`, so that what was taken can be written.",
+    ),
+    key(
+        "storage",
         "tables_cache_bytes",
         Kind::Integer(1 << 20, 1 << 40),
         Some("67108864"),

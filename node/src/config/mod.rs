@@ -174,6 +174,10 @@ pub struct Storage {
     pub wal_segment_bytes: u64,
     /// Engine of the tables: `sled` or `fjall`.
     pub tables_backend: String,
+    /// Free bytes below which the node takes no writes.
+    pub low_water_bytes: u64,
+    /// Bytes held back and given free below the mark.
+    pub reserve_bytes: u64,
     /// Memory for pages of the tables.
     pub tables_cache_bytes: u64,
 }

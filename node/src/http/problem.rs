@@ -102,6 +102,9 @@ impl From<cluster::Unavailable> for Problem {
                 "node_removed",
                 unavailable.to_string(),
             ),
+            cluster::Unavailable::DiskFull => {
+                Problem::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", unavailable.to_string())
+            }
             other => Problem::unavailable(other.to_string()),
         }
     }

@@ -88,9 +88,12 @@ pub async fn run(wires: Wires) {
     let mut drained = false;
     loop {
         let asked = Instant::now();
-        if wires.cluster.is_drained(wires.node) {
+        // A node whose disk is full sees no new entries: it must not act on what it knows.
+        if wires.cluster.is_drained(wires.node) || wires.cluster.is_disk_full() {
             if !std::mem::replace(&mut drained, true) {
-                tracing::warn!("this node is drained: it gives its channels up and takes none");
+                tracing::warn!(
+                    "this node is drained or its disk full: it gives its channels up and takes none"
+                );
             }
             held = false;
             wires.licence.end();
@@ -101,7 +104,7 @@ pub async fn run(wires: Wires) {
             continue;
         }
         if std::mem::take(&mut drained) {
-            tracing::info!("this node is drained no longer");
+            tracing::info!("this node works again");
         }
         let change = domain::Change::Leases(Change::Renew { node: wires.node, ttl_ms });
         let result = match wires.propose(change, PATIENCE).await {

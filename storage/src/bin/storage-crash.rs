@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use storage::log::Record;
-use storage::segment::{DayKey, MonthKey, RECIPE_DAY, RECIPE_MONTH, Row, month_of};
+use storage::segment::{DayKey, LEVEL_MONTH, MonthKey, RECIPE_DAY, RECIPE_MONTH, Row, month_of};
 use storage::tables::Opened;
 use storage::{Backend, Config, Metrics, Put, Store};
 
@@ -88,12 +88,12 @@ fn apply_rows(store: &Store, index: u64) -> Outcome<()> {
     let values = [Some(i64::try_from(index)?)];
     let row = Row { ordinal, end_s, flag: 0, values: &values };
     store.segments.merge(index, 15, &[REGISTER], &[row])?;
-    if index.is_multiple_of(1500) {
+    if index.is_multiple_of(150) {
         let day = i32::try_from((end_s - 1) / 86_400)?;
         let key = DayKey { interval_minutes: 15, shard: 0, day };
         store.segments.seal(index, key, RECIPE_DAY)?;
     }
-    if index.is_multiple_of(4000) {
+    if index.is_multiple_of(400) {
         let day = i32::try_from((end_s - 1) / 86_400)?;
         let key = MonthKey { interval_minutes: 15, shard: 0, month: month_of(day) };
         store.segments.compact(index, key, RECIPE_MONTH)?;
@@ -257,9 +257,10 @@ fn check(dir: &str, [written, flushed, checkpointed, complete]: [u64; 4]) -> Out
         }
     }
     need("applied", applied(&store)?, last)?;
-    store.segments.settle(Duration::from_secs(20))?;
+    store.segments.settle(Duration::from_secs(60))?;
     check_rows(&store, last)?;
-    println!("OK last={last} cut={} rebuilt={rebuilt}", opening.log.cut_octets);
+    let months = store.segments.entries().iter().filter(|entry| entry.level == LEVEL_MONTH).count();
+    println!("OK last={last} cut={} rebuilt={rebuilt} months={months}", opening.log.cut_octets);
     store.stop()?;
     Ok(())
 }

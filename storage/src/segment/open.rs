@@ -141,9 +141,8 @@ impl State {
         let earlier = self.folding.iter().filter(|known| known.key == fold.key);
         let after = earlier.map(|known| known.index).filter(|index| *index < fold.index).max();
         let new = |sealed: u64| after.is_none_or(|after| sealed > after) && sealed < fold.index;
-        let waits = |frozen: &FrozenDay| {
-            month_key(frozen.day.key()) == fold.key && new(frozen.seal.index)
-        };
+        let waits =
+            |frozen: &FrozenDay| month_key(frozen.day.key()) == fold.key && new(frozen.seal.index);
         let any = self.month_files(fold.key).any(|entry| new(entry.sealed_index))
             || self.frozen.iter().any(waits);
         if any {

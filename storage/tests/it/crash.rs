@@ -60,6 +60,7 @@ struct Totals {
     acknowledged: u64,
     cut: u64,
     rebuilt: u64,
+    folded: u64,
 }
 
 /// Waits for the end; kills when `limit` is over, counted from the first word.
@@ -81,7 +82,7 @@ fn wait(mut child: Child, limit: Duration) -> (String, String, Option<i32>) {
         stderr.read_to_end(&mut text).unwrap();
         String::from_utf8_lossy(&text).into_owned()
     });
-    let mut end = Instant::now() + Duration::from_secs(60);
+    let mut end = Instant::now() + Duration::from_secs(120);
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {
             break status;
@@ -112,11 +113,12 @@ fn check(engine: Backend, dir: &Path, said: Said, totals: &mut Totals, context: 
     let dir_text = dir.to_str().unwrap();
     let arguments = ["check", dir_text, written, flushed, checkpointed, complete];
     let child = command(engine, &arguments).spawn();
-    let (out, err, code) = wait(child.unwrap(), Duration::from_secs(60));
+    let (out, err, code) = wait(child.unwrap(), Duration::from_secs(120));
     assert_eq!(code, Some(0), "{context}: {out}{err}");
     totals.rounds += 1;
     totals.acknowledged = said.written.max(totals.acknowledged);
     totals.cut += u64::from(!out.contains("cut=0 "));
+    totals.folded += u64::from(!out.contains("months=0"));
     let rebuilt = out.contains("rebuilt=true");
     totals.rebuilt += u64::from(rebuilt);
     if rebuilt {
@@ -171,12 +173,13 @@ fn killed_processes(engine: Backend) {
         check(engine, &dir, said, &mut totals, &context);
         tidy(&dir);
     }
-    let Totals { rounds, acknowledged, cut, rebuilt } = totals;
+    let Totals { rounds, acknowledged, cut, rebuilt, folded } = totals;
     println!(
         "kill -9: {rounds} rounds, last index {acknowledged}, {cut} tails cut, \
-         {rebuilt} tables rebuilt, 0 lost"
+         {rebuilt} tables rebuilt, {folded} with month files, 0 lost"
     );
     assert!(acknowledged > rounds, "no load");
+    assert!(folded > 0 || rounds < 10, "no month was folded");
     assert!(rebuilt > 0 || rounds < 10, "no spoilt tables were rebuilt");
 }
 
@@ -251,7 +254,7 @@ fn power_cuts(engine: Backend, keep: u64) {
             .env("PL_SEED", seed.to_string())
             .spawn()
             .unwrap();
-        let (out, err, code) = wait(child, Duration::from_secs(20));
+        let (out, err, code) = wait(child, Duration::from_secs(60));
         assert_eq!(code, Some(137), "round {round}, seed {seed}: no crash: {err}");
         said.hear(&out);
         fs::remove_dir_all(&real).unwrap();
@@ -260,12 +263,13 @@ fn power_cuts(engine: Backend, keep: u64) {
         check(engine, &real, said, &mut totals, &context);
         tidy(&real);
     }
-    let Totals { rounds, acknowledged, cut, rebuilt } = totals;
+    let Totals { rounds, acknowledged, cut, rebuilt, folded } = totals;
     println!(
         "power cut, keep {keep} %: {rounds} rounds, last index {acknowledged}, {cut} tails cut, \
-         {rebuilt} tables rebuilt, 0 lost"
+         {rebuilt} tables rebuilt, {folded} with month files, 0 lost"
     );
     assert!(acknowledged > rounds, "no load");
+    assert!(folded > 0 || rounds < 10, "no month was folded");
 }
 
 #[test]
