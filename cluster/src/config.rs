@@ -63,6 +63,8 @@ pub struct Config {
     pub snapshot_pause_ms: u64,
     /// Entries kept in the log behind the last snapshot, so that a short absence is healed by log.
     pub keep_entries: u64,
+    /// Time between two comparisons of sealed contents with those of the peers.
+    pub compare_ms: u64,
     /// Effects kept for a slow receiver before it is told that it lagged.
     pub effects_kept: usize,
     /// Entries that a node may be behind and still be given a vote. Too many: writes wait for it.
@@ -90,6 +92,7 @@ impl Default for Config {
             snapshot_entries: 20_000,
             snapshot_pause_ms: 60_000,
             keep_entries: 5_000,
+            compare_ms: 600_000,
             effects_kept: 4096,
             promote_lag_entries: 1_000,
             stall_ms: 3000,
@@ -112,6 +115,7 @@ impl Config {
             snapshot_entries: 2_000,
             snapshot_pause_ms: 0,
             keep_entries: 200,
+            compare_ms: 500,
             effects_kept: 256,
             promote_lag_entries: 100,
             ..Self::default()

@@ -17,18 +17,13 @@ use std::{
 use domain::{Author, Change, NodeId, Outcome, ProposalId, Stamp};
 use prometheus::Registry;
 use storage::{Opening, Segments, Store, snapshot::Manifest};
-use tokio::{
-    sync::watch,
-    time::{sleep, timeout},
-};
+use tokio::{sync::watch, time::timeout};
 
 use crate::{
     Config, Effects, ExportError, Identity, LocalView, NodeStatus, OpenError, Role, Status,
     Unavailable,
     effects::Publisher,
-    heal::Healer,
-    members::{Keeper, Office, Plan, Sight, Verb},
-    membership,
+    members::{Office, Plan, Sight, Verb},
     metrics::Metrics,
     propose::Proposer,
     raft::{Applied, Group, Progress, Restored, Server, describe_backup},
@@ -38,6 +33,8 @@ use crate::{
     transport::{Endpoint, EndpointFactory, udp_endpoint},
     watch as watching,
 };
+
+mod tasks;
 
 /// Time limits of the steps of a stop.
 const HAND_OVER: Duration = Duration::from_secs(3);
@@ -411,43 +408,6 @@ impl Parts {
 }
 
 impl Inner {
-    /// Metrics, watchdog, healer and bootstrap; each ends by itself when consensus stops.
-    fn start_tasks(&self, metrics: &Metrics) {
-        tokio::spawn(watching::keep_metrics(self.progress.clone(), metrics.clone()));
-        let guard = watching::Guard {
-            node: self.config.node.0,
-            group: self.group.clone(),
-            links: self.endpoint.links(),
-            proposer: self.proposer.clone(),
-            progress: self.progress.clone(),
-            limit: Duration::from_millis(self.config.stall_ms),
-            space: self.store.space.clone(),
-            metrics: metrics.clone(),
-        };
-        tokio::spawn(guard.run(self.leaving.subscribe()));
-        let healer = Healer { segments: self.store.segments.clone(), links: self.endpoint.links() };
-        tokio::spawn(healer.run(self.leaving.subscribe()));
-        let keeper = Keeper {
-            office: self.office.clone(),
-            removed: self.removed.clone(),
-            configured: self.config.peers.iter().map(|peer| peer.id.0).collect(),
-        };
-        tokio::spawn(keeper.run(self.leaving.subscribe()));
-        let (config, group) = (self.config.clone(), self.group.clone());
-        let (links, mut progress) = (self.endpoint.links(), self.progress.clone());
-        tokio::spawn(async move {
-            let stopped = async {
-                while progress.changed().await.is_ok() {
-                    sleep(CLOSE).await;
-                }
-            };
-            tokio::select! {
-                () = membership::bootstrap(&config, &group, &links) => {}
-                () = stopped => {}
-            }
-        });
-    }
-
     /// The members, or the configured nodes while none is known.
     fn known_nodes(&self, progress: &Progress) -> Vec<crate::Peer> {
         if progress.members.is_empty() {

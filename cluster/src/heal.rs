@@ -1,6 +1,7 @@
 //! Damaged segment files, fetched from whichever peer has them; and the answers to peers.
 //!
-//! Not here: what is damaged and how a file is judged (`storage::segment`).
+//! Not here: what is damaged and how a file is judged (`storage::segment`), whose content is
+//! wrong (`crate::compare`).
 //! Invariants: a peer is only believed by the hash of what it sends; one file at a time; a piece
 //! is bounded, and every call has a deadline.
 
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use storage::{
     Segments,
-    segment::{Entry, Healing, Want},
+    segment::{Entry, Healing, Place, Sealed, Want},
 };
 use tokio::{sync::watch, time::sleep};
 
@@ -25,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Octets of one piece.
 const PIECE_OCTETS: usize = 256 * 1024;
 
+/// Lines of a digest in one answer.
+const DIGEST_LINES: usize = 2000;
+
 /// What a node asks of a peer.
 #[derive(Serialize, Deserialize)]
 enum Ask {
@@ -32,6 +36,8 @@ enum Ask {
     Offer(Want),
     /// A piece of a file that was offered.
     Piece { entry: Entry, offset: u64 },
+    /// The next of your sealed files, by content.
+    Digest { after: Option<Place> },
 }
 
 /// What the peer answers.
@@ -41,6 +47,8 @@ enum Answer {
     Offer(Option<Entry>),
     /// The octets; none when the file is gone meanwhile.
     Piece(Option<Vec<u8>>),
+    /// In order; fewer than asked for at the end.
+    Digest(Vec<Sealed>),
 }
 
 /// Answers a peer's call; none refuses it.
@@ -53,6 +61,7 @@ pub(crate) async fn answer(segments: &Segments, body: &[u8]) -> Option<Bytes> {
             let piece = segments.read_piece(&entry, offset, PIECE_OCTETS);
             Answer::Piece(piece.inspect_err(|error| tracing::info!(%error, "no piece")).ok())
         }
+        Ask::Digest { after } => Answer::Digest(segments.digest_after(after, DIGEST_LINES)),
     };
     let answer = tokio::task::spawn_blocking(read).await.ok()?;
     postcard::to_stdvec(&answer).ok().map(Bytes::from)
@@ -113,6 +122,26 @@ impl Healer {
         }
         blocking(move || Healing::finish(healing)).await?;
         Ok(true)
+    }
+}
+
+/// Everything that a peer has sealed, by content.
+pub(crate) async fn digest_of(link: &Link) -> io::Result<Vec<Sealed>> {
+    let mut all: Vec<Sealed> = Vec::new();
+    loop {
+        let after = all.last().map(Sealed::place);
+        let Answer::Digest(lines) = call(link, &Ask::Digest { after }).await? else {
+            return Err(io::Error::other("another answer than was asked for"));
+        };
+        let end = lines.len() < DIGEST_LINES;
+        // Each answer goes on behind the one before, so the talk ends.
+        if lines.first().map(Sealed::place).is_some_and(|first| after >= Some(first)) {
+            return Err(io::Error::other("a digest that goes back"));
+        }
+        all.extend(lines);
+        if end {
+            return Ok(all);
+        }
     }
 }
 

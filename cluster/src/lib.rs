@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod raft;
 pub mod transport;
 
+mod compare;
 mod effects;
 mod handle;
 mod heal;

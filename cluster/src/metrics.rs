@@ -50,6 +50,8 @@ pub struct Metrics {
     pub bad_frames: IntCounterVec,
     /// Times the watchdog found proposals waiting and no commit.
     pub stalls: IntCounter,
+    /// Sealed files whose content a peer has otherwise.
+    pub segments_differing: IntGauge,
     /// Effects dropped because a receiver lagged.
     pub effects_lagged: IntCounter,
 }
@@ -82,6 +84,10 @@ impl Metrics {
             refused: by.counters("peers_refused_total", "Node handshakes refused", "reason")?,
             bad_frames: by.counters("bad_frames_total", "Frames against the rules", "reason")?,
             stalls: by.counter("stalls_total", "Watchdog alarms: waiting and no commit")?,
+            segments_differing: by.gauge(
+                "segments_differing",
+                "Sealed files whose content a peer has otherwise, at the last comparison",
+            )?,
             effects_lagged: by.counter("effects_lagged_total", "Effects lost to slow receivers")?,
         })
     }

@@ -10,6 +10,7 @@
 //! before a finished [`Tables::flush`] survives a power cut; the first fault while running is
 //! sticky; a load that did not finish is never opened as if it were whole.
 
+mod changes;
 mod engine;
 mod flusher;
 mod on_fjall;
@@ -28,11 +29,13 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::file;
 use crate::metrics::Metrics;
+use changes::Changes;
 use engine::{Engine, Unopened, Writes};
 use flusher::Flusher;
 use overlay::Overlay;
 use trace::{move_aside, read_flushes, remove_mark, set_mark, waits, write_flushes};
 
+pub use changes::Delta;
 pub use engine::Backend;
 pub(crate) use trace::waits as wait_for_load;
 pub use types::{Opened, Pair, Put, Visit};
@@ -66,14 +69,32 @@ struct Inner {
     metrics: Metrics,
     /// `None` only while the tables are replaced or after the stop.
     db: RwLock<Option<Box<dyn Engine>>>,
-    /// Held over every commit; inside: what a running dump must still see of overwritten keys.
-    commits: Mutex<Option<Overlay>>,
+    /// Held over every commit.
+    commits: Mutex<Commits>,
     fault: Mutex<Option<Error>>,
     flusher: Flusher,
     /// Number of the last finished flush; held over every flush.
     flushes: Mutex<u64>,
     /// Something was committed since the last flush began.
     dirty: AtomicBool,
+}
+
+/// What commits leave for those who read the tables as of one moment.
+#[derive(Default)]
+struct Commits {
+    /// What a running dump must still see of overwritten keys.
+    overlay: Option<Overlay>,
+    /// What the next snapshot has to add to the last one.
+    changes: Changes,
+}
+
+/// The tables as of one moment, for a snapshot.
+#[derive(Debug)]
+pub enum Cut {
+    /// The keys that were written since the snapshot before.
+    Changes(Delta),
+    /// All of them, to be read through.
+    Whole(FrozenTables),
 }
 
 /// The tables as of one moment, while commits go on. Only one at a time.
@@ -101,7 +122,7 @@ impl Tables {
             cache_octets: config.tables_cache_octets,
             metrics: metrics.clone(),
             db: RwLock::new(Some(db)),
-            commits: Mutex::new(None),
+            commits: Mutex::default(),
             fault: Mutex::new(None),
             flusher: Flusher::default(),
             flushes: Mutex::new(read_flushes(dir)?),
@@ -150,7 +171,7 @@ impl Tables {
         let mut writes = Writes::with_capacity(batch.len());
         for put in batch {
             let key = full_key(put.table, &put.key);
-            if let Some(overlay) = commits.as_mut()
+            if let Some(overlay) = commits.overlay.as_mut()
                 && !overlay.holds(&key)
             {
                 let before = self.inner.check(guard.get(&key))?;
@@ -158,6 +179,7 @@ impl Tables {
             }
             writes.push((key, put.value.clone()));
         }
+        commits.changes.note(&writes);
         self.inner.check(guard.apply(writes))?;
         self.inner.dirty.store(true, Ordering::Release);
         Ok(())
@@ -178,11 +200,39 @@ impl Tables {
     pub fn freeze(&self) -> Result<FrozenTables> {
         self.inner.db()?;
         let mut commits = lock(&self.inner.commits);
-        if commits.is_some() {
+        self.frozen(&mut commits)
+    }
+
+    fn frozen(&self, commits: &mut Commits) -> Result<FrozenTables> {
+        if commits.overlay.is_some() {
             return Err(Error::misuse("dump_running", "one dump of the tables at a time"));
         }
-        *commits = Some(Overlay::default());
+        commits.overlay = Some(Overlay::default());
         Ok(FrozenTables { inner: self.inner.clone() })
+    }
+
+    /// The tables as of now, for a snapshot of `index`, in no time: what was written since the
+    /// snapshot of `base` when that is known, else a view of all. Changes are counted from here.
+    ///
+    /// # Errors
+    /// `dump_running` while an earlier view lives.
+    pub fn cut(&self, base: Option<u64>, index: u64) -> Result<Cut> {
+        self.inner.db()?;
+        let mut commits = lock(&self.inner.commits);
+        match commits.changes.cut(base, index) {
+            Some(delta) => Ok(Cut::Changes(delta)),
+            None => self.frozen(&mut commits).map(Cut::Whole),
+        }
+    }
+
+    /// The tables are now exactly those of the snapshot of `index`: changes are counted from it.
+    pub fn begin_changes(&self, index: u64) {
+        lock(&self.inner.commits).changes.begin(index);
+    }
+
+    /// The last cut did not become a snapshot: the next one begins with all of the tables.
+    pub fn forget_changes(&self) {
+        lock(&self.inner.commits).changes.forget();
     }
 
     /// Visits every table, key and value in order, as of the call.
@@ -211,7 +261,7 @@ impl Tables {
         // The order of these locks is the same everywhere: flushes, commits, tables.
         let mut flushes = lock(&inner.flushes);
         let mut commits = lock(&inner.commits);
-        *commits = None;
+        *commits = Commits::default();
         let mut slot = inner.db.write().unwrap_or_else(PoisonError::into_inner);
         let done = inner.replace(&mut slot, &mut flushes, fill);
         if let Err(error) = &done {
@@ -370,7 +420,7 @@ impl FrozenTables {
     /// The next keys after one, as of the freeze, and where to go on; commits wait meanwhile.
     fn chunk(&self, after: Option<&[u8]>) -> Result<(Vec<Pair>, Option<Vec<u8>>)> {
         let mut commits = lock(&self.inner.commits);
-        let Some(overlay) = commits.as_mut() else {
+        let Some(overlay) = commits.overlay.as_mut() else {
             return Err(Error::misuse("dump_lost", "the tables were replaced during a dump"));
         };
         let guard = self.inner.db()?;
@@ -384,7 +434,7 @@ impl FrozenTables {
 
 impl Drop for FrozenTables {
     fn drop(&mut self) {
-        *lock(&self.inner.commits) = None;
+        lock(&self.inner.commits).overlay = None;
     }
 }
 

@@ -9,7 +9,10 @@ use std::io;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use serde::{Serialize, de::DeserializeOwned};
-use storage::{Snapshots, Space, snapshot::Manifest};
+use storage::{
+    Snapshots, Space,
+    snapshot::{Manifest, Months},
+};
 
 use super::{
     snapshot::SnapshotFile,
@@ -109,7 +112,8 @@ impl Server {
         if manifest.items.len() > MAX_FILES {
             return Err(LinkError::NoAnswer);
         }
-        let mut incoming = self.snapshots.receive(manifest).map_err(|error| disk(&error))?;
+        let incoming = self.snapshots.receive(manifest, Months::Later);
+        let mut incoming = incoming.map_err(|error| disk(&error))?;
         let missing = incoming.missing();
         let files = missing.into_iter().map(|(item, from)| (item.name, from)).collect();
         let wants = reply(&Wants { files }).ok_or(LinkError::NoAnswer)?;

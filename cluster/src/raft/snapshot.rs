@@ -9,7 +9,7 @@ use std::{
 
 use storage::{
     Snapshots,
-    snapshot::{Incoming, Manifest},
+    snapshot::{Incoming, Manifest, Months},
 };
 
 /// Octets read at once when files are copied between two stores of one machine.
@@ -67,7 +67,7 @@ impl SnapshotFile {
                 snapshots.rebuild()?.ok_or_else(lost)
             }
             Source::Local(files, _) => {
-                let mut incoming = snapshots.receive(self.manifest)?;
+                let mut incoming = snapshots.receive(self.manifest, Months::Now)?;
                 copy(&files, &mut incoming)?;
                 Ok(snapshots.install(incoming)?)
             }

@@ -76,7 +76,8 @@ fn restore(backups: &Repository, record: &Record, root: &Path, peers: &[Peer], p
     for peer in peers {
         let config = storage::Config::for_test(root.join(&peer.name));
         let (store, _) = Store::open(&config, 0, &Metrics::unregistered()).unwrap();
-        let mut incoming = store.snapshots.receive(manifest.clone()).unwrap();
+        let mut incoming =
+            store.snapshots.receive(manifest.clone(), storage::snapshot::Months::Now).unwrap();
         for (item, _) in incoming.missing() {
             let file = record.files.iter().find(|file| file.name == item.name).unwrap();
             let mut offset = 0;

@@ -2,9 +2,13 @@
 
 use std::{fs, time::Duration};
 
+use cluster::Verb;
 use domain::{Change, Done, readings};
+use storage::segment::Row;
 
-use crate::support::{Trio, author, import_of, ingest, meter, proposal_id, until};
+use crate::support::{
+    Trio, author, concentrator, counted, import_of, ingest, meter, proposal_id, until,
+};
 
 const SOON: Duration = Duration::from_secs(60);
 const DAY_S: i64 = 86_400;
@@ -60,5 +64,70 @@ async fn a_flipped_byte_is_healed_from_a_peer_and_months_are_equal() {
     for at in 0..3 {
         assert_eq!((values(at), files(at)), (expect.clone(), files(0)));
         assert_eq!(trio.node(at).readings().digest(), trio.node(0).readings().digest());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_newcomer_gets_its_month_files_after_its_vote() {
+    let mut trio = Trio::found(1, |config| {
+        config.snapshot_entries = 100;
+        config.keep_entries = 20;
+    })
+    .await;
+    let (_, done) = propose(&trio, 0, 1, meter(1)).await;
+    let Done::Meter { ordinal } = done else { panic!("{done:?}") };
+    let day = i32::try_from(trio.node(0).stamp_now().seconds() / DAY_S - 80).unwrap();
+    let noon_s = i64::from(day) * DAY_S + DAY_S / 2;
+    propose(&trio, 0, 2, ingest(ordinal, noon_s, 40)).await;
+    let seal = readings::Seal { interval_minutes: 15, shard: 0, day, recipe: readings::RECIPE };
+    propose(&trio, 0, 3, Change::Readings(readings::Change::Seal(seal))).await;
+    trio.node(0).readings().settle(SOON).unwrap();
+    let due = readings::due_compactions(&trio.node(0).view(), trio.node(0).stamp_now()).unwrap();
+    propose(&trio, 0, 4, Change::Readings(readings::Change::Compact(due[0]))).await;
+    trio.node(0).readings().settle(SOON).unwrap();
+    // So many entries that the newcomer needs a snapshot.
+    for number in 0..150 {
+        propose(&trio, 0, 100 + number, concentrator(number)).await;
+    }
+    let built = || counted(&trio.registries[0], "holdfast_cluster_snapshots_total", "built");
+    until("a snapshot is built", SOON, || built() >= 1.0).await;
+    let at = trio.newcomer().await;
+    trio.wish(0, Verb::Add(trio.described(at))).await.unwrap();
+    let name = trio.configs[at].name.clone();
+    trio.caught_up(&name).await;
+    trio.wish(0, Verb::Promote(name)).await.unwrap();
+    let healed = || counted(&trio.registries[at], "holdfast_storage_segment_heals_total", "");
+    until("the month has come", SOON, || healed() >= 1.0).await;
+    assert!(trio.node(at).readings().damaged().is_empty());
+    let values = |at: usize| import_of(trio.node(at), ordinal, noon_s - DAY_S, noon_s);
+    assert_eq!((values(at).len(), values(at)), (40, values(0)));
+    let hash = |at: usize| trio.node(at).readings().entries()[0].file_hash;
+    assert_eq!(hash(at), hash(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_content_differs_is_outvoted_and_healed() {
+    let trio = Trio::found(3, |_| {}).await;
+    let (_, done) = propose(&trio, 0, 1, meter(1)).await;
+    let Done::Meter { ordinal } = done else { panic!("{done:?}") };
+    let day = i32::try_from(trio.node(0).stamp_now().seconds() / DAY_S - 3).unwrap();
+    let noon_s = i64::from(day) * DAY_S + DAY_S / 2;
+    let (index, _) = propose(&trio, 0, 2, ingest(ordinal, noon_s, 40)).await;
+    trio.settled().await;
+    // What a flipped bit in the memory of one node would do: a value that no entry brought.
+    let column = [1, 0, 1, 8, 0, 255];
+    let row = Row { ordinal, end_s: noon_s + 900, flag: 0, values: &[Some(5)] };
+    trio.node(2).readings().merge(index, 15, &[column], &[row]).unwrap();
+    let seal = readings::Seal { interval_minutes: 15, shard: 0, day, recipe: readings::RECIPE };
+    propose(&trio, 1, 3, Change::Readings(readings::Change::Seal(seal))).await;
+    trio.settled().await;
+    let hash = |at: usize| trio.node(at).readings().entries().first().map(|e| e.content_hash);
+    let equal = || hash(0).is_some() && hash(0) == hash(1) && hash(1) == hash(2);
+    let sound = || trio.node(2).readings().damaged().is_empty();
+    until("the minority is healed", SOON, || equal() && sound()).await;
+    let healed = || counted(&trio.registries[2], "holdfast_storage_segment_heals_total", "");
+    assert!(healed() >= 1.0, "it was equal from the beginning: nothing was tested");
+    for at in 0..3 {
+        assert_eq!(import_of(trio.node(at), ordinal, noon_s - DAY_S, noon_s + 1000).len(), 40);
     }
 }

@@ -303,7 +303,8 @@ impl Trio {
 
 /// Opens one node.
 pub async fn open(dir: &Path, config: Config, identity: &Identity, registry: &Registry) -> Cluster {
-    let (settings, metrics) = (storage::Config::for_test(dir), storage::Metrics::unregistered());
+    let settings = storage::Config::for_test(dir);
+    let metrics = storage::Metrics::register(registry).unwrap();
     let opened = tokio::task::spawn_blocking(move || Store::open(&settings, 0, &metrics));
     let (store, opening) = opened.await.unwrap().unwrap();
     Cluster::open(config, identity, store, &opening, registry).await.unwrap()
@@ -339,7 +340,9 @@ pub fn counted(registry: &Registry, name: &str, label: &str) -> f64 {
     let family = families.iter().find(|family| family.name() == name);
     let metrics = family.into_iter().flat_map(|family| family.get_metric());
     metrics
-        .filter(|metric| metric.get_label().iter().any(|pair| pair.value() == label))
+        .filter(|metric| {
+            label.is_empty() || metric.get_label().iter().any(|pair| pair.value() == label)
+        })
         .map(|metric| metric.get_counter().get_value())
         .sum()
 }

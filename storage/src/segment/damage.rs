@@ -4,6 +4,7 @@
 //! file is never read for an answer, its range is refused with its name; what comes from a peer
 //! is ours only after its hash is right and it has been opened.
 
+use std::cmp::Reverse;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::manifest::{Entry, LEVEL_MONTH};
 use super::worker::Core;
-use super::{DayKey, Segments};
+use super::{DayKey, Sealed, Segments};
 use crate::error::{Error, Result};
 use crate::file;
 
@@ -113,7 +114,27 @@ impl Segments {
         self.core.read().damaged.clone().into_iter().collect()
     }
 
-    /// Files to fetch from a peer: damaged ones, and months that cannot be folded for them.
+    /// Moves a file aside whose content the other nodes have otherwise: from now on the content
+    /// with this hash is wanted. Nothing happens when there is no such file (any more).
+    pub fn distrust(&self, sealed: &Sealed, content_hash: [u8; 32]) {
+        self.core.with_files(|| {
+            let current = {
+                let state = self.core.read();
+                state.file(sealed.key, sealed.level, sealed.index).cloned()
+            };
+            let Some(entry) = current.filter(|entry| entry.content_hash == sealed.content_hash)
+            else {
+                return;
+            };
+            self.core.quarantine(&entry, "its content is not that of the other nodes");
+            let right = Entry { content_hash, ..Entry::clone(&entry) };
+            self.core.write().correct(right);
+        });
+        self.core.notify();
+    }
+
+    /// Files to fetch from a peer, the newest first: damaged ones, those that a snapshot left for
+    /// later, and months that cannot be folded for want of them.
     pub fn wants(&self) -> Vec<Want> {
         let mut wants: Vec<Want> = self
             .damaged()
@@ -133,6 +154,7 @@ impl Segments {
             generation: fold.index,
             content_hash: None,
         }));
+        wants.sort_by_key(|want| Reverse(want.key.day));
         wants
     }
 

@@ -35,7 +35,23 @@ pub struct Digest {
     pub damaged: Vec<String>,
 }
 
+/// What tells one sealed file from the others.
+pub type Place = (DayKey, u8, u64);
+
+impl Sealed {
+    /// Its key, level and index.
+    pub fn place(&self) -> Place {
+        (self.key, self.level, self.index)
+    }
+}
+
 impl Segments {
+    /// At most `limit` lines of the digest, behind a place.
+    pub fn digest_after(&self, after: Option<Place>, limit: usize) -> Vec<Sealed> {
+        let behind = |line: &Sealed| after.is_none_or(|after| line.place() > after);
+        self.digest().sealed.into_iter().filter(behind).take(limit).collect()
+    }
+
     /// The content hashes of all sealed files, by shard and day.
     pub fn digest(&self) -> Digest {
         let state = self.core.read();

@@ -15,6 +15,9 @@ use super::worker::Core;
 use crate::error::{Error, Result};
 use crate::file;
 
+/// Why the range of a month file is not served after a snapshot without it.
+const LATER: &str = "it is still on its way from a peer";
+
 impl Segments {
     /// The file of an entry.
     pub(crate) fn path(&self, entry: &Entry) -> PathBuf {
@@ -34,7 +37,8 @@ impl Segments {
     }
 
     /// Makes exactly these files the sealed ones; those that are not here yet are moved from
-    /// where `source` says. May be called again after a crash.
+    /// where `source` says. A month file that is not there either is fetched later, and its
+    /// range is not served until then. May be called again after a crash.
     pub(crate) fn adopt(
         &self,
         entries: &[Entry],
@@ -42,6 +46,7 @@ impl Segments {
     ) -> Result<()> {
         self.core.with_files(|| {
             let mut state = State::default();
+            let mut later = BTreeMap::new();
             let mut folders: BTreeMap<String, Vec<Entry>> = BTreeMap::new();
             for entry in self.entries() {
                 folders.entry(manifest::shard_name(entry.key)).or_default();
@@ -49,6 +54,13 @@ impl Segments {
             for entry in entries {
                 let entry = match self.known(entry) {
                     Some(known) => Entry::clone(&known),
+                    None if self.is_for_later(entry, &source(entry)) => {
+                        if let Some(folder) = self.path(entry).parent() {
+                            file::make_dirs(folder)?;
+                        }
+                        later.insert(entry.name(), LATER.to_owned());
+                        entry.clone()
+                    }
                     None => {
                         self.take_file(entry, &source(entry))?;
                         entry.clone()
@@ -68,7 +80,7 @@ impl Segments {
             now.retired.extend(before);
             now.sealed = state.sealed;
             now.months = state.months;
-            now.damaged.clear();
+            now.damaged = later;
             now.stuck.clear();
             now.learn_latest();
             Ok(())
@@ -86,6 +98,10 @@ impl Segments {
             }
         }
         Ok(())
+    }
+
+    fn is_for_later(&self, entry: &Entry, source: &Path) -> bool {
+        entry.level == LEVEL_MONTH && !source.exists() && !self.path(entry).exists()
     }
 
     fn take_file(&self, entry: &Entry, from: &Path) -> Result<()> {

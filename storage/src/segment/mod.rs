@@ -52,7 +52,7 @@ use worker::{Core, Worker};
 
 pub use calendar::month_of;
 pub use damage::{Healing, Want};
-pub use digest::{Digest, Sealed};
+pub use digest::{Digest, Place, Sealed};
 pub use grid::DAY_S;
 pub use install::Pin;
 pub use manifest::{Entry, LEVEL_DAY, LEVEL_MONTH};

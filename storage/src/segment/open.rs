@@ -225,6 +225,21 @@ impl State {
         found.filter(|entry| entry.generation == generation)
     }
 
+    /// Puts an entry in the place of the one with its number.
+    pub fn correct(&mut self, entry: Entry) {
+        let place = if entry.level == LEVEL_MONTH {
+            self.months.get_mut(&entry.key)
+        } else {
+            let files = self.sealed.get_mut(&entry.key);
+            files.and_then(|files| {
+                files.iter_mut().find(|known| known.generation == entry.generation)
+            })
+        };
+        if let Some(place) = place.filter(|known| known.generation == entry.generation) {
+            *place = Arc::new(entry);
+        }
+    }
+
     /// Whether a file is one of ours now.
     pub fn is_current(&self, entry: &Entry) -> bool {
         self.file(entry.key, entry.level, entry.generation)

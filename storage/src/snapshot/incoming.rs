@@ -11,7 +11,17 @@ use std::path::{Path, PathBuf};
 use super::manifest::{Item, Manifest, segment_item};
 use crate::error::{Error, Result};
 use crate::file;
-use crate::segment::Segments;
+use crate::segment::{Entry, LEVEL_MONTH, Segments};
+
+/// When the month files of a snapshot are to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Months {
+    /// With all others, before it is installed.
+    Now,
+    /// After it is installed, from whichever peer has them ([`Segments::wants`]): ten years of
+    /// them must not keep a node from voting. Their ranges are not served until then.
+    Later,
+}
 
 /// A snapshot that is being received.
 #[derive(Debug)]
@@ -24,14 +34,24 @@ pub struct Incoming {
 
 impl Incoming {
     /// Begins, or goes on where an earlier try of the same snapshot stopped.
-    pub(super) fn begin(dir: PathBuf, manifest: Manifest, segments: &Segments) -> Result<Self> {
+    /// Month files are left for later if `months` says so. `known` tells where a file of the same content may be already.
+    pub(super) fn begin(
+        dir: PathBuf,
+        manifest: Manifest,
+        segments: &Segments,
+        months: Months,
+        known: &dyn Fn(&Item) -> Option<PathBuf>,
+    ) -> Result<Self> {
         file::make_dirs(&dir)?;
         let mut items: Vec<Item> = manifest.own().cloned().collect();
-        let unknown = manifest.segments.iter().filter(|entry| !segments.holds(entry));
+        let later = |entry: &Entry| months == Months::Later && entry.level == LEVEL_MONTH;
+        let unknown =
+            manifest.segments.iter().filter(|entry| !later(entry) && !segments.holds(entry));
         items.extend(unknown.map(segment_item));
         let mut wanted = Vec::new();
         for item in items {
-            if dir.join(flat(&item.name)).exists() {
+            let here = dir.join(flat(&item.name));
+            if here.exists() || known(&item).is_some_and(|path| link(&path, &here, &item)) {
                 continue;
             }
             let here = fs::metadata(part(&dir, &item.name)).map_or(0, |data| data.len());
@@ -113,6 +133,12 @@ impl Incoming {
     pub(super) fn dir(&self) -> &Path {
         &self.dir
     }
+}
+
+/// Takes a file that is here under another name, if it is what it is said to be.
+fn link(from: &Path, to: &Path, item: &Item) -> bool {
+    let same = file::hash(from).is_ok_and(|found| found == (item.octets, item.hash));
+    same && fs::hard_link(from, to).is_ok()
 }
 
 /// A file's name inside the one folder of a received snapshot.

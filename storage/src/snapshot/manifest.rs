@@ -9,10 +9,17 @@ use crate::error::{Error, Result};
 use crate::segment::Entry;
 
 const MAGIC: [u8; 8] = *b"HFSNAP\x00\x01";
-/// Name of the dump of the tables.
+/// As above, with parts of changes among its files.
+const MAGIC_CHANGES: [u8; 8] = *b"HFSNAP\x00\x02";
+/// Name of the part with all keys of the tables.
 pub const TABLES: &str = "tables";
 /// Name of the checkpoint of the open days.
 pub const OPEN_DAYS: &str = "open-days";
+
+/// Name of a part with changes of the tables, counted from 1.
+pub fn changes_name(number: usize) -> String {
+    format!("{TABLES}-{number}")
+}
 
 /// What a file of a snapshot is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +30,8 @@ pub enum Kind {
     OpenDays,
     /// A sealed segment file.
     Segment,
+    /// Keys of the tables that were written later than those of the parts before.
+    Changes,
 }
 
 /// One file of a snapshot.
@@ -45,14 +54,14 @@ pub struct Manifest {
     pub index: u64,
     /// The caller's octets: last log id, membership.
     pub meta: Vec<u8>,
-    /// Every file: tables and open days, then the segment files.
+    /// Every file: the parts of the tables, the open days, then the segment files.
     pub items: Vec<Item>,
     /// What is known of the segment files, in the same order.
     pub segments: Vec<Entry>,
 }
 
 impl Manifest {
-    /// The manifest of two own files and of segment files.
+    /// The manifest of its own files and of segment files.
     pub(super) fn new(index: u64, meta: Vec<u8>, own: Vec<Item>, segments: Vec<Entry>) -> Self {
         let items = own.into_iter().chain(segments.iter().map(segment_item)).collect();
         Self { index, meta, items, segments }
@@ -61,7 +70,8 @@ impl Manifest {
     /// Octets for a file or the wire.
     pub fn encode(&self) -> Vec<u8> {
         let body = postcard::to_stdvec(self).expect("plain structs and lists always encode");
-        let mut octets = MAGIC.to_vec();
+        let changes = self.own().any(|item| item.kind == Kind::Changes);
+        let mut octets = if changes { MAGIC_CHANGES } else { MAGIC }.to_vec();
         octets.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
         octets.extend_from_slice(&body);
         octets
@@ -73,7 +83,7 @@ impl Manifest {
     /// `snapshot_invalid`.
     pub fn decode(octets: &[u8]) -> Result<Self> {
         let (head, body) = octets.split_at_checked(12).ok_or_else(|| invalid("it is cut"))?;
-        if !head.starts_with(&MAGIC) {
+        if !head.starts_with(&MAGIC) && !head.starts_with(&MAGIC_CHANGES) {
             return Err(invalid("it does not begin as one"));
         }
         if head.get(8..) != Some(&crc32c::crc32c(body).to_le_bytes()[..]) {
@@ -81,21 +91,29 @@ impl Manifest {
         }
         let manifest: Self =
             postcard::from_bytes(body).map_err(|error| invalid(&error.to_string()))?;
-        let own = [(Kind::Tables, TABLES), (Kind::OpenDays, OPEN_DAYS)];
-        let named = manifest.own().map(|item| (item.kind, item.name.as_str()));
-        if !named.eq(own) {
-            return Err(invalid("its own files are not the two that belong to it"));
+        let own = manifest.own().count();
+        let changes = (1..own.saturating_sub(1)).map(|at| (Kind::Changes, changes_name(at)));
+        let expect = std::iter::once((Kind::Tables, TABLES.to_owned()))
+            .chain(changes)
+            .chain([(Kind::OpenDays, OPEN_DAYS.to_owned())]);
+        if !manifest.own().map(|item| (item.kind, item.name.clone())).eq(expect) {
+            return Err(invalid("its own files are not those that belong to it"));
         }
-        let segments = manifest.items.iter().skip(own.len()).cloned();
+        let segments = manifest.items.iter().skip(own).cloned();
         if !segments.eq(manifest.segments.iter().map(segment_item)) {
             return Err(invalid("its files are not those of its segments"));
         }
         Ok(manifest)
     }
 
-    /// Tables and open days.
+    /// The parts of the tables and the open days.
     pub(super) fn own(&self) -> impl Iterator<Item = &Item> {
-        self.items.iter().take(2)
+        self.items.iter().take_while(|item| item.kind != Kind::Segment)
+    }
+
+    /// The parts of the tables, in the order in which they count.
+    pub(super) fn parts(&self) -> impl Iterator<Item = &Item> {
+        self.own().filter(|item| item.kind != Kind::OpenDays)
     }
 
     /// Octets of all files.

@@ -1,9 +1,14 @@
 //! Snapshots: a manifest of immutable, hashed files that together are the state as of one
 //! index of the log.
 //!
-//! A snapshot's folder holds a dump of the tables, a checkpoint of the open days and the
+//! A snapshot's folder holds the tables in parts, a checkpoint of the open days and the
 //! manifest; sealed segment files are named by the manifest and stay where they are. What the
 //! index and the caller's octets mean is the caller's business.
+//!
+//! A snapshot shares the parts of the one before (a second name for the same file) and adds one
+//! of what changed since; when the changes have grown, the parts are folded into one, without a
+//! look at the tables. These are read through only when the changes are not known: for the first
+//! snapshot after a start, and after more of them than memory should hold.
 //!
 //! Invariants: a folder bears its number only when all of it is synced, tables included, so
 //! that the log may be purged up to it; an installation that a crash cut short is finished at
@@ -13,6 +18,7 @@ mod dump;
 mod export;
 mod incoming;
 mod manifest;
+mod parts;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -24,10 +30,10 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::file;
 use crate::segment::{Checkpoint, Entry, Pin, Segments};
-use crate::tables::{FrozenTables, Tables};
+use crate::tables::{Cut, Tables};
 
 pub use export::exported;
-pub use incoming::Incoming;
+pub use incoming::{Incoming, Months};
 pub use manifest::{Item, Kind, Manifest};
 use manifest::{OPEN_DAYS, TABLES, segment_item};
 
@@ -41,7 +47,9 @@ const BUILDING: &str = "building";
 pub struct Frozen {
     index: u64,
     meta: Vec<u8>,
-    tables: FrozenTables,
+    tables: Cut,
+    /// The snapshot that the changes begin at.
+    base: Option<Manifest>,
     days: Checkpoint,
     segments: Vec<Entry>,
     /// The segment files stay until the snapshot is written and holds a pin of its own.
@@ -102,12 +110,13 @@ impl Snapshots {
     /// # Errors
     /// `dump_running` while an earlier one is still being written.
     pub fn freeze(&self, index: u64, meta: Vec<u8>) -> Result<Frozen> {
-        let tables = self.inner.tables.freeze()?;
+        let base = self.newest();
+        let tables = self.inner.tables.cut(base.as_ref().map(|base| base.index), index)?;
         // Days first: a file that appears between the two is then in both, which is harmless;
         // the other way round it could be in neither.
         let days = self.inner.segments.freeze(index);
         let (segments, pin) = self.inner.segments.pinned(index);
-        Ok(Frozen { index, meta, tables, days, segments, pin })
+        Ok(Frozen { index, meta, tables, base, days, segments, pin })
     }
 
     /// Writes what was frozen (blocking), syncs the tables, drops old snapshots. When it
@@ -117,23 +126,38 @@ impl Snapshots {
     /// The codes of the disk; `tables_fault`.
     pub fn write(&self, frozen: Frozen) -> Result<Manifest> {
         let _work = self.work();
+        let written = self.write_files(frozen);
+        if written.is_err() {
+            self.inner.tables.forget_changes();
+        }
+        written
+    }
+
+    fn write_files(&self, frozen: Frozen) -> Result<Manifest> {
+        let Frozen { index, meta, tables, base, days, segments, pin } = frozen;
         let dir = self.inner.dir.join(BUILDING);
         file::remove_tree(&dir)?;
         file::make_dirs(&dir)?;
-        dump::write(frozen.tables, &dir.join(TABLES))?;
-        frozen.days.write(&dir.join(OPEN_DAYS))?;
-        let own = [(Kind::Tables, TABLES), (Kind::OpenDays, OPEN_DAYS)]
-            .into_iter()
-            .map(|(kind, name)| {
-                let (octets, hash) = file::hash(&dir.join(name))?;
-                Ok(Item { kind, name: name.to_owned(), octets, hash })
-            })
-            .collect::<Result<Vec<Item>>>()?;
-        let manifest = Manifest::new(frozen.index, frozen.meta, own, frozen.segments);
+        let mut own = match (tables, base) {
+            (Cut::Changes(delta), Some(base)) => {
+                let from = self.inner.dir.join(folder(base.index));
+                parts::add(&from, base.parts().cloned().collect(), delta, &dir)?
+            }
+            (Cut::Whole(tables), _) => {
+                dump::write(tables, &dir.join(TABLES))?;
+                vec![item(&dir, Kind::Tables, TABLES)?]
+            }
+            (Cut::Changes(_), None) => {
+                return Err(Error::misuse("snapshot_unknown", "changes since no snapshot"));
+            }
+        };
+        days.write(&dir.join(OPEN_DAYS))?;
+        own.push(item(&dir, Kind::OpenDays, OPEN_DAYS)?);
+        let manifest = Manifest::new(index, meta, own, segments);
         file::write_atomic(&dir.join(MANIFEST), &manifest.encode())?;
         self.inner.tables.flush()?;
         self.complete(&dir, manifest.clone())?;
-        drop(frozen.pin);
+        drop(pin);
         Ok(manifest)
     }
 
@@ -180,7 +204,7 @@ impl Snapshots {
     ///
     /// # Errors
     /// `snapshot_old` when a newer one is complete here; the codes of the disk.
-    pub fn receive(&self, manifest: Manifest) -> Result<Incoming> {
+    pub fn receive(&self, manifest: Manifest, months: Months) -> Result<Incoming> {
         let _work = self.work();
         if self.newest().is_some_and(|newest| newest.index > manifest.index) {
             return Err(Error::misuse("snapshot_old", "a newer snapshot is already here"));
@@ -193,7 +217,16 @@ impl Snapshots {
             file::make_dirs(&dir)?;
             file::write_atomic(&known, &octets)?;
         }
-        Incoming::begin(dir, manifest, &self.inner.segments)
+        let complete = self.list();
+        // Parts that a snapshot of ours shares with this one are not sent again.
+        let known = |wanted: &Item| {
+            complete.iter().find_map(|ours| {
+                let same = |item: &&Item| (item.octets, item.hash) == (wanted.octets, wanted.hash);
+                let item = ours.own().find(same)?;
+                Some(self.inner.dir.join(folder(ours.index)).join(&item.name))
+            })
+        };
+        Incoming::begin(dir, manifest, &self.inner.segments, months, &known)
     }
 
     /// Puts a wholly received snapshot in the place of tables, open days and segment files.
@@ -221,8 +254,9 @@ impl Snapshots {
         let manifest = load_manifest(&dir)?;
         let source = |entry: &Entry| dir.join(incoming::flat(&segment_item(entry).name));
         self.inner.segments.adopt(&manifest.segments, &source)?;
-        self.load(&dir)?;
+        self.load(&dir, &manifest)?;
         self.complete(&dir, manifest.clone())?;
+        self.inner.tables.begin_changes(manifest.index);
         Ok(manifest)
     }
 
@@ -246,7 +280,8 @@ impl Snapshots {
                 return Err(Error::damaged("snapshot_damaged", "a snapshot", &path, detail));
             }
         }
-        self.inner.tables.replace(&mut |load| dump::load(&dir.join(TABLES), load))?;
+        self.load_tables(&dir, &newest)?;
+        self.inner.tables.begin_changes(newest.index);
         if self.inner.segments.floor() < newest.index {
             self.inner.segments.restore(Checkpoint::read(&dir.join(OPEN_DAYS))?);
         }
@@ -264,11 +299,18 @@ impl Snapshots {
         }
     }
 
-    fn load(&self, dir: &Path) -> Result<()> {
+    fn load(&self, dir: &Path, manifest: &Manifest) -> Result<()> {
         let days = Checkpoint::read(&dir.join(OPEN_DAYS))?;
-        self.inner.tables.replace(&mut |load| dump::load(&dir.join(TABLES), load))?;
+        self.load_tables(dir, manifest)?;
         self.inner.segments.restore(days);
         Ok(())
+    }
+
+    fn load_tables(&self, dir: &Path, manifest: &Manifest) -> Result<()> {
+        let parts: Vec<PathBuf> = manifest.parts().map(|item| dir.join(&item.name)).collect();
+        self.inner.tables.replace(&mut |load| {
+            dump::visit(&parts, &mut |table, key, value| load.put(table, key, value))
+        })
     }
 
     /// Gives a finished folder its number and drops the oldest above the number kept.
@@ -305,6 +347,12 @@ impl Snapshots {
     fn lock(&self) -> MutexGuard<'_, Vec<Manifest>> {
         self.inner.complete.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A file of a folder, with its size and hash.
+fn item(dir: &Path, kind: Kind, name: &str) -> Result<Item> {
+    let (octets, hash) = file::hash(&dir.join(name))?;
+    Ok(Item { kind, name: name.to_owned(), octets, hash })
 }
 
 fn folder(index: u64) -> String {

@@ -16,4 +16,6 @@ mod python;
 #[cfg(test)]
 mod s3;
 #[cfg(test)]
+mod snapshots;
+#[cfg(test)]
 mod store;

@@ -17,10 +17,10 @@ const COLUMNS: [[u8; 6]; 3] = [[1, 0, 1, 8, 0, 255], [1, 0, 2, 8, 0, 255], [1, 0
 const FIRST_DAY: i32 = 29;
 const START_S: i64 = 29 * 86_400;
 
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -33,7 +33,7 @@ impl Random {
     }
 }
 
-fn seed() -> u64 {
+pub fn seed() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let seed = std::env::var("HOLDFAST_SEED").ok().map(|text| text.parse().unwrap());
     let seed = seed.unwrap_or(u64::from(now.subsec_nanos()) + 1);

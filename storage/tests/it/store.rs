@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use storage::log::Record;
 use storage::segment::{DayKey, RECIPE_DAY, Row};
-use storage::snapshot::{Incoming, Kind, Manifest};
+use storage::snapshot::{Incoming, Kind, Manifest, Months};
 use storage::tables::Opened;
 use storage::{Config, Metrics, Opening, Put, Store};
 
@@ -146,13 +146,13 @@ fn a_snapshot_makes_an_equal_store() {
         apply(&to, index);
     }
     // Pull a little, lose the connection, stop, go on with what is left.
-    let mut incoming = to.snapshots.receive(decoded.clone()).unwrap();
+    let mut incoming = to.snapshots.receive(decoded.clone(), Months::Now).unwrap();
     assert_eq!(incoming.missing().len(), 5);
     pull(&from, &mut incoming, 2);
     assert!(to.snapshots.install(incoming).is_err(), "files are missing");
     drop(to);
     let (to, _) = open(dirs[1].path());
-    let mut incoming = to.snapshots.receive(decoded).unwrap();
+    let mut incoming = to.snapshots.receive(decoded, Months::Now).unwrap();
     assert!(incoming.missing().iter().any(|(_, offset)| *offset > 0));
     pull(&from, &mut incoming, usize::MAX);
     assert_eq!(to.snapshots.install(incoming).unwrap(), manifest);
@@ -171,11 +171,11 @@ fn a_snapshot_makes_an_equal_store() {
     );
     apply(&to, 251);
     assert_eq!(contents(&to), expect);
-    // A second snapshot of the same history finds its files already there.
+    // Of a second snapshot of the same history only what changed since is missing.
     let again = from.snapshots.write(from.snapshots.freeze(251, vec![]).unwrap()).unwrap();
-    let incoming = to.snapshots.receive(again).unwrap();
+    let incoming = to.snapshots.receive(again, Months::Now).unwrap();
     let kinds: Vec<Kind> = incoming.missing().iter().map(|(item, _)| item.kind).collect();
-    assert_eq!(kinds, [Kind::Tables, Kind::OpenDays]);
+    assert_eq!(kinds, [Kind::Changes, Kind::OpenDays]);
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn an_installation_that_was_cut_short_is_finished() {
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let (from, manifest) = filled(dirs[0].path());
     let (to, _) = open(dirs[1].path());
-    let mut incoming = to.snapshots.receive(manifest).unwrap();
+    let mut incoming = to.snapshots.receive(manifest, Months::Now).unwrap();
     pull(&from, &mut incoming, usize::MAX);
     drop(incoming);
     to.stop().unwrap();
@@ -203,7 +203,7 @@ fn wrong_pieces_are_refused() {
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let (from, manifest) = filled(dirs[0].path());
     let (to, _) = open(dirs[1].path());
-    let mut incoming = to.snapshots.receive(manifest.clone()).unwrap();
+    let mut incoming = to.snapshots.receive(manifest.clone(), Months::Now).unwrap();
     let code = |result: storage::Result<()>| result.unwrap_err().code();
     assert_eq!(code(incoming.receive("../../etc/passwd", 0, b"x")), "snapshot_piece");
     assert_eq!(code(incoming.receive("tables", 5, b"x")), "snapshot_piece");
