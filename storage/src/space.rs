@@ -5,10 +5,10 @@
 //! the reserve is given back to the file system, so that what was taken already (flushes, votes)
 //! can still be written; when there is room again the reserve is taken anew.
 //!
-//! Not here: what is stopped (the caller asks `is_full`). A write that fails all the same, because
-//! somebody else took the reserve too, is a fault as before: no sync is ever tried again.
-//! Invariant: full is said from the first look below the mark until the reserve stands again above
-//! it, so that it does not flicker.
+//! Not here: what is stopped (the caller asks `is_full`). A write that fails all the same,
+//! because somebody else took the reserve too, is a fault as before: no sync is ever tried again.
+//! Invariant: full is said from the first look below the mark until the reserve stands again
+//! above it, so that it does not flicker.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -2,8 +2,8 @@
 //!
 //! Where the files go, and whether they are encrypted, is the business of who fetches them
 //! (`holdfast backup`): no key and no address of a store comes here. Invariants: one at a time;
-//! what is handed out is one snapshot, of one index, and does not change; what nobody asks for is let
-//! go after a while; the links of a node that died are gone at the next backup.
+//! what is handed out is one snapshot, of one index, and does not change; what nobody asks for is
+//! let go after a while; the links of a node that died are gone at the next backup.
 
 use std::fs::File;
 use std::io;

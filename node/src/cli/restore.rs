@@ -18,7 +18,7 @@ use domain::restore::Plan;
 use domain::{NodeId, Stamp};
 use serde_json::json;
 use storage::backup::{FileRecord, Record, Repository};
-use storage::snapshot::Manifest;
+use storage::snapshot::{Manifest, Months};
 use storage::{Metrics, Store};
 
 use super::backup::{FromArgs, Progress, read_all, told};
@@ -183,7 +183,7 @@ fn install(
     manifest: &Manifest,
     store: &Store,
 ) -> Result<(), Failure> {
-    let mut incoming = store.snapshots.receive(manifest.clone()).map_err(told)?;
+    let mut incoming = store.snapshots.receive(manifest.clone(), Months::Now).map_err(told)?;
     let mut progress = Progress::new(manifest.octets());
     let files: BTreeMap<&str, &FileRecord> =
         record.files.iter().map(|file| (file.name.as_str(), file)).collect();

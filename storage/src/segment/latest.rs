@@ -5,8 +5,8 @@
 //! value ended, as the tables know it, and what is lacking is read from its file once and kept.
 //!
 //! Invariants: a newer value replaces an older one, never the other way; of one time the open
-//! day says which value counts, so days that have files already are left out; memory is 13 octets a meter and column, in pieces of a shard,
-//! and no more than [`MAX_COLUMNS`] columns are kept.
+//! day says which value counts, so days that have files already are left out; memory is 13 octets
+//! a meter and column, in pieces of a shard, and no more than [`MAX_COLUMNS`] columns are kept.
 
 use std::collections::BTreeMap;
 

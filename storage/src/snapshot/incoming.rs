@@ -34,7 +34,8 @@ pub struct Incoming {
 
 impl Incoming {
     /// Begins, or goes on where an earlier try of the same snapshot stopped.
-    /// Month files are left for later if `months` says so. `known` tells where a file of the same content may be already.
+    /// Month files are left for later if `months` says so. `known` tells where a file of the same
+    /// content may be already.
     pub(super) fn begin(
         dir: PathBuf,
         manifest: Manifest,

@@ -1,8 +1,8 @@
 //! The keys that were written since a snapshot began, with their last values: all that the next
 //! snapshot has to add to that one.
 //!
-//! Kept in memory alone. After a start, after a load and above the bound nothing is known, and the
-//! next snapshot reads the tables through.
+//! Kept in memory alone. After a start, after a load and above the bound nothing is known, and
+//! the next snapshot reads the tables through.
 //! Invariant: what is known is complete from the named snapshot on, or nothing is known.
 
 use std::collections::BTreeMap;
