@@ -238,6 +238,8 @@ impl Hdlc {
         let addresses = addresses(self.station, ends);
         let Ok((client, server)) = addresses else { return };
         let mut config = hdlc::ClientConfig::new(client, server);
+        // A window of general blocks is at most 63 APDUs.
+        config.max_queue = 64;
         let Station { window, size, .. } = self.station;
         config.parameters = Parameters {
             transmit_octets: size,

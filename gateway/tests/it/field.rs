@@ -26,12 +26,11 @@ pub struct Field {
     pub running: Running,
 }
 
-/// A field with two days of history.
+/// A perfect field by the time of the day; its profiles go back forty days.
 pub fn street() -> simulator::config::Config {
     simulator::config::Config {
         concentrators: 0,
         seed: 42,
-        history: Duration::from_secs(2 * 86_400),
         outages: Outages::Never,
         direct_listen: Some("127.0.0.1:0".parse().unwrap()),
         ..simulator::config::Config::default()

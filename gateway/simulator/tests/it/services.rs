@@ -31,7 +31,7 @@ async fn field(kind: &str, meters: u32) -> (Running, Vec<MeterEntry>) {
     let mut config = config();
     config.direct = meters;
     config.direct_access = vec![kind.parse().unwrap()];
-    config.history = std::time::Duration::from_secs(86_400);
+    config.history = std::time::Duration::ZERO;
     let running = start(&config).await;
     let entries = running.registry().meters.clone();
     (running, entries)
@@ -171,7 +171,7 @@ async fn a_profile_goes_over_in_general_blocks_also_when_one_is_lost() {
         let mut config = config();
         config.direct = 1;
         config.direct_access = vec!["hls5".parse().unwrap()];
-        config.history = std::time::Duration::from_secs(86_400);
+        config.history = std::time::Duration::ZERO;
         config.faults = fault.iter().map(|fault| fault.parse().unwrap()).collect();
         let running = start(&config).await;
         let entry = running.registry().meters[0].clone();
