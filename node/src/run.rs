@@ -27,7 +27,7 @@ use crate::http;
 use crate::http::server::Server;
 use crate::observe::Metrics;
 use crate::secret::{MasterKey, unhex};
-use crate::wiring::Wiring;
+use crate::wiring::{Wiring, tiers};
 
 const CERTIFICATE_WARNING_DAYS: i64 = 30;
 /// Time for requests under way when the node stops.
@@ -100,6 +100,10 @@ async fn boot(
     let cluster = Cluster::open(cluster_config(config), identity, store, &opening, &registry)
         .await
         .map_err(|error| cluster_failure(config, &error))?;
+    if let Err(failure) = find_archive(config, &cluster).await {
+        cluster.stop().await;
+        return Err(failure);
+    }
     let started = Gateway::start(gateway_config(config), None, &registry).await;
     let (gateway, questions) = match started {
         Ok(started) => started,
@@ -113,6 +117,24 @@ async fn boot(
         Wiring::start(app.clone(), cluster.clone(), gateway.clone(), client_title, questions);
     app.set_live(Live { cluster: cluster.clone(), gateway: gateway.clone() });
     Ok(Running { cluster, gateway, wiring })
+}
+
+/// Says where old months lie, before anything is asked for: an answer must not lack them.
+async fn find_archive(config: &Config, cluster: &Cluster) -> Result<(), Failure> {
+    let (place, octets) = (config.storage.archive.clone(), config.storage.archive_cache_bytes);
+    let (view, segments) = (cluster.view(), cluster.readings());
+    let find = move || {
+        if place != "none" {
+            segments.set_archive(&place, octets)?;
+        }
+        tiers::find_cold(&view, &segments).map(drop)
+    };
+    let found = tokio::task::spawn_blocking(find).await;
+    match found {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(trouble)) => Err(Failure::failed("archive_failed", trouble)),
+        Err(error) => Err(Failure::failed("archive_failed", error)),
+    }
 }
 
 /// The stop. Each step says why it stands where it does.

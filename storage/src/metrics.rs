@@ -13,6 +13,10 @@ const LATENCY_S: [f64; 14] =
 /// The handles; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Metrics {
+    /// Month files in the archive.
+    pub cold_files: IntGauge,
+    /// Files fetched from the archive.
+    pub cold_fetches: IntCounter,
     /// From the call of an append to its durable end.
     pub wal_append_s: Histogram,
     /// One sync of the log.
@@ -117,6 +121,12 @@ impl Metrics {
                 ))?,
             )?,
             compactions: counter(registry, "compactions_total", "Months folded into one file.")?,
+            cold_files: gauge(registry, "cold_files", "Month files that lie in the archive.")?,
+            cold_fetches: counter(
+                registry,
+                "cold_fetches_total",
+                "Files fetched from the archive for an answer.",
+            )?,
             segments_waiting: gauge(
                 registry,
                 "segments_waiting",

@@ -20,6 +20,7 @@ pub mod error;
 pub mod keys;
 pub mod leases;
 pub mod members;
+pub mod parameters;
 pub mod readings;
 pub mod restore;
 pub mod units;

@@ -15,6 +15,7 @@ pub mod meters;
 pub mod models;
 pub mod number;
 pub mod pages;
+pub mod parameters;
 pub mod periods;
 pub mod readings;
 pub mod summing;
@@ -49,6 +50,8 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(meters::list, meters::add))
         .routes(routes!(meters::import))
         .routes(routes!(meters::show))
+        .routes(routes!(parameters::list))
+        .routes(routes!(parameters::show, parameters::set))
         .routes(routes!(models::list))
         .routes(routes!(models::show))
         .routes(routes!(readings::query))

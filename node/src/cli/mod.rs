@@ -13,6 +13,7 @@ mod meters;
 mod model;
 mod orders;
 mod output;
+mod parameters;
 mod restore;
 mod values;
 mod verbs;
@@ -80,6 +81,9 @@ enum Command {
     /// Meter models.
     #[command(subcommand)]
     Model(model::ModelCommand),
+    /// What operators decide for all nodes.
+    #[command(subcommand)]
+    Parameters(parameters::ParametersCommand),
     /// Stored values of many meters.
     #[command(subcommand)]
     Readings(values::ReadingsCommand),
@@ -305,6 +309,7 @@ impl Command {
             Command::Meter(verb) => verb.cluster().json,
             Command::Order(verb) => verb.cluster().json,
             Command::Model(verb) => verb.json(),
+            Command::Parameters(verb) => verb.cluster().json,
             Command::Readings(verb) => verb.cluster().json,
             Command::Backup(args) => args.json(),
             Command::Restore(args) => args.from.json,
@@ -375,6 +380,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Meter(verb) => runtime()?.block_on(verbs::meter(verb)),
         Command::Order(verb) => runtime()?.block_on(verbs::command(verb)),
         Command::Model(verb) => runtime()?.block_on(model::model(verb)),
+        Command::Parameters(verb) => runtime()?.block_on(parameters::parameters(verb)),
         Command::Readings(verb) => runtime()?.block_on(values::many(verb)),
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => restore::restore(&args),

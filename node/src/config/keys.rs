@@ -454,6 +454,23 @@ pub const KEYS: &[Key] = &[
         "Memory for pages of the tables.",
     ),
     key(
+        "storage",
+        "archive",
+        Kind::Text,
+        Some("\"none\""),
+        "Where months go that the retention parameters send away: the absolute path of a folder \
+         that all nodes share, `s3://bucket/prefix` with `AWS_*` in the environment, or `none`. \
+         The same on every node; a folder that is not shared makes other nodes refuse its months.",
+    ),
+    key(
+        "storage",
+        "archive_cache_bytes",
+        Kind::Integer(1 << 20, 1 << 44),
+        Some("4294967296"),
+        "Disk for files of the archive that were asked for. Small: they are fetched again and \
+         again.",
+    ),
+    key(
         "log",
         "level",
         Kind::Choice(LEVELS),

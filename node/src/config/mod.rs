@@ -180,6 +180,10 @@ pub struct Storage {
     pub reserve_bytes: u64,
     /// Memory for pages of the tables.
     pub tables_cache_bytes: u64,
+    /// Where old months go: a folder that all nodes share, `s3://bucket/prefix`, or `none`.
+    pub archive: String,
+    /// What may be held here of the archive.
+    pub archive_cache_bytes: u64,
 }
 
 /// `[log]`.

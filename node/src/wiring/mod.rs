@@ -2,7 +2,7 @@
 //! the node's jobs.
 //!
 //! Not here: how a channel or the log works. Map: `upcalls` answers questions; `ingest` gathers
-//! parts of many channels into one proposal; `lease` keeps this node alive and says whether it may
+//! parts of many channels into one proposal; `tiers` moves old months; `lease` keeps this node alive and says whether it may
 //! act; `failover` wakes standbys of lost owners; `direct` spreads meters with their own address;
 //! `outbox` executes commands; `jobs` holds what the leader does by the clock.
 //!
@@ -15,6 +15,7 @@ mod ingest;
 mod jobs;
 mod lease;
 mod outbox;
+pub mod tiers;
 mod upcalls;
 
 use std::sync::Arc;
@@ -133,6 +134,7 @@ impl Wiring {
         tasks.spawn(jobs::seal(wires.clone()));
         tasks.spawn(jobs::compact(wires.clone()));
         tasks.spawn(jobs::collect(wires.clone()));
+        tasks.spawn(tiers::run(wires.clone()));
         let mut answering = JoinSet::new();
         answering.spawn(upcalls::run(wires.clone(), questions));
         Wiring { wires, stop, tasks, answering }

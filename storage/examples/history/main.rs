@@ -15,7 +15,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use field::{COLUMNS, Field, Random};
-use storage::segment::{DayKey, MonthKey, RECIPE_DAY, RECIPE_MONTH, month_of};
+use storage::segment::{Checkpoint, DayKey, MonthKey, RECIPE_DAY, RECIPE_MONTH, month_of};
 use storage::{Config, Metrics, Segments};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -109,6 +109,12 @@ fn a_day_of_100_000(dir: &Path, shapes: &[u8]) -> Outcome<()> {
         begun.elapsed().as_secs_f64(),
         octets as f64 / rows
     );
+    let begun = Instant::now();
+    let again = open(&dir.join("again"))?;
+    again.restore(Checkpoint::read(&path)?);
+    println!("read back at a start: {:.1} s", begun.elapsed().as_secs_f64());
+    again.stop();
+    drop(again);
     let begun = Instant::now();
     let shards = 100_000_u32.div_ceil(8192);
     for shard in 0..shards {
@@ -275,7 +281,7 @@ fn ten_years(dir: &Path, shapes: &[u8]) -> Outcome<()> {
 
 /// The same questions put to DuckDB, on one thread.
 fn duckdb(dir: &Path, python: &str, level: &str) -> Outcome<()> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/history/duckdb.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/history/ask_duckdb.py");
     let status = Command::new(python).arg(script).arg(dir).arg(level).status()?;
     if status.success() { Ok(()) } else { Err("DuckDB could not answer".into()) }
 }

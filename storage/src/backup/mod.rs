@@ -410,7 +410,7 @@ impl Repository {
 }
 
 /// Octets as hexadecimal digits.
-fn hex(octets: &[u8]) -> String {
+pub(crate) fn hex(octets: &[u8]) -> String {
     octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 

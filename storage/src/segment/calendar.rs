@@ -49,6 +49,11 @@ pub fn month(number: i32) -> Option<Month> {
     Some(Month { first: i32::try_from(first(number)).ok()?, days })
 }
 
+/// The first day of a month; none when no month has that number.
+pub fn first_day(number: i32) -> Option<i32> {
+    month(number).map(|month| month.first)
+}
+
 /// A day's date, as in file names.
 pub fn date(day: i32) -> String {
     let (year, month, date) = civil(i64::from(day));

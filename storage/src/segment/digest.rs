@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::manifest::LEVEL_MONTH;
 use super::{DayKey, Segments};
 
 /// One sealed file by its content.
@@ -57,9 +58,11 @@ impl Segments {
         let state = self.core.read();
         let mut sealed: Vec<Sealed> = state
             .files()
+            .chain(state.cold.values().filter(|cold| !state.months.contains_key(&cold.key)))
             .map(|entry| Sealed {
                 key: entry.key,
-                level: entry.level,
+                // A month is the same month wherever its file lies.
+                level: entry.level.min(LEVEL_MONTH),
                 index: entry.sealed_index,
                 days: entry.days,
                 rows: entry.rows,

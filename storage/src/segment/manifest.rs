@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Column, DayKey, calendar};
+use super::{Column, DayKey, calendar, cold};
 use crate::error::{Error, Result};
 use crate::file;
 
@@ -20,6 +20,8 @@ pub const NAME: &str = "manifest";
 pub const LEVEL_DAY: u8 = 1;
 /// Level of month files.
 pub const LEVEL_MONTH: u8 = 2;
+/// Level of month files that lie in the archive; never in a manifest.
+pub const LEVEL_COLD: u8 = 3;
 
 /// One sealed file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,7 +30,7 @@ pub struct Entry {
     pub key: DayKey,
     /// Days that it covers: 1 for a day file.
     pub days: u16,
-    /// 1: day file; 2: month file.
+    /// 1: day file; 2: month file; 3: month file in the archive.
     pub level: u8,
     /// Number in the file's name: the index of the entry that sealed it. Files of earlier
     /// versions count 0, 1, 2.
@@ -56,6 +58,9 @@ pub struct Entry {
 impl Entry {
     /// The file's name below the folder of the segments.
     pub fn name(&self) -> String {
+        if self.level == LEVEL_COLD {
+            return cold::cached_name(&self.file_hash);
+        }
         let generation = match self.generation {
             0 => String::new(),
             number => format!(".{number}"),

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::grid::{self, BLOCK, Day, SHARD_METERS};
-use super::manifest::{Entry, LEVEL_MONTH};
+use super::manifest::Entry;
 use super::open::month_key;
 use super::query::{days_of, join};
 use super::reader::Question;
@@ -83,7 +83,9 @@ impl Segments {
         let months = month_key(*range.start())..=*range.end();
         let state = self.core.read();
         let days = state.sealed.range(range.clone()).flat_map(|(_, files)| files);
-        let files = state.months.range(months).map(|(_, month)| month).chain(days).cloned();
+        let cold = state.cold_in(*range.start(), *range.end());
+        let months = state.months.range(months).map(|(_, month)| month);
+        let files = months.chain(cold).chain(days).cloned();
         let frozen = state.frozen.iter().map(|frozen| &frozen.day);
         let frozen = frozen.filter(|day| range.contains(&day.key()));
         let open = state.open.range(range.clone()).map(|(_, day)| day);
@@ -144,8 +146,8 @@ impl Segments {
             let more = state.sealed.range(key..=last).next().is_some()
                 || state.open.range(key..=last).next().is_some()
                 || state.frozen.iter().any(|frozen| waits(&frozen.day));
-            let file = state.months.get(&key).filter(|_| !more).cloned();
-            file.filter(|file| file.level == LEVEL_MONTH && file.besides == 0)
+            let file = state.months.get(&key).or_else(|| state.cold.get(&key));
+            file.filter(|file| !more && file.besides == 0).cloned()
         };
         let Some(file) = file else { return Ok(None) };
         self.sound(&file, || self.core.readers.bounds(&file, column)).map(Some)

@@ -17,6 +17,7 @@
 //! Only this folder names the crate `parquet`.
 
 mod calendar;
+mod cold;
 mod damage;
 mod digest;
 mod grid;
@@ -50,7 +51,7 @@ use recipe::Recipe;
 use scrub::Scrubber;
 use worker::{Core, Worker};
 
-pub use calendar::month_of;
+pub use calendar::{first_day, month_of};
 pub use damage::{Healing, Want};
 pub use digest::{Digest, Place, Sealed};
 pub use grid::DAY_S;
@@ -311,3 +312,6 @@ mod month_tests;
 
 #[cfg(test)]
 mod many_tests;
+
+#[cfg(test)]
+mod cold_tests;

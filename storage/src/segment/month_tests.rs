@@ -16,18 +16,24 @@ const B: Column = [1, 0, 2, 8, 0, 255];
 /// The first of February 2024, a month of 29 days.
 const FIRST: i32 = 19_754;
 const START_S: i64 = 19_754 * 86_400;
-const WAIT: Duration = Duration::from_secs(60);
+pub(super) const WAIT: Duration = Duration::from_secs(60);
 const METERS: [u32; 4] = [0, 63, 64, 8191];
 
-fn open(dir: &Path) -> Segments {
+pub(super) fn open(dir: &Path) -> Segments {
     Segments::open(dir, &Config::for_test(dir), &Metrics::unregistered()).unwrap()
 }
 
-fn month(interval_minutes: u16) -> MonthKey {
+pub(super) fn month(interval_minutes: u16) -> MonthKey {
     MonthKey { interval_minutes, shard: 0, month: month_of(FIRST) }
 }
 
-fn put(segments: &Segments, index: u64, meter: u32, slot: i64, values: [Option<i64>; 2]) {
+pub(super) fn put(
+    segments: &Segments,
+    index: u64,
+    meter: u32,
+    slot: i64,
+    values: [Option<i64>; 2],
+) {
     let flag = u8::from(slot % 5 == 0);
     let row = Row { ordinal: meter, end_s: START_S + slot * 900, flag, values: &values };
     segments.merge(index, 15, &[A, B], &[row]).unwrap();
@@ -44,7 +50,7 @@ fn seal(segments: &Segments, index: u64, interval_minutes: u16, day: i32) {
 }
 
 /// What a log of a month does; `rest` is called between two entries.
-fn february(segments: &Segments, rest: &dyn Fn(&Segments, u64)) {
+pub(super) fn february(segments: &Segments, rest: &dyn Fn(&Segments, u64)) {
     for (index, day) in (1..).zip([0, 1, 14, 28]) {
         for meter in METERS {
             for slot in 1..=96 {
@@ -75,16 +81,16 @@ fn february(segments: &Segments, rest: &dyn Fn(&Segments, u64)) {
     rest(segments, 11);
 }
 
-fn fold(segments: &Segments, index: u64) {
+pub(super) fn fold(segments: &Segments, index: u64) {
     assert!(segments.compact(index, month(15), RECIPE_MONTH).unwrap());
     assert!(segments.compact(index, month(0), RECIPE_MONTH).unwrap());
 }
 
 /// Interval, ordinal, and of each column its points: end, value, whether it stands beside.
-type Answer = (u16, u32, Vec<Vec<(i64, i64, bool)>>);
+pub(super) type Answer = (u16, u32, Vec<Vec<(i64, i64, bool)>>);
 
 /// Values with their times; flags are the row's in one file and the value's over several.
-fn answers(segments: &Segments) -> Vec<Answer> {
+pub(super) fn answers(segments: &Segments) -> Vec<Answer> {
     let mut answers = Vec::new();
     for interval in [15, 0] {
         for meter in [0, 1, 63, 64, 700, 8191, 8192] {
@@ -103,7 +109,7 @@ fn names(segments: &Segments) -> Vec<String> {
     segments.entries().iter().map(Entry::name).collect()
 }
 
-fn until(what: &str, check: impl Fn() -> bool) {
+pub(super) fn until(what: &str, check: impl Fn() -> bool) {
     let end = Instant::now() + WAIT;
     while !check() {
         assert!(Instant::now() < end, "{what}");

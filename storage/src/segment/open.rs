@@ -84,6 +84,8 @@ pub struct State {
     pub sealed: BTreeMap<DayKey, Vec<Arc<Entry>>>,
     /// Month files, one a month, by their first day.
     pub months: BTreeMap<DayKey, Arc<Entry>>,
+    /// Month files in the archive, by their first day.
+    pub cold: BTreeMap<DayKey, Arc<Entry>>,
     /// Files that are no longer ours but may still be read or named by a snapshot.
     pub retired: Vec<Arc<Entry>>,
     /// The newest value of every series, as far as it is known.
@@ -280,6 +282,7 @@ impl State {
     pub fn has_more(&self, key: DayKey) -> bool {
         self.sealed.contains_key(&key)
             || self.months.contains_key(&month_key(key))
+            || self.cold.contains_key(&month_key(key))
             || self.frozen.iter().any(|frozen| frozen.day.key() == key)
     }
 }

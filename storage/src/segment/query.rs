@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::grid::{self, DAY_S, SHARD_METERS};
-use super::manifest::Entry;
+use super::manifest::{Entry, LEVEL_COLD};
 use super::open::month_key;
 use super::reader::Question;
 use super::{Column, DayKey, Point, Segments};
@@ -56,7 +56,8 @@ impl Segments {
         let (files, memory) = {
             let state = self.core.read();
             let days = state.sealed.range(range.clone()).flat_map(|(_, files)| files);
-            let months = state.months.range(months).map(|(_, month)| month);
+            let cold = state.cold_in(*range.start(), *range.end());
+            let months = state.months.range(months).map(|(_, month)| month).chain(cold);
             // Months first: what they hold was sealed before any day file beside them.
             let files: Vec<Arc<Entry>> = months.chain(days).cloned().collect();
             // Copied under the lock, so that no value is missed between memory and file.
@@ -96,7 +97,8 @@ impl Segments {
             frozen.day.columns_of(ordinal, &mut columns);
         }
         let days = state.sealed.range(range.clone()).flat_map(|(_, files)| files);
-        let files = days.chain(state.months.range(range).map(|(_, month)| month));
+        let cold = state.cold_in(*range.start(), *range.end());
+        let files = days.chain(state.months.range(range).map(|(_, month)| month)).chain(cold);
         columns.extend(files.flat_map(|entry| &entry.columns));
         columns.sort_unstable();
         columns.dedup();
@@ -106,6 +108,9 @@ impl Segments {
     /// Reads a file for an answer. When that fails the file is compared with its hash, and
     /// quarantined if it is not what was sealed.
     pub(super) fn sound<T>(&self, entry: &Entry, read: impl FnOnce() -> Result<T>) -> Result<T> {
+        if entry.level == LEVEL_COLD {
+            return self.of_cold(entry, read);
+        }
         let name = entry.name();
         if let Some(detail) = self.core.read().damaged.get(&name) {
             let path = self.path(entry);

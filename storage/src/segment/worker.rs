@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
+use super::cold::Cold;
 use super::manifest::{self, Entry, LEVEL_DAY, LEVEL_MONTH};
 use super::month::{self, Sources};
 use super::open::{Fold, FrozenDay, State};
@@ -43,6 +44,8 @@ pub struct Core {
     pub metrics: Metrics,
     /// Open files.
     pub readers: Readers,
+    /// Month files in the archive.
+    pub cold: Cold,
     retry: Duration,
     state: RwLock<State>,
     /// Held while files and manifests are changed.
@@ -63,6 +66,7 @@ impl Core {
     pub fn new(dir: PathBuf, metrics: Metrics, config: &Config, state: State) -> Self {
         Self {
             readers: Readers::new(&dir, config.segment_readers),
+            cold: Cold::default(),
             dir,
             metrics,
             retry: config.seal_retry,
@@ -381,6 +385,7 @@ impl Core {
         self.metrics.segments_files.set(whole(files as u64));
         self.metrics.segments_octets.set(whole(octets));
         self.metrics.open_days_octets.set(whole(state.octets()));
+        self.metrics.cold_files.set(whole(state.cold.len() as u64));
         self.metrics.segments_damaged.set(whole(state.damaged.len() as u64));
         self.metrics.segments_waiting.set(whole(state.waiting() as u64));
     }

@@ -5,7 +5,7 @@
 use crate::apply::{Author, Change};
 use crate::error::Refusal;
 use crate::units::NodeId;
-use crate::{assets, commands, keys, leases, members};
+use crate::{assets, commands, keys, leases, members, readings};
 
 /// Refuses what an author may not do.
 pub(crate) fn authorize(author: &Author, change: &Change) -> Result<(), Refusal> {
@@ -36,6 +36,7 @@ fn by_operator(change: &Change) -> bool {
                     | commands::Change::Settle { .. }
             )
             | Change::Members(members::Change::Gone { .. })
+            | Change::Readings(readings::Change::Archive(_) | readings::Change::Forget(_))
     )
 }
 
@@ -60,6 +61,7 @@ fn by_node(own: NodeId, change: &Change) -> bool {
             commands::Change::Queue { .. } | commands::Change::Cancel { .. } => false,
         },
         Change::Members(change) => matches!(change, members::Change::Gone { .. }),
+        Change::Parameters(_) => false,
     }
 }
 
@@ -67,6 +69,10 @@ fn by_bootstrap(change: &Change) -> bool {
     match change {
         Change::Assets(change) => !matches!(change, assets::Change::Retire { .. }),
         Change::Keys(change) => matches!(change, keys::Change::Install { .. }),
-        Change::Readings(_) | Change::Leases(_) | Change::Commands(_) | Change::Members(_) => false,
+        Change::Readings(_)
+        | Change::Leases(_)
+        | Change::Commands(_)
+        | Change::Members(_)
+        | Change::Parameters(_) => false,
     }
 }

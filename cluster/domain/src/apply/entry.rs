@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Malformed;
 use crate::units::{NodeId, ProposalId, Stamp};
-use crate::{assets, commands, keys, leases, members, readings};
+use crate::{assets, commands, keys, leases, members, parameters, readings};
 
 /// The format of entries: the first octet of each.
 const VERSION: u8 = 1;
@@ -61,6 +61,8 @@ pub enum Change {
     Commands(commands::Change),
     /// Nodes of the cluster.
     Members(members::Change),
+    /// What operators decide for all nodes.
+    Parameters(parameters::Change),
 }
 
 impl Entry {
@@ -116,6 +118,8 @@ impl Change {
                 readings::Change::Seal(_) => "readings.seal",
                 readings::Change::Compact(_) => "readings.compact",
                 readings::Change::Correct(_) => "readings.correct",
+                readings::Change::Archive(_) => "readings.archive",
+                readings::Change::Forget(_) => "readings.forget",
             },
             Change::Leases(change) => match change {
                 leases::Change::Renew { .. } => "leases.renew",
@@ -142,6 +146,7 @@ impl Change {
                 members::Change::Object { .. } => "members.object",
                 members::Change::Gone { .. } => "members.gone",
             },
+            Change::Parameters(parameters::Change::Set { .. }) => "parameters.set",
         }
     }
 
@@ -165,6 +170,8 @@ impl Change {
                 readings::Change::Correct(correct) => {
                     format!("meter {} {}", correct.ordinal, correct.obis)
                 }
+                readings::Change::Archive(archive) => archive.month.to_string(),
+                readings::Change::Forget(month) => month.to_string(),
             },
             Change::Leases(change) => match change {
                 leases::Change::Renew { node, .. } => format!("node {node}"),
@@ -192,6 +199,9 @@ impl Change {
                 members::Change::HandOver { to: None } => "any".to_owned(),
                 members::Change::Object { wish, .. } => wish.clone(),
             },
+            Change::Parameters(parameters::Change::Set { name, value, .. }) => {
+                format!("{name} {value}")
+            }
         }
     }
 }

@@ -25,7 +25,7 @@ pub use view::{KeyValue, MemoryView, View, Write};
 use crate::error::{Fault, Refusal, Stop};
 use crate::readings::{Batch, Compact, Seal};
 use crate::units::{CommandId, Device, NodeId, ProposalId, Stamp};
-use crate::{assets, audit, commands, keys, leases, members, readings};
+use crate::{assets, audit, commands, keys, leases, members, parameters, readings};
 use table::Typed;
 
 /// What an entry does to the state.
@@ -206,6 +206,7 @@ fn judge(tx: &mut Tx<'_>, proposal: &Proposal) -> Result<Done, Stop> {
         Change::Leases(change) => leases::apply(tx, change),
         Change::Commands(change) => commands::apply(tx, change),
         Change::Members(change) => members::apply(tx, change),
+        Change::Parameters(change) => parameters::apply(tx, change),
     }
 }
 

@@ -71,6 +71,12 @@ pub enum Table {
     CommandExpiry = 35,
     /// commands: all by log index turned over, so that the newest comes first.
     CommandRecent = 36,
+    /// parameters: versions by name.
+    Parameters = 48,
+    /// readings: months whose file lies in the archive.
+    ArchivedMonths = 54,
+    /// readings: months that were removed.
+    GoneMonths = 55,
     /// readings: corrections and estimates beside what was measured.
     Overlay = 56,
     /// members: what is wished of a node.
@@ -81,7 +87,7 @@ pub enum Table {
 
 impl Table {
     /// Every table, in order of its number.
-    pub const ALL: [Table; 30] = [
+    pub const ALL: [Table; 33] = [
         Table::Meta,
         Table::Dedup,
         Table::DedupOrder,
@@ -109,6 +115,9 @@ impl Table {
         Table::CommandLog,
         Table::CommandExpiry,
         Table::CommandRecent,
+        Table::Parameters,
+        Table::ArchivedMonths,
+        Table::GoneMonths,
         Table::Overlay,
         Table::Members,
         Table::Drained,

@@ -10,6 +10,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::slots::{DAY_S, month_end, month_of};
+use super::tier;
 use crate::apply::table::{END, Typed, after};
 use crate::apply::{Done, Table, Tx, View};
 use crate::error::{Fault, Stop, refuse};
@@ -32,8 +33,8 @@ const PAGE: usize = 1024;
 
 /// Rows of a day that no seal has taken yet.
 static OPEN_ROWS: Typed<(u16, u32, i32), u64> = Typed::new(Table::OpenRows);
-static OPEN_MONTHS: Typed<(u16, u32, i32), OpenMonth> = Typed::new(Table::OpenMonths);
-static MONTHS: Typed<(u16, u32, i32), Month> = Typed::new(Table::Months);
+pub(super) static OPEN_MONTHS: Typed<(u16, u32, i32), OpenMonth> = Typed::new(Table::OpenMonths);
+pub(super) static MONTHS: Typed<(u16, u32, i32), Month> = Typed::new(Table::Months);
 
 /// Fold one month of one shard into one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -60,7 +61,7 @@ impl fmt::Display for Compact {
 
 /// Sealed days of a month that no month file holds.
 #[derive(Serialize, Deserialize)]
-struct OpenMonth {
+pub(super) struct OpenMonth {
     month: (u16, u32, i32),
     rows: u64,
     sealed_index: u64,
@@ -68,8 +69,8 @@ struct OpenMonth {
 
 /// A month that was folded.
 #[derive(Default, Serialize, Deserialize)]
-struct Month {
-    index: u64,
+pub(super) struct Month {
+    pub(super) index: u64,
     recipe: u16,
     rows: u64,
     times: u32,
@@ -85,6 +86,9 @@ pub(super) fn apply(tx: &mut Tx<'_>, compact: &Compact) -> Result<Done, Stop> {
     }
     if open.sealed_index > compact.up_to_index {
         return Err(refuse("compact_stale", compact.to_string()));
+    }
+    if tier::is_archived(tx, &key)? {
+        return Err(refuse("month_archived", compact.to_string()));
     }
     let before = MONTHS.get(tx, &key)?;
     if !open.is_due(tx.stamp, before.as_ref()) {
@@ -137,7 +141,7 @@ pub fn due_compactions(view: &dyn View, stamp: Stamp) -> Result<Vec<Compact>, Fa
         from = after(last);
         for (_, open) in page {
             let folded = MONTHS.get(view, &open.month)?;
-            if !open.is_due(stamp, folded.as_ref()) {
+            if !open.is_due(stamp, folded.as_ref()) || tier::is_archived(view, &open.month)? {
                 continue;
             }
             let (interval_minutes, shard, month) = open.month;

@@ -13,6 +13,7 @@ mod overlay;
 mod packed;
 mod seal;
 mod slots;
+mod tier;
 
 use std::fmt;
 
@@ -25,6 +26,7 @@ pub use ingest::{MAX_INGEST_ROWS, MAX_PARTS};
 pub use overlay::{Correct, Corrected, MAX_CORRECTED, Method, Quality, corrections, counting};
 pub use seal::{RECIPE, due_seals, is_sealed};
 pub use slots::{day_of, interval_fits, month_of};
+pub use tier::{Archive, ArchivedFile, Due, Gone, MonthOf, archived, due_tiers, gone};
 
 use crate::apply::table::{Typed, end_of};
 use crate::apply::{Done, Outcome, Table, Tx, View};
@@ -43,6 +45,10 @@ pub enum Change {
     Compact(Compact),
     /// Put values beside what was measured.
     Correct(Correct),
+    /// A folded month was copied to the archive.
+    Archive(Archive),
+    /// A month is removed for good.
+    Forget(MonthOf),
 }
 
 /// Values of any number of concentrators and meters, each part judged by itself.
@@ -144,6 +150,8 @@ pub(crate) fn apply(tx: &mut Tx<'_>, change: &Change) -> Result<Done, Stop> {
         Change::Seal(seal) => seal::apply(tx, seal),
         Change::Compact(compact) => compact::apply(tx, compact),
         Change::Correct(correct) => overlay::apply(tx, correct),
+        Change::Archive(archive) => tier::archive(tx, archive),
+        Change::Forget(month) => tier::forget(tx, month),
     }
 }
 

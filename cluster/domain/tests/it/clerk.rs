@@ -15,7 +15,7 @@ use domain::leases::{Reason, Role};
 use domain::readings::{BatchBuilder, Ingest, Mark, Part, Register, Seal};
 use domain::{
     Author, Change, Device, Entry, Fault, MemoryView, NodeId, Obis, Proposal, ProposalId, Stamp,
-    apply, assets, audit, commands, keys, leases, members, readings,
+    apply, assets, audit, commands, keys, leases, members, parameters, readings,
 };
 
 /// State, and what the next line is proposed with.
@@ -164,6 +164,18 @@ impl Clerk {
                     .collect()
             }
             "drained" => lines(members::drained(view)?),
+            "parameter" => parameter_history(view, words, now)?,
+            "tiers" => lines(readings::due_tiers(view, now, 100)?),
+            "archived" => {
+                let found = readings::archived(view)?;
+                found.iter().map(|one| format!("{} {}", one.month, one.file.octets)).collect()
+            }
+            "gone" => {
+                let line = |one: &readings::Gone| {
+                    format!("{} at {}, archived {}", one.month, one.index, one.file.is_some())
+                };
+                readings::gone(view)?.iter().map(line).collect()
+            }
             "stamp" => lines([last_stamp(view)?.seconds()]),
             "index" => lines([last_hash(view)?.0]),
             "audit" => audit::records(view, 0, 100)?.iter().map(record).collect(),
@@ -188,6 +200,25 @@ fn corrections(view: &MemoryView, words: &Words<'_>) -> Result<Vec<String>, Faul
     Ok(all.iter().map(line).collect())
 }
 
+/// Every version of a parameter, and which counts now.
+fn parameter_history(
+    view: &MemoryView,
+    words: &Words<'_>,
+    now: Stamp,
+) -> Result<Vec<String>, Fault> {
+    let name = words.text("name");
+    let all = parameters::history(view, &name)?;
+    let counts = parameters::counting(&all, now).map(|setting| setting.version);
+    let line = |one: &parameters::Setting| {
+        let state = if counts == Some(one.version) { " counts" } else { "" };
+        let parameters::Setting { version, value, author, reason, .. } = one;
+        format!("{version}: {value} from {} by {author} ({reason}){state}", one.from.seconds())
+    };
+    let mut said: Vec<String> = all.iter().map(line).collect();
+    said.push(format!("value {}", parameters::value(view, &name, now)?));
+    Ok(said)
+}
+
 fn lines<T: Debug>(things: impl IntoIterator<Item = T>) -> Vec<String> {
     things.into_iter().map(|thing| format!("{thing:?}")).collect()
 }
@@ -202,7 +233,16 @@ fn change(words: &Words<'_>) -> Change {
     match words.verb {
         "concentrator" | "meter" | "retire" => Change::Assets(asset(words)),
         "install" | "reserve" | "raise" => Change::Keys(key(words)),
-        "ingest" | "seal" | "compact" | "correct" => Change::Readings(reading(words)),
+        "ingest" | "seal" | "compact" | "correct" | "archive" | "forget" => {
+            Change::Readings(reading(words))
+        }
+        "parameter" => Change::Parameters(parameters::Change::Set {
+            name: words.text("name"),
+            value: words.number("value", 0),
+            from: words.maybe("from").map(|_| Stamp::from_seconds(words.number("from", 0))),
+            seen: words.number("seen", 0),
+            reason: words.text("reason"),
+        }),
         "renew" | "claim" | "release" | "standby" => Change::Leases(lease(words)),
         "add" | "promote" | "remove" | "replace" | "drain" | "undrain" | "hand_over" | "object"
         | "gone" => Change::Members(member(words)),
@@ -406,6 +446,29 @@ fn reading(words: &Words<'_>) -> readings::Change {
             recipe: words.number("recipe", 2),
             up_to_index: words.number("up_to", 0),
         });
+    }
+    if matches!(words.verb, "archive" | "forget") {
+        let month = readings::MonthOf {
+            interval_minutes,
+            shard: words.number("shard", 0),
+            month: words.number("month", 0),
+        };
+        if words.verb == "forget" {
+            return readings::Change::Forget(month);
+        }
+        let file = readings::ArchivedFile {
+            sealed_index: words.number("folded", 0),
+            recipe: readings::MONTH_RECIPE,
+            days: 31,
+            rows: 1,
+            besides: 0,
+            octets: 1000,
+            columns: vec![Obis::ACTIVE_IMPORT],
+            blocks: vec![0; words.number("blocks", 1)],
+            content_hash: [1; 32],
+            file_hash: [2; 32],
+        };
+        return readings::Change::Archive(readings::Archive { month, file });
     }
     if words.verb == "correct" {
         let values = words.text("values");

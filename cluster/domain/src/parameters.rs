@@ -1,0 +1,203 @@
+//! Parameters of the whole cluster: what operators decide and every node must hold alike.
+//!
+//! Each is a whole number of a unit, defined here with its bounds and its default. A setting is a
+//! version of one parameter: it counts from a time of its own on, has an author and a reason, and
+//! stays in the history for ever; the audit trail names it too.
+//!
+//! Invariants: 1. A value in use is within its bounds. 2. Of the settings that have begun the one
+//! that began last counts, of two of one time the later version; without any the default does.
+//! 3. Versions of a parameter rise by one, and none is changed or removed.
+
+use serde::{Deserialize, Serialize};
+
+use crate::apply::table::{Typed, end_of};
+use crate::apply::{Author, Done, Table, Tx, View};
+use crate::error::{Fault, Stop, refuse};
+use crate::units::Stamp;
+
+/// The most versions of one parameter.
+pub const MAX_VERSIONS: usize = 4096;
+
+/// The most letters of a reason.
+const MAX_REASON: usize = 500;
+
+/// How far ahead a setting may begin.
+const MAX_AHEAD_S: u64 = 5 * 366 * 86_400;
+
+/// What a parameter is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Definition {
+    /// Its name.
+    pub name: &'static str,
+    /// Its unit.
+    pub unit: &'static str,
+    /// The least value besides 0.
+    pub least: u32,
+    /// The greatest value.
+    pub most: u32,
+    /// The value without any setting.
+    pub default: u32,
+    /// What it means, and what 0 means.
+    pub about: &'static str,
+}
+
+/// Months that load profiles stay on the nodes' disks.
+pub const PROFILES_ONLINE: &str = "retention.profiles.online_months";
+/// Months after which load profiles are removed.
+pub const PROFILES_KEPT: &str = "retention.profiles.kept_months";
+/// Months that irregular readings stay on the nodes' disks.
+pub const READINGS_ONLINE: &str = "retention.readings.online_months";
+/// Months after which irregular readings are removed.
+pub const READINGS_KEPT: &str = "retention.readings.kept_months";
+
+/// Every parameter, in order of the names.
+pub const DEFINITIONS: [Definition; 4] = [
+    Definition {
+        name: PROFILES_KEPT,
+        unit: "months",
+        least: 13,
+        most: 1200,
+        default: 0,
+        about: "Load profiles are removed so long after their month's end; 0: never.",
+    },
+    Definition {
+        name: PROFILES_ONLINE,
+        unit: "months",
+        least: 3,
+        most: 1200,
+        default: 0,
+        about: "Load profiles go to the archive so long after their month's end; 0: never.",
+    },
+    Definition {
+        name: READINGS_KEPT,
+        unit: "months",
+        least: 13,
+        most: 1200,
+        default: 0,
+        about: "Irregular readings are removed so long after their month's end; 0: never.",
+    },
+    Definition {
+        name: READINGS_ONLINE,
+        unit: "months",
+        least: 3,
+        most: 1200,
+        default: 0,
+        about: "Irregular readings go to the archive so long after their month's end; 0: never.",
+    },
+];
+
+/// Changes of the area.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// Set a parameter.
+    Set {
+        /// Its name.
+        name: String,
+        /// Its value.
+        value: u32,
+        /// From when on it counts; at once when none.
+        from: Option<Stamp>,
+        /// The version that the author saw last, 0 for none; another one refuses the change.
+        seen: u32,
+        /// Why; for people.
+        reason: String,
+    },
+}
+
+/// One version of a parameter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setting {
+    /// Its name.
+    pub name: String,
+    /// 1 and up.
+    pub version: u32,
+    /// Its value.
+    pub value: u32,
+    /// From when on it counts.
+    pub from: Stamp,
+    /// When it was set.
+    pub stamp: Stamp,
+    /// Who set it.
+    pub author: String,
+    /// Why.
+    pub reason: String,
+}
+
+static SETTINGS: Typed<str, Setting> = Typed::new(Table::Parameters);
+
+/// The definition of a name.
+pub fn definition(name: &str) -> Option<&'static Definition> {
+    DEFINITIONS.iter().find(|one| one.name == name)
+}
+
+fn prefix(name: &str) -> Vec<u8> {
+    // Closed by a zero that no name contains.
+    [name.as_bytes(), &[0]].concat()
+}
+
+pub(crate) fn apply(tx: &mut Tx<'_>, change: &Change) -> Result<Done, Stop> {
+    let Change::Set { name, value, from, seen, reason } = change;
+    let Some(definition) = definition(name) else {
+        return Err(refuse("unknown_parameter", name.clone()));
+    };
+    if *value != 0 && !(definition.least..=definition.most).contains(value) {
+        let Definition { least, most, unit, .. } = definition;
+        let text = format!("{name}: 0, or {least} to {most} {unit}, not {value}");
+        return Err(refuse("bad_parameter", text));
+    }
+    let letters = reason.chars().count();
+    if reason.trim().is_empty() || letters > MAX_REASON {
+        return Err(refuse("bad_reason", format!("a reason of 1 to {MAX_REASON} letters")));
+    }
+    let from = from.unwrap_or(tx.stamp);
+    if from < tx.stamp {
+        return Err(refuse("bad_validity", format!("{name}: it would begin in the past")));
+    }
+    if from.seconds() > tx.stamp.seconds().saturating_add(MAX_AHEAD_S.cast_signed()) {
+        return Err(refuse("bad_validity", format!("{name}: it would begin in over five years")));
+    }
+    let history = history(tx, name)?;
+    let last = history.last().map_or(0, |setting| setting.version);
+    if *seen != last {
+        return Err(refuse("version_changed", format!("{name} has version {last}, not {seen}")));
+    }
+    if history.len() >= MAX_VERSIONS {
+        return Err(refuse("bad_parameter", format!("{name} has {MAX_VERSIONS} versions")));
+    }
+    let author = match tx.author {
+        Author::Operator(name) => name.clone(),
+        Author::Node(node) => format!("node {node}"),
+        Author::Bootstrap => "the first set-up".to_owned(),
+    };
+    let setting = Setting {
+        name: name.clone(),
+        version: last + 1,
+        value: *value,
+        from,
+        stamp: tx.stamp,
+        author,
+        reason: reason.clone(),
+    };
+    let key = [prefix(name), setting.version.to_be_bytes().to_vec()].concat();
+    SETTINGS.put_raw(tx, &key, &setting)?;
+    Ok(Done::Noted)
+}
+
+/// Every version of a parameter, oldest first.
+pub fn history(view: &dyn View, name: &str) -> Result<Vec<Setting>, Fault> {
+    let prefix = prefix(name);
+    let rows = SETTINGS.scan(view, &prefix, &end_of(&prefix), MAX_VERSIONS)?;
+    Ok(rows.into_iter().map(|(_, setting)| setting).collect())
+}
+
+/// The setting of a history that counts at a time, if any has begun.
+pub fn counting(history: &[Setting], at: Stamp) -> Option<&Setting> {
+    let begun = history.iter().filter(|setting| setting.from <= at);
+    begun.max_by_key(|setting| (setting.from, setting.version))
+}
+
+/// The value of a parameter at a time; 0 for a name that is none.
+pub fn value(view: &dyn View, name: &str, at: Stamp) -> Result<u32, Fault> {
+    let default = definition(name).map_or(0, |definition| definition.default);
+    Ok(counting(&history(view, name)?, at).map_or(default, |setting| setting.value))
+}
