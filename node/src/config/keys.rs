@@ -70,8 +70,9 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("gateway", "Channels to concentrators and meters."),
     (
         "gateway.serial",
-        "One `[[gateway.serial]]` table for every serial port of this node that leads to meters: \
-         RS485 adapters, optical heads. Their addresses are `hdlc+serial://NAME` and the like.",
+        "One `[[gateway.serial]]` table for every serial port of this node that leads to \
+         meters: RS485 adapters, optical heads. Their addresses are `hdlc+serial://NAME` and \
+         the like.",
     ),
     ("storage", "Bytes on disk."),
     ("log", "Lines on standard output."),
@@ -84,24 +85,23 @@ pub const KEYS: &[Key] = &[
         "id",
         Kind::Integer(1, 1 << 16),
         None,
-        "The node's number, 1 and up, different on \
-         every node and never changed: the log names nodes by it.",
+        "The node's number, 1 and up, different on every node and never changed: the log names \
+         nodes by it.",
     ),
     key(
         "node",
         "name",
         Kind::Text,
         None,
-        "The node's name, as in its certificate. Shown \
-         everywhere an operator looks.",
+        "The node's name, as in its certificate. Shown everywhere an operator looks.",
     ),
     key(
         "node",
         "data_dir",
         Kind::Path,
         None,
-        "The folder of everything that must survive. Two \
-         processes on one folder are refused. Moving a node means moving this folder.",
+        "The folder of everything that must survive. Two processes on one folder are refused. \
+         Moving a node means moving this folder.",
     ),
     key("cluster", "listen", Kind::Listen, None, "UDP address for the other nodes."),
     key(
@@ -109,34 +109,31 @@ pub const KEYS: &[Key] = &[
         "heartbeat_ms",
         Kind::Integer(10, 10_000),
         Some("50"),
-        "Milliseconds between \
-         two heartbeats of the leader. Must be well below `election_min_ms`, or followers \
-         revolt against a healthy leader.",
+        "Milliseconds between two heartbeats of the leader. Must be well below \
+         `election_min_ms`, or followers revolt against a healthy leader.",
     ),
     key(
         "cluster",
         "election_min_ms",
         Kind::Integer(30, 60_000),
         Some("150"),
-        "A follower that \
-         heard nothing so long may stand for election. Too small: elections on every pause; \
-         too large: slow failover.",
+        "A follower that heard nothing so long may stand for election. Too small: elections on \
+         every pause; too large: slow failover.",
     ),
     key(
         "cluster",
         "election_max_ms",
         Kind::Integer(31, 120_000),
         Some("300"),
-        "Upper end of the \
-         random election time; must be above `election_min_ms`, or two candidates keep meeting.",
+        "Upper end of the random election time; must be above `election_min_ms`, or two \
+         candidates keep meeting.",
     ),
     key(
         "cluster",
         "propose_timeout_ms",
         Kind::Integer(100, 120_000),
         Some("5000"),
-        "How long a \
-         write may look for a leader before the caller is told to try again.",
+        "How long a write may look for a leader before the caller is told to try again.",
     ),
     key("cluster.peers", "id", Kind::Integer(1, 1 << 16), None, "The peer's `node.id`."),
     key(
@@ -144,32 +141,30 @@ pub const KEYS: &[Key] = &[
         "name",
         Kind::Text,
         None,
-        "The peer's `node.name`: its certificate must \
-         carry it.",
+        "The peer's `node.name`: its certificate must carry it.",
     ),
     key(
         "cluster.peers",
         "address",
         Kind::HostPort,
         None,
-        "Host and UDP port of the peer's \
-         `cluster.listen` as seen from here.",
+        "Host and UDP port of the peer's `cluster.listen` as seen from here.",
     ),
     key(
         "cluster.peers",
         "http",
         Kind::Text,
         None,
-        "The peer's HTTP address as operators reach \
-         it, `http://host:port`; shown in lists, not dialled by nodes.",
+        "The peer's HTTP address as operators reach it, `http://host:port`; shown in lists, not \
+         dialled by nodes.",
     ),
     key(
         "tls",
         "ca_file",
         Kind::Path,
         None,
-        "The authority that all nodes trust (PEM). A node \
-         with a certificate of another authority is refused.",
+        "The authority that all nodes trust (PEM). A node with a certificate of another \
+         authority is refused.",
     ),
     key("tls", "certificate_file", Kind::Path, None, "This node's certificate (PEM)."),
     key("tls", "key_file", Kind::Path, None, "This node's private key (PEM), mode 0600."),
@@ -178,17 +173,16 @@ pub const KEYS: &[Key] = &[
         "master_key_file",
         Kind::Path,
         None,
-        "32 octets in hex, mode 0600: wraps every \
-         meter key in the log (AES key wrap, RFC 5649). The same on every node. Lost: no meter \
-         key can be read again.",
+        "32 octets in hex, mode 0600: wraps every meter key in the log (AES key wrap, RFC \
+         5649). The same on every node. Lost: no meter key can be read again.",
     ),
     key(
         "keys",
         "system_title",
         Kind::Hex(8),
         None,
-        "This node's DLMS client system title. Must \
-         differ from node to node, or two nodes could use one nonce twice.",
+        "This node's DLMS client system title. Must differ from node to node, or two nodes \
+         could use one nonce twice.",
     ),
     key("http", "listen", Kind::Listen, None, "TCP address of API, page, health and metrics."),
     key(
@@ -196,179 +190,156 @@ pub const KEYS: &[Key] = &[
         "admin_token_hash",
         Kind::Hex(32),
         None,
-        "BLAKE3 of the admin token. The token \
-         itself stands nowhere on the node.",
+        "BLAKE3 of the admin token. The token itself stands nowhere on the node.",
     ),
     key(
         "http",
         "max_connections",
         Kind::Integer(8, 1_000_000),
         Some("1024"),
-        "Connections at a \
-         time; more wait in the kernel's queue.",
+        "Connections at a time; more wait in the kernel's queue.",
     ),
     key(
         "http",
         "request_timeout_ms",
         Kind::Integer(100, 600_000),
         Some("30000"),
-        "The longest a \
-         request may take, `?wait=` included.",
+        "The longest a request may take, `?wait=` included.",
     ),
     key(
         "http",
         "max_body_bytes",
         Kind::Integer(1024, 1 << 30),
         Some("8388608"),
-        "The longest \
-         request body. Bulk imports need about 300 octets a meter.",
+        "The longest request body. Bulk imports need about 300 octets a meter.",
     ),
-    key(
-        "http",
-        "session_hours",
-        Kind::Integer(1, 24 * 30),
-        Some("12"),
-        "How long a login \
-         lasts.",
-    ),
+    key("http", "session_hours", Kind::Integer(1, 24 * 30), Some("12"), "How long a login lasts."),
     key(
         "http",
         "secure_cookie",
         Kind::Flag,
         Some("false"),
-        "Set it when a TLS proxy stands in \
-         front: the cookie is then sent over HTTPS only, under a `__Host-` name.",
+        "Set it when a TLS proxy stands in front: the cookie is then sent over HTTPS only, \
+         under a `__Host-` name.",
     ),
     key(
         "cluster",
         "snapshot_entries",
         Kind::Integer(100, 100_000_000),
         Some("20000"),
-        "Log \
-         entries between two snapshots. Many: long replay at start; few: work for nothing.",
+        "Log entries between two snapshots. Many: long replay at start; few: work for nothing.",
     ),
     key(
         "cluster",
         "keep_entries",
         Kind::Integer(0, 100_000_000),
         Some("5000"),
-        "Log entries kept \
-         behind the last snapshot, so that a short absence is healed by the log alone.",
+        "Log entries kept behind the last snapshot, so that a short absence is healed by the \
+         log alone.",
     ),
     key(
         "gateway",
         "listen",
         Kind::Listen,
         None,
-        "TCP address that concentrators dial \
-         (registered port 4059).",
+        "TCP address that concentrators dial (registered port 4059).",
     ),
     key(
         "gateway",
         "max_connections",
         Kind::Integer(8, 1_000_000),
         Some("8192"),
-        "Connections of \
-         concentrators at a time; more are closed at once and counted.",
+        "Connections of concentrators at a time; more are closed at once and counted.",
     ),
     key(
         "gateway",
         "max_connections_per_address",
         Kind::Integer(1, 1_000_000),
         Some("2048"),
-        "The \
-         same for one remote address. Too low: concentrators behind one NAT stay out.",
+        "The same for one remote address. Too low: concentrators behind one NAT stay out.",
     ),
     key(
         "gateway",
         "answer_timeout_ms",
         Kind::Integer(50, 120_000),
         Some("20000"),
-        "A request to a \
-         concentrator that is not answered so long means a lost channel. Fast links 700, GPRS \
-         20000. Too low: a slow link is called lost while it works.",
+        "A request to a concentrator that is not answered so long means a lost channel. Fast \
+         links 700, GPRS 20000. Too low: a slow link is called lost while it works.",
     ),
     key(
         "gateway",
         "meter_timeout_ms",
         Kind::Integer(50, 600_000),
         Some("20000"),
-        "The same for a \
-         meter behind a concentrator; power-line links are slow.",
+        "The same for a meter behind a concentrator; power-line links are slow.",
     ),
     key(
         "gateway",
         "heartbeat_interval_ms",
         Kind::Integer(50, 3_600_000),
         Some("60000"),
-        "The \
-         concentrators' heartbeat interval. Fast links 500, GPRS 60000.",
+        "The concentrators' heartbeat interval. Fast links 500, GPRS 60000.",
     ),
     key(
         "gateway",
         "heartbeat_misses",
         Kind::Integer(1, 100),
         Some("3"),
-        "Heartbeats that may be \
-         missed before a channel is lost.",
+        "Heartbeats that may be missed before a channel is lost.",
     ),
     key(
         "gateway",
         "registers_every_s",
         Kind::Integer(1, 2_592_000),
         Some("900"),
-        "Seconds \
-         between two register readings of a meter with an address of its own.",
+        "Seconds between two register readings of a meter with an address of its own.",
     ),
     key(
         "gateway",
         "profile_every_s",
         Kind::Integer(1, 2_592_000),
         Some("900"),
-        "Seconds between \
-         two readings of its load profile.",
+        "Seconds between two readings of its load profile.",
     ),
     key(
         "gateway",
         "clock_every_s",
         Kind::Integer(1, 2_592_000),
         Some("86400"),
-        "Seconds between \
-         two readings of its clock.",
+        "Seconds between two readings of its clock.",
     ),
     key(
         "gateway",
         "profile_reach_s",
         Kind::Integer(900, 315_360_000),
         Some("2678400"),
-        "How far \
-         back its first load profile reading reaches, seconds.",
+        "How far back its first load profile reading reaches, seconds.",
     ),
     key(
         "gateway",
         "models",
         Kind::Path,
         Some("\"models\""),
-        "Folder of added \
-         meter models, read at start; the default may be absent. A broken file stops the start.",
+        "Folder of added meter models, read at start; the default may be absent. A broken file \
+         stops the start.",
     ),
     key(
         "gateway",
         "line_answer_timeout_ms",
         Kind::Integer(50, 120_000),
         Some("3000"),
-        "Time for an answer on a serial port or behind a serial server, without the time that the \
-         octets are on the line. Too low: slow meters are called silent; too high: a silent meter \
-         holds its line for long.",
+        "Time for an answer on a serial port or behind a serial server, without the time that \
+         the octets are on the line. Too low: slow meters are called silent; too high: a silent \
+         meter holds its line for long.",
     ),
     key(
         "gateway.serial",
         "name",
         Kind::Text,
         None,
-        "The port's name in the addresses of meters and in metrics: 1 to 32 letters, digits, `-`, \
-         `_` and `.`. A meter at `...+serial://NAME` is read by a node that has a port of this \
-         name.",
+        "The port's name in the addresses of meters and in metrics: 1 to 32 letters, digits, \
+         `-`, `_` and `.`. A meter at `...+serial://NAME` is read by a node that has a port of \
+         this name.",
     ),
     key(
         "gateway.serial",
@@ -382,8 +353,8 @@ pub const KEYS: &[Key] = &[
         "baud",
         Kind::Integer(300, 1_000_000),
         Some("9600"),
-        "Rate of HDLC. IEC 62056-21 \
-         signs on at 300 and goes up from there, whatever stands here. Wrong: nobody answers.",
+        "Rate of HDLC. IEC 62056-21 signs on at 300 and goes up from there, whatever stands \
+         here. Wrong: nobody answers.",
     ),
     key("gateway.serial", "data_bits", Kind::Integer(7, 8), Some("8"), "Data bits of HDLC."),
     key(
@@ -399,8 +370,8 @@ pub const KEYS: &[Key] = &[
         "echo",
         Kind::Flag,
         Some("false"),
-        "Whether the adapter gives back what it sends, as some two-wire adapters and optical heads \
-         do. The echo is taken away.",
+        "Whether the adapter gives back what it sends, as some two-wire adapters and optical \
+         heads do. The echo is taken away.",
     ),
     key(
         "gateway.serial",
@@ -415,36 +386,34 @@ pub const KEYS: &[Key] = &[
         "wal_segment_bytes",
         Kind::Integer(1 << 16, 1 << 32),
         Some("67108864"),
-        "Size \
-         of one preallocated file of the log. Small: a file change every few moments; large: disk \
-         held long after a purge.",
+        "Size of one preallocated file of the log. Small: a file change every few moments; \
+         large: disk held long after a purge.",
     ),
     key(
         "storage",
         "tables_backend",
         Kind::Choice(BACKENDS),
         Some("\"sled\""),
-        "Engine of the tables. A node whose tables another engine wrote refuses to start and says \
-         so. To change it: stop the node, remove `tables` in its data directory, start it; the \
-         tables are rebuilt from snapshot and log. Nodes of one cluster may differ.",
+        "Engine of the tables. A node whose tables another engine wrote refuses to start and \
+         says so. To change it: stop the node, remove `tables` in its data directory, start it; \
+         the tables are rebuilt from snapshot and log. Nodes of one cluster may differ.",
     ),
     key(
         "storage",
         "low_water_bytes",
         Kind::Integer(0, 1 << 50),
         Some("268435456"),
-        "Free bytes on the disk of \
-         `node.data_dir` below which the node takes no writes, hands the leadership over and gives \
-         its channels up; it works again when there is room. Too small: a write may fail in its \
-         middle, which stops the node.",
+        "Free bytes on the disk of `node.data_dir` below which the node takes no writes, hands \
+         the leadership over and gives its channels up; it works again when there is room. Too \
+         small: a write may fail in its middle, which stops the node.",
     ),
     key(
         "storage",
         "reserve_bytes",
         Kind::Integer(0, 1 << 50),
         Some("134217728"),
-        "Bytes held back in the file \
-         `reserve` and given free below `low_water_bytes`, so that what was taken can be written.",
+        "Bytes held back in the file `reserve` and given free below `low_water_bytes`, so that \
+         what was taken can be written.",
     ),
     key(
         "storage",
@@ -460,7 +429,8 @@ pub const KEYS: &[Key] = &[
         Some("\"none\""),
         "Where months go that the retention parameters send away: the absolute path of a folder \
          that all nodes share, `s3://bucket/prefix` with `AWS_*` in the environment, or `none`. \
-         The same on every node; a folder that is not shared makes other nodes refuse its months.",
+         The same on every node; a folder that is not shared makes other nodes refuse its \
+         months.",
     ),
     key(
         "storage",
@@ -475,16 +445,14 @@ pub const KEYS: &[Key] = &[
         "level",
         Kind::Choice(LEVELS),
         Some("\"info\""),
-        "The least severe level that is \
-         written.",
+        "The least severe level that is written.",
     ),
     key(
         "log",
         "format",
         Kind::Choice(FORMATS),
         Some("\"json\""),
-        "`json`: one object a line; \
-         `human`: for a terminal.",
+        "`json`: one object a line; `human`: for a terminal.",
     ),
 ];
 

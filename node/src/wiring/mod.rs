@@ -2,9 +2,10 @@
 //! the node's jobs.
 //!
 //! Not here: how a channel or the log works. Map: `upcalls` answers questions; `ingest` gathers
-//! parts of many channels into one proposal; `tiers` moves old months; `lease` keeps this node alive and says whether it may
-//! act; `failover` wakes standbys of lost owners; `direct` spreads meters with their own address;
-//! `outbox` executes commands; `jobs` holds what the leader does by the clock.
+//! parts of many channels into one proposal; `tiers` moves old months; `lease`
+//! keeps this node alive and says whether it may act; `failover` wakes standbys of lost owners;
+//! `direct` spreads meters with their own address; `outbox` executes commands;
+//! `jobs` holds what the leader does by the clock.
 //!
 //! Invariants: every task ends at the stop signal; every queue is bounded; nothing here decides
 //! what a change means.

@@ -24,6 +24,7 @@ fn one_node_answers_as_documented() {
     registering(port, &token);
     bad_input(port, &token);
     commands(port, &token);
+    parameters(port, &token);
     pages(port, &token);
     assert_eq!(node.stop(Duration::from_secs(40)), Some(0), "SIGTERM is a clean end");
 }
@@ -264,6 +265,44 @@ fn commands(port: u16, token: &str) {
     other["target"] = json!("NOBODY");
     let refused = post(port, token, "/api/v1/commands", &other);
     assert_eq!((refused.status, refused.code().as_str()), (404, "unknown_target"));
+}
+
+/// Versions, bounds and refusals of a parameter, by API and command line.
+fn parameters(port: u16, token: &str) {
+    let name = "retention.profiles.online_months";
+    let path = format!("/api/v1/parameters/{name}");
+    let list = get(port, token, "/api/v1/parameters").json();
+    assert!(list["items"].as_array().unwrap().iter().any(|one| one["name"] == name), "{list}");
+    let before = get(port, token, &path).json();
+    assert_eq!((&before["value"], &before["last_version"]), (&json!(0), &json!(0)), "{before}");
+    let body = json!({"value": 24, "seen": 0, "reason": "disks"});
+    let set = post(port, token, &path, &body);
+    assert_eq!((set.status, set.json()["value"].clone()), (200, json!(24)), "{set:?}");
+    for (change, status, code) in [
+        (json!({"seen": 0}), 422, "version_changed"),
+        (json!({"value": 2}), 422, "bad_parameter"),
+        (json!({"reason": ""}), 422, "bad_reason"),
+        (json!({"from": "2001-01-01T00:00:00Z"}), 422, "bad_validity"),
+        (json!({"from": "soon"}), 400, "bad_time"),
+        (json!({"value": -1}), 422, "bad_body"),
+    ] {
+        let mut wrong = json!({"value": 12, "seen": 1, "reason": "x"});
+        wrong.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let answer = post(port, token, &path, &wrong);
+        assert_eq!((answer.status, answer.code().as_str()), (status, code), "{wrong}");
+    }
+    let nothing = post(port, token, "/api/v1/parameters/colour", &body);
+    assert_eq!((nothing.status, nothing.code().as_str()), (404, "unknown_parameter"));
+    let later = json!({"value": 36, "seen": 1, "reason": "more", "from": "2028-01-01T00:00:00Z"});
+    let later = post(port, token, &path, &later).json();
+    assert_eq!((&later["value"], &later["last_version"]), (&json!(24), &json!(2)), "{later}");
+    let url = format!("http://127.0.0.1:{port}");
+    let set = ["parameters", "set", name, "0", "--reason", "never", "--json", "--url", &url];
+    let told = crate::support::command(&set).args(["--token", token]).output().unwrap();
+    assert!(told.status.success(), "{}", crate::support::stderr(&told));
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    assert_eq!((&told["value"], &told["version"]), (&json!(0), &json!(3)), "{told}");
+    assert_eq!(told["history"].as_array().unwrap().len(), 3);
 }
 
 fn pages(port: u16, token: &str) {

@@ -123,7 +123,7 @@ fn a_forgotten_month_is_gone_with_all_its_files() {
     let segments = folded(&data);
     archive_of(&segments, &place);
     let entry = segments.archive(month(15), 20).unwrap();
-    segments.cool(&[entry.clone()]).unwrap();
+    segments.cool(std::slice::from_ref(&entry)).unwrap();
     put(&segments, 30, 0, 8, [Some(1), None]);
     assert!(!segments.forget(month(15), 20).unwrap(), "sealed by that entry, not before it");
     assert!(segments.forget(month(0), 21).unwrap());

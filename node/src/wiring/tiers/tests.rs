@@ -105,6 +105,7 @@ fn january(nodes: &mut Nodes) {
         client_sap: 16,
         server_sap: 1,
         authentication: Authentication::None,
+        security: assets::Security::default(),
         system_title: None,
     };
     let meter = assets::Change::RegisterMeter { serial: "M1".into(), attach, model: String::new() };
