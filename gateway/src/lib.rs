@@ -48,7 +48,7 @@ use tokio_rustls::TlsAcceptor;
 
 pub use config::Config;
 /// Any frame of the field as a tree, for people.
-pub use cosem::{Keys, tree};
+pub use cosem::{Keys, Suite, tree};
 pub use error::{Cause, Denied, StartError, TlsError};
 pub use keying::{Keying, Unfit};
 pub use line::settings::{Parity, SerialPort};

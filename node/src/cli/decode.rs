@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use gateway::Suite;
 use gateway::tree::{self, Node};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -23,10 +24,10 @@ pub struct DecodeArgs {
     /// What the octets are; without it, what they look like.
     #[arg(long, value_enum)]
     layer: Option<Layer>,
-    /// File of the global unicast encryption key in hex.
+    /// File of the global unicast encryption key in hex: 32 digits, 64 of suite 2.
     #[arg(long, value_name = "FILE", requires = "gak_file")]
     guek_file: Option<PathBuf>,
-    /// File of the global authentication key in hex.
+    /// File of the global authentication key in hex, as long as the other.
     #[arg(long, value_name = "FILE", requires = "guek_file")]
     gak_file: Option<PathBuf>,
     /// The sender's system title, 16 hex digits, where the frame does not carry it.
@@ -95,7 +96,11 @@ fn octets(words: &[String]) -> Result<Vec<u8>, Failure> {
 fn options(args: &DecodeArgs) -> Result<tree::Options, Failure> {
     let mut options = tree::Options::default();
     if let (Some(guek), Some(gak)) = (&args.guek_file, &args.gak_file) {
-        options.keys = Some(gateway::Keys::new(&*key(guek)?, &*key(gak)?));
+        let (guek, gak) = (key(guek)?, key(gak)?);
+        let suite = if guek.len() == 32 { Suite::Two } else { Suite::Zero };
+        let keys = gateway::Keys::in_suite(suite, &guek, &gak);
+        let unlike = |_| Failure::failed("bad_key", "the two keys are of unequal length");
+        options.keys = Some(keys.map_err(unlike)?);
     }
     if let Some(title) = &args.system_title {
         let title = unhex(title).and_then(|octets| octets.try_into().ok());
@@ -105,17 +110,17 @@ fn options(args: &DecodeArgs) -> Result<tree::Options, Failure> {
     Ok(options)
 }
 
-/// The key in a file of 32 hexadecimal digits.
-fn key(path: &Path) -> Result<Zeroizing<[u8; 16]>, Failure> {
+/// The key in a file of 32 hexadecimal digits, or of the 64 of suite 2.
+fn key(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::file("cannot read the key", path, &error))?;
     let text = Zeroizing::new(text);
     let octets = Zeroizing::new(unhex(text.trim()).unwrap_or_default());
-    let key = <[u8; 16]>::try_from(octets.as_slice()).map_err(|_| {
-        let text = format!("{} does not hold 32 hexadecimal digits", path.display());
-        Failure::failed("bad_key", text)
-    })?;
-    Ok(Zeroizing::new(key))
+    if !matches!(octets.len(), 16 | 32) {
+        let text = format!("{} does not hold 32 or 64 hexadecimal digits", path.display());
+        return Err(Failure::failed("bad_key", text));
+    }
+    Ok(octets)
 }
 
 /// A node as JSON; `own_offsets` marks one whose parts count from its own first octet.

@@ -82,6 +82,11 @@ fn keys_open_and_are_not_echoed() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("error[bad_tag]: octet 7"), "{}", stderr(&output));
 
+    // Of suite 2, and so no key of this frame; beside one of 16 octets it is no pair.
+    let long = file("long", &[GUEK, GAK].concat());
+    let output = run(&long, GLO_GET);
+    assert!(stderr(&output).contains("error[bad_key]"), "{}", stderr(&output));
+
     let short = file("short", "d0d1d2d3d4d5");
     let output = run(&short, GLO_GET);
     assert_eq!(output.status.code(), Some(1));

@@ -345,7 +345,7 @@ fn a_wrong_key_is_told_as_such_with_the_place_of_the_content() {
 }
 
 #[test]
-fn keys_of_16_octets_open_suites_0_and_1_and_the_frame_says_which() {
+fn keys_open_the_suites_of_their_length_and_the_frame_says_which() {
     let title = *b"MMM\0\0\0\0\x01";
     let apdu = [0xc0, 1, 0xc1, 0, 3, 1, 0, 1, 8, 0, 255, 2, 0];
     let given = Options { keys: Some(Keys::new(&[1; 16], &[2; 16])), title: Some(title) };
@@ -358,6 +358,9 @@ fn keys_of_16_octets_open_suites_0_and_1_and_the_frame_says_which() {
         assert_eq!(find(&nodes, "plaintext").is_some(), opened, "{suite:?}");
         let why = "security suite 2 is not that of the keys";
         assert_eq!(nodes[0].to_string().contains(why), !opened, "{}", nodes[0]);
+        let own = Options { keys: Some(keys), title: Some(title) };
+        let nodes = tree::decode(Layer::Apdu, &octets, &own).unwrap();
+        assert!(find(&nodes, "plaintext").is_some(), "{suite:?} by its own keys");
     }
 }
 
