@@ -7,7 +7,7 @@ use chaos_tests::nodes::Nodes;
 use chaos_tests::probe::Probe;
 use std::time::Duration;
 
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_stops_one_node_and_no_write() -> anyhow::Result<()> {
@@ -83,7 +83,7 @@ async fn a_leader_short_of_room_steps_back_serves_reads_and_recovers() -> anyhow
     probe.until_accepted(&others, "during", PATIENCE).await?;
     let cluster = format!("{}/api/v1/cluster", nodes.urls[2]);
     let mut body = serde_json::Value::Null;
-    for _ in 0..200 {
+    for _ in 0..2_000 {
         body = nodes.http.get(&cluster).await?;
         if body["disk_full"] == true && body["role"] != "leader" && body["leader"].is_string() {
             break;
@@ -101,7 +101,7 @@ async fn a_leader_short_of_room_steps_back_serves_reads_and_recovers() -> anyhow
     nodes.wait_ready(2, PATIENCE).await?;
     let leader = nodes.http.get(&format!("{}/api/v1/cluster", nodes.urls[0])).await?;
     let index = leader["applied_index"].as_u64().unwrap_or(u64::MAX);
-    for _ in 0..200 {
+    for _ in 0..2_000 {
         body = nodes.http.get(&cluster).await?;
         if body["applied_index"].as_u64() >= Some(index) {
             break;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(120);
 const GUEK: &str = "000102030405060708090a0b0c0d0e0f";
 const GAK: &str = "101112131415161718191a1b1c1d1e1f";
 const TITLE: &str = "4d54520000000001";

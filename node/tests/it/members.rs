@@ -99,7 +99,7 @@ fn one_node_grows_to_three_by_the_command_line_and_bears_the_loss_of_the_first()
     first.0.kill().expect("it runs");
     first.0.wait().expect("it ends");
     let port = cluster.base + 1;
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_secs(120);
     while post(port, &cluster.token, "/api/v1/concentrators", &concentrator(2)).status != 201 {
         assert!(Instant::now() < until, "no write is accepted");
         std::thread::sleep(Duration::from_millis(100));
@@ -118,7 +118,7 @@ fn started(config: &str) -> Guard {
     let line = text.lines().skip_while(|line| *line != "[http]").nth(1).expect("http.listen");
     let port = line.trim_matches(|c| c != '"').trim_matches('"').rsplit(':').next();
     let port: u16 = port.and_then(|port| port.parse().ok()).expect("a port");
-    let until = Instant::now() + Duration::from_secs(40);
+    let until = Instant::now() + Duration::from_secs(120);
     while !request(port, "GET", "/readyz?verbose", &[], "")
         .is_ok_and(|answer| answer.body.contains("no leader is known"))
     {

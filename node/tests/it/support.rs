@@ -191,7 +191,7 @@ pub fn run(config: &Path, port: u16) -> Guard {
         .spawn()
         .expect("the binary runs");
     let mut guard = Guard(child);
-    let until = Instant::now() + Duration::from_secs(40);
+    let until = Instant::now() + Duration::from_secs(120);
     loop {
         if let Some(status) = guard.0.try_wait().expect("a child") {
             panic!("the node ended with {status}");

@@ -1,6 +1,6 @@
 //! Protected APDUs as nodes: the security header, and the plaintext where keys open it. What the
-//! keys cannot open by their nature (dedicated keys, suites with longer keys) is said and stays
-//! closed; a tag that does not verify is a fault.
+//! keys cannot open by their nature (dedicated keys, suites with keys of another length) is said
+//! and stays closed; a tag that does not verify is a fault.
 
 use super::walk::{Walk, hex};
 use super::{Fault, Node, Options, apdu};

@@ -30,7 +30,7 @@ fn field(node: &Node, dir: &Path) -> Child {
 }
 
 async fn registry(path: &Path) -> Registry {
-    let end = Instant::now() + Duration::from_secs(5);
+    let end = Instant::now() + Duration::from_secs(60);
     loop {
         if let Ok(octets) = std::fs::read(path) {
             return serde_json::from_slice(&octets).unwrap();
