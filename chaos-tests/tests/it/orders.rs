@@ -85,9 +85,9 @@ impl House {
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 
-    /// The same, again while the meter has no turn on a busy machine, or the node that had it before
-    /// has not let go of its port: all nodes share the ports of one machine here. Reads alone: they
-    /// may be repeated. Any other failure counts at once.
+    /// The same, again while the meter has no turn on a busy machine, or the node that had it
+    /// before has not let go of its port: all nodes share the ports of one machine here. Reads
+    /// alone: they may be repeated. Any other failure counts at once.
     async fn patiently(&self, arguments: &[&str]) -> anyhow::Result<Value> {
         let until = Instant::now() + PATIENCE;
         loop {
