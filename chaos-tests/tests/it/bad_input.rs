@@ -32,11 +32,11 @@ struct Field {
     registry: PathBuf,
 }
 
-/// A second field beside the demo's own, with faults.
+/// A field beside the demo's own, numbered from `first`, with faults.
 fn field(
     dir: &Path,
     name: &str,
-    seed: u32,
+    first: u32,
     head_ends: &str,
     faults: &[&str],
 ) -> anyhow::Result<Field> {
@@ -45,7 +45,8 @@ fn field(
     let mut command = Command::new(programs()?.join("holdfast-simulator"));
     command
         .args(["--head-end", head_ends, "--concentrators", "3", "--meters", "10"])
-        .args(["--seed", &seed.to_string(), "--history", "6h", "--speed", "900"])
+        .args(["--first", &first.to_string(), "--seed", &first.to_string()])
+        .args(["--history", "6h", "--speed", "900"])
         .args(["--die-with-parent", "--state"])
         .arg(dir.join(format!("{name}.state")))
         .arg("--journal")
@@ -99,6 +100,9 @@ async fn register(demo: &Demo, registry: &Path) -> anyhow::Result<()> {
         let deadline = Duration::from_secs(120);
         let answer = demo.http.send(Method::POST, &url, Some(&body), None, deadline).await?;
         anyhow::ensure!(answer.status == 200, "{kind}: {} {}", answer.status, answer.text);
+        let verdicts: Value = serde_json::from_str(&answer.text)?;
+        let refused = &verdicts["refused"];
+        anyhow::ensure!(refused.as_array().is_some_and(Vec::is_empty), "{kind}: {refused}");
     }
     Ok(())
 }
@@ -202,8 +206,8 @@ async fn liars_are_refused_and_counted() -> anyhow::Result<()> {
     }
 
     let mut unknown = field(dir, "unknown", 901, &both, &[])?;
-    let mut liar = field(dir, "liar", 902, &both, &["wrong-key:1"])?;
-    let mut broken = field(dir, "broken", 903, &both, &LINE_FAULTS)?;
+    let mut liar = field(dir, "liar", 911, &both, &["wrong-key:1"])?;
+    let mut broken = field(dir, "broken", 921, &both, &LINE_FAULTS)?;
     register(&demo, &liar.registry).await?;
     register(&demo, &broken.registry).await?;
     told_and_delivered(&demo, &broken.journal).await?;

@@ -20,6 +20,10 @@ pub struct Cli {
     /// Number of concentrators
     #[arg(long, default_value_t = 1)]
     pub concentrators: u32,
+    /// Number of the first concentrator, in its id and those of its meters: fields that share a
+    /// head-end need numbers of their own
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub first: u32,
     /// Meters behind each concentrator, at most 1024
     #[arg(long, default_value_t = 50)]
     pub meters: u32,
@@ -122,6 +126,7 @@ impl Cli {
     pub fn config(&self) -> Config {
         Config {
             head_ends: self.head_end.clone(),
+            first: self.first,
             concentrators: self.concentrators,
             meters: self.meters,
             interval: self.interval,

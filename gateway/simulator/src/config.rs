@@ -18,6 +18,8 @@ pub const FIRST_DIRECT_SAP: u16 = 1;
 pub struct Config {
     /// Addresses of the head-end: main, then standby if there is one.
     pub head_ends: Vec<String>,
+    /// Number that the first concentrator bears; fields that share a head-end differ in it.
+    pub first: u32,
     /// Number of concentrators.
     pub concentrators: u32,
     /// Meters behind each concentrator.
@@ -83,6 +85,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             head_ends: vec!["127.0.0.1:4059".to_owned()],
+            first: 1,
             concentrators: 1,
             meters: 50,
             interval: Duration::from_secs(900),
@@ -127,7 +130,11 @@ impl Config {
                 self.head_ends.iter().any(|address| !has_port(address)),
                 "a head-end is given as HOST:PORT",
             ),
-            (self.concentrators > 0xF_FFF0, "more concentrators than system titles"),
+            (self.first == 0, "concentrators are numbered from 1"),
+            (
+                self.first.saturating_add(self.concentrators) > 0xF_FFF0,
+                "more concentrators than system titles",
+            ),
             (self.meters > MAX_METERS, "a concentrator has at most 1024 meters"),
             (
                 !whole || seconds == 0 || !seconds.is_multiple_of(60) || seconds > 86_400,
@@ -181,6 +188,7 @@ impl Config {
         let natural = |ppm: u32| if self.outages == Outages::Natural { ppm } else { 0 };
         FieldConfig {
             seed: self.seed,
+            first: self.first,
             concentrators: self.concentrators,
             meters: self.meters,
             direct: self.direct.saturating_add(self.lines()),

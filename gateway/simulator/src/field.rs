@@ -4,7 +4,7 @@
 //! and for nothing else. Debug output never shows them.
 //!
 //! Invariants: the same [`FieldConfig`] gives the same field in every process; serials, logical
-//! device names and system titles are unique in it.
+//! device names and system titles are unique in it, and in fields with other numbers.
 
 use std::fmt;
 
@@ -40,6 +40,9 @@ impl fmt::Debug for Key {
 pub struct FieldConfig {
     /// Seed of everything.
     pub seed: u64,
+    /// Number that the first concentrator bears, from 1: it stands in ids, serials and system
+    /// titles. The meters with an address of their own stand under the number before it.
+    pub first: u32,
     /// Number of concentrators.
     pub concentrators: u32,
     /// Meters behind each concentrator, at most 1024.
@@ -73,6 +76,7 @@ impl Default for FieldConfig {
     fn default() -> Self {
         Self {
             seed: 1,
+            first: 1,
             concentrators: 1,
             meters: 50,
             direct: 0,
@@ -247,7 +251,9 @@ pub struct Row {
 /// All concentrators of a configuration.
 #[must_use]
 pub fn concentrators(config: &FieldConfig) -> Vec<ConcentratorModel> {
-    (1..=config.concentrators).map(|number| concentrator(config, number)).collect()
+    (0..config.concentrators)
+        .map(|place| concentrator(config, config.first.saturating_add(place)))
+        .collect()
 }
 
 /// Concentrator `number` (from 1).
@@ -282,7 +288,7 @@ pub fn direct_meters(config: &FieldConfig) -> Vec<MeterModel> {
                 AccessKind::Hls5 => Access::Hls5,
                 AccessKind::Secured(secured) => Access::Secured(*secured),
             };
-            meter(config, 0, number, access)
+            meter(config, config.first.saturating_sub(1), number, access)
         })
         .collect()
 }
@@ -494,9 +500,11 @@ mod tests {
     #[test]
     fn names_are_unique() {
         let config =
-            FieldConfig { concentrators: 30, meters: 100, direct: 50, ..FieldConfig::default() };
-        let field = concentrators(&config);
-        let direct = direct_meters(&config);
+            FieldConfig { concentrators: 15, meters: 100, direct: 25, ..FieldConfig::default() };
+        let beside = FieldConfig { first: 17, ..config.clone() };
+        let both = [config, beside];
+        let field: Vec<_> = both.iter().flat_map(concentrators).collect();
+        let direct: Vec<_> = both.iter().flat_map(direct_meters).collect();
         let meters = || field.iter().flat_map(|c| &c.meters).chain(&direct);
         let serials: BTreeSet<_> = meters().map(|m| &m.serial).collect();
         let titles: BTreeSet<_> =

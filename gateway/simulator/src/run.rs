@@ -177,9 +177,10 @@ fn machines(
         machines.push(Concentrator::new(settings.clone(), model, Role::Genuine, keeper, now)?);
     }
     let nobody = || Keeper::new(None, "");
-    for number in 1..=settings.faults.count(Kind::UnknownConcentrator, config.concentrators) {
+    let next = config.first.saturating_add(config.concentrators);
+    for number in 0..settings.faults.count(Kind::UnknownConcentrator, config.concentrators) {
         settings.tally.fault(Kind::UnknownConcentrator);
-        let model = Arc::new(field::concentrator(field_config, config.concentrators + number));
+        let model = Arc::new(field::concentrator(field_config, next.saturating_add(number)));
         machines.push(Concentrator::new(settings.clone(), model, Role::Impostor, nobody(), now)?);
     }
     let doubles = settings.faults.count(Kind::DuplicateIdentity, config.concentrators);
