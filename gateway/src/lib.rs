@@ -208,8 +208,8 @@ impl Gateway {
     /// `Sent` is to be committed before this is called, its `Settle` after.
     ///
     /// # Errors
-    /// `NoChannel` when the device is not connected or dialled here, `ChannelLost` when the epoch
-    /// is another one or the channel closes meanwhile, `NoAnswer` at the deadline, and what the
+    /// `NoChannel` when the device is not connected or dialled here under that epoch and no octet
+    /// of the order has left, `ChannelLost` when the channel closes meanwhile, `NoAnswer` at the deadline, and what the
     /// device or its association said.
     pub async fn execute(
         &self,

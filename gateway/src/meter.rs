@@ -73,6 +73,8 @@ enum State {
 
 struct Task {
     script: Script,
+    /// It changes the meter: whether anything of it has left matters.
+    acts: bool,
     deadline: Instant,
     invoke: Option<InvokeId>,
 }
@@ -135,7 +137,8 @@ impl Conversation {
         deadline: Instant,
         random: fn() -> [u8; 32],
     ) {
-        self.task = Some(Task { script: Script::new(work), deadline, invoke: None });
+        let (script, acts) = (Script::new(work), work.acts());
+        self.task = Some(Task { script, acts, deadline, invoke: None });
         self.last_used = now;
         self.random = random;
         match self.state {
@@ -411,7 +414,8 @@ impl Conversation {
 
     /// Ends the work and gives the association up.
     fn fail(&mut self, failure: Failure) {
-        self.end(Err(failure));
+        let begun = self.task.as_ref().is_none_or(|task| task.invoke.is_some() || !task.acts);
+        self.end(Err(if begun { failure } else { failure.before_sending() }));
         self.state = State::Closed;
         self.client = None;
     }

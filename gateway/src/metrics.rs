@@ -31,7 +31,7 @@ const CODES: [&str; 9] = [
 ];
 
 /// Results of a read.
-pub(crate) const READS: [&str; 11] = [
+pub(crate) const READS: [&str; 12] = [
     "ok",
     "no_channel",
     "no_answer",
@@ -42,6 +42,7 @@ pub(crate) const READS: [&str; 11] = [
     "channel_lost",
     "busy",
     "line",
+    "unreached",
     "other",
 ];
 
@@ -210,6 +211,7 @@ impl Metrics {
             Some(Failure::ChannelLost) => "channel_lost",
             Some(Failure::Busy) => "busy",
             Some(Failure::Line(_)) => "line",
+            Some(Failure::Unreached(_)) => "unreached",
             Some(_) => "other",
         };
         self.reads.with_label_values(&[result]).inc();

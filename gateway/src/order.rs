@@ -40,6 +40,14 @@ pub enum Work {
     },
 }
 
+impl Work {
+    /// Whether it changes the device.
+    #[must_use]
+    pub fn acts(&self) -> bool {
+        matches!(self, Self::Act { .. })
+    }
+}
+
 /// One instant on two clocks: ours that only counts, and the time of day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Anchor {
@@ -112,7 +120,7 @@ pub struct Order {
     pub meter: Option<String>,
     /// What to read.
     pub work: Work,
-    /// Lease epoch under which the order was made; with another one it ends as `ChannelLost`.
+    /// Lease epoch under which the order was made; with another one it ends as `NoChannel`.
     pub epoch: Option<u64>,
     /// No answer is of use after it.
     pub deadline: Instant,

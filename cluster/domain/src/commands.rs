@@ -8,8 +8,12 @@
 //! verified, or failed. One that was sent and whose fate is not known, because the channel or the
 //! time was lost, is never sent again: it stays open, and whoever owns the channel reads back.
 //!
+//! Sent means about to be sent: when the sender knows that no octet has left, because the channel
+//! was gone or the device could not be reached, the command is queued again and keeps the reason.
+//!
 //! Invariants: 1. The outbox is state: effects are only wake-ups. 2. A command is sent at most once
-//! under one epoch, and only under the current one; an order that acts is sent once at all.
+//! under one epoch, and only under the current one; octets of an order that
+//! acts leave once at all.
 //! 3. Nothing is sent after its expiry. 4. An end state is left by nothing. 5. `Verified` means
 //! that the device was read after it acted, and stood as ordered.
 
@@ -75,6 +79,17 @@ pub enum Change {
         id: CommandId,
         /// Under which grant it was sent.
         epoch: u64,
+    },
+    /// No octet of it has left its sender: it waits again.
+    Unsent {
+        /// Which.
+        id: CommandId,
+        /// Who did not send it.
+        node: NodeId,
+        /// Under which grant it was to be sent.
+        epoch: u64,
+        /// What stood in the way; it stays as the result if the time runs out.
+        failure: Failure,
     },
 }
 
@@ -173,6 +188,7 @@ pub(crate) fn apply(tx: &mut Tx<'_>, change: &Change) -> Result<Done, Stop> {
         Change::Expire { id } => expire(tx, id),
         Change::Cancel { id } => cancel(tx, id),
         Change::Acknowledge { id, epoch } => acknowledge(tx, id, *epoch),
+        Change::Unsent { id, node, epoch, failure } => unsent(tx, id, (*node, *epoch), failure),
     }
 }
 
@@ -259,6 +275,29 @@ fn sent(tx: &mut Tx<'_>, id: &CommandId, node: NodeId, epoch: u64) -> Result<Don
     leases::check_owner(tx, &command.device, node, epoch)?;
     command.state = State::Sent { node, epoch };
     command.sent = Some(tx.stamp);
+    command.result = None;
+    COMMANDS.put(tx, id, &command)?;
+    Ok(Done::Noted)
+}
+
+/// Back into the outbox, on the word of the node that was about to send it. Nobody is woken:
+/// whoever has the channel looks again by itself, so a channel that is not there makes no storm.
+fn unsent(
+    tx: &mut Tx<'_>,
+    id: &CommandId,
+    (node, epoch): (NodeId, u64),
+    failure: &Failure,
+) -> Result<Done, Stop> {
+    let mut command = known(tx, id)?;
+    match command.state {
+        State::Sent { node: sender, epoch: under } if (sender, under) == (node, epoch) => {}
+        State::Sent { .. } => return Err(refuse("stale_epoch", id.to_string())),
+        State::Queued => return Err(refuse("not_sent", id.to_string())),
+        _ => return Err(refuse("already_settled", id.to_string())),
+    }
+    command.state = State::Queued;
+    command.sent = None;
+    command.result = Some(Err(failure.clone()));
     COMMANDS.put(tx, id, &command)?;
     Ok(Done::Noted)
 }

@@ -158,10 +158,12 @@ impl Meters {
 
     /// The channel ends or is no longer the active one: every order is answered, every association
     /// is forgotten.
-    pub fn abandon(&mut self, failure: &Failure) {
-        let running = self.links.drain().filter_map(|(_, link)| link.order);
-        for order in running.chain(self.waiting.drain(..)) {
-            order.answer(Err(failure.clone()));
+    pub fn abandon(&mut self) {
+        for order in self.links.drain().filter_map(|(_, link)| link.order) {
+            order.answer(Err(Failure::ChannelLost));
+        }
+        for order in self.waiting.drain(..) {
+            order.answer(Err(Failure::NoChannel));
         }
         self.transmit.clear();
     }

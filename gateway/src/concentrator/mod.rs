@@ -326,7 +326,7 @@ impl Session {
             return;
         };
         if order.epoch.is_some_and(|wanted| wanted != epoch) {
-            order.answer(Err(Failure::ChannelLost));
+            order.answer(Err(Failure::NoChannel));
             return;
         }
         if order.meter.is_some() {
@@ -430,7 +430,7 @@ impl Session {
 
     /// Orders of an activation that is over.
     fn abandon(&mut self) {
-        self.meters.abandon(&Failure::ChannelLost);
+        self.meters.abandon();
         if let Some(own) = self.own.take() {
             own.order.answer(Err(Failure::ChannelLost));
         }

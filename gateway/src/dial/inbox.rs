@@ -46,6 +46,15 @@ impl Inbox {
     }
 }
 
+/// Answers orders that no session has begun: those that act can tell that nothing was done.
+pub(super) fn answer_waiting(orders: VecDeque<Order>, failure: &Failure) {
+    for order in orders {
+        let failure = failure.clone();
+        let acts = order.work.acts();
+        order.answer(Err(if acts { failure.before_sending() } else { failure }));
+    }
+}
+
 /// Answers all of them alike.
 pub(super) fn answer_all(orders: VecDeque<Order>, failure: &Failure) {
     for order in orders {

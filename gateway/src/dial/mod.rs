@@ -26,7 +26,7 @@ use crate::schedule::{Job, Schedule, Times};
 use crate::script::Known;
 use crate::shared::{Shared, random};
 
-use inbox::Inbox;
+use inbox::{Inbox, answer_all};
 use session::{End, Errand};
 
 /// What is told to the dialler.
@@ -136,9 +136,7 @@ impl Dialler {
                     if let Some(session) = meter.session {
                         session.abort();
                     }
-                    for order in meter.orders.take() {
-                        order.answer(Err(Failure::ChannelLost));
-                    }
+                    answer_all(meter.orders.take(), &Failure::NoChannel);
                 }
             }
             Command::Order { serial, order } => self.order(&serial, order),
@@ -150,7 +148,7 @@ impl Dialler {
             return order.answer(Err(Failure::NoChannel));
         };
         if order.epoch.is_some_and(|epoch| epoch != meter.epoch) {
-            return order.answer(Err(Failure::ChannelLost));
+            return order.answer(Err(Failure::NoChannel));
         }
         if meter.orders.len() >= self.shared.config.orders_per_channel {
             let busy = "too many orders wait for this device".to_owned();
@@ -168,11 +166,11 @@ impl Dialler {
         self.shared.is_acting() && self.sessions.len() < self.shared.config.dial_sessions
     }
 
-    /// This node may not act: every session ends, and whoever waits is told.
+    /// This node may not act: every session ends, and whoever waits is told that nothing was done.
     fn cut(&mut self) {
         self.sessions.abort_all();
-        for order in self.meters.values().flat_map(|meter| meter.orders.take()) {
-            order.answer(Err(Failure::ChannelLost));
+        for meter in self.meters.values() {
+            answer_all(meter.orders.take(), &Failure::NoChannel);
         }
     }
 

@@ -16,7 +16,7 @@ use domain::{Address, Device, Obis};
 use tokio::time::{Instant, timeout};
 
 use super::converse::Meter;
-use super::inbox::{Inbox, TOLD_BEFORE, answer_all};
+use super::inbox::{Inbox, TOLD_BEFORE, answer_waiting};
 use super::link::Link;
 use super::local::{LocalMeter, enter_hdlc};
 
@@ -90,11 +90,11 @@ pub(super) async fn run(shared: Arc<Shared>, errand: Errand) -> End {
         Ok(Ok(session)) => session,
         Ok(Err(broken)) => {
             let failure = report(&shared, &serial, &broken);
-            answer_all(inbox.take(), &failure);
+            answer_waiting(inbox.take(), &failure);
             return End { known, done: None };
         }
         Err(_) => {
-            answer_all(inbox.take(), &Failure::NoAnswer);
+            answer_waiting(inbox.take(), &Failure::NoAnswer);
             return End { known, done: None };
         }
     };
@@ -112,7 +112,7 @@ pub(super) async fn run(shared: Arc<Shared>, errand: Errand) -> End {
         }
         Err(broken) => {
             let failure = report(&shared, &serial, &broken);
-            answer_all(orders, &failure);
+            answer_waiting(orders, &failure);
             End { known, done: None }
         }
     }
@@ -413,7 +413,7 @@ fn report(shared: &Shared, serial: &str, broken: &Broken) -> Failure {
     let (label, failure) = match broken {
         Broken::Unreachable(why) => {
             tracing::info!(serial, why, "a meter could not be reached");
-            ("unreachable", Failure::NoAnswer)
+            ("unreachable", Failure::Unreached(why.clone()))
         }
         Broken::Meter(failure) => {
             tracing::info!(serial, ?failure, "a session with a meter broke");

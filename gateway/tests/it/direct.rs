@@ -8,10 +8,10 @@ use cosem::association::{
 };
 use cosem::{Data, DataAccessError, DateTime, Keys, Secret};
 use domain::assets::{Attach, Authentication as Kind};
-use domain::commands::{Attribute, Failure, Value};
+use domain::commands::{Attribute, Failure, Order, Value};
 use domain::leases::Role;
 use domain::{Device, Obis};
-use gateway::Config;
+use gateway::{Anchor, Config, Work};
 use tokio::net::TcpListener;
 
 use crate::support::{GAK, GUEK, House, Peer, access, eventually, house_now};
@@ -59,10 +59,9 @@ pub fn answer(request: &Request, level: Level, highest: u32) -> Answer {
     })
 }
 
-/// A meter that has accepted counters up to `highest` before.
-async fn meter(house: &House, serial: &str, kind: Kind, highest: u32) -> Device {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
+/// Registers and dials a meter at an address.
+async fn dial(house: &House, serial: &str, kind: Kind, address: &str) -> Device {
+    let address = address.to_owned();
     let attach = Attach::Direct {
         address: address.clone(),
         client_sap: 1,
@@ -80,6 +79,14 @@ async fn meter(house: &House, serial: &str, kind: Kind, highest: u32) -> Device 
         cluster.meters.insert(serial.to_owned(), access);
         cluster.claim(device.clone(), Role::Dial)
     };
+    house.gateway.dial(serial, epoch).await;
+    device
+}
+
+/// A meter that has accepted counters up to `highest` before.
+async fn meter(house: &House, serial: &str, kind: Kind, highest: u32) -> Device {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
     let mut accepted = AcceptedCounters::default();
     accepted.raise(*b"HFDNODE1", highest);
     tokio::spawn(async move {
@@ -112,8 +119,7 @@ async fn meter(house: &House, serial: &str, kind: Kind, highest: u32) -> Device 
             accepted.merge(peer.server.accepted());
         }
     });
-    house.gateway.dial(serial, epoch).await;
-    device
+    dial(house, serial, kind, &address).await
 }
 
 async fn collects(kind: Kind, highest: u32) {
@@ -168,6 +174,36 @@ async fn a_meter_that_is_not_there_or_not_ours_is_told_as_such() {
     let away = Device::Concentrator("AWAY".to_owned());
     let read = house.gateway.read(&away, "M", vec![attribute], deadline).await;
     assert_eq!(read, Err(Failure::NoChannel));
+}
+
+/// An order that acts and never left is told as such, so that it may be sent when the meter is
+/// there; one that reads is told what is wrong.
+#[tokio::test]
+async fn an_order_that_never_left_is_told_as_such() {
+    let house = house_now(Config { meter_timeout_ms: 300, ..Config::for_test() }).await;
+    let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = |listener: &TcpListener| listener.local_addr().unwrap().to_string();
+    let (mute_at, closed_at) = (at(&mute), at(&closed));
+    drop(closed);
+    let silent = Failure::NoAnswer;
+    let untold = Failure::Unreached(silent.to_string());
+    for (serial, address) in [("MUTE", mute_at), ("CLOSED", closed_at)] {
+        let device = dial(&house, serial, Kind::None, &address).await;
+        let deadline = || Instant::now() + Duration::from_secs(20);
+        let order = Order::Switch { close: false, reason: "debt".to_owned() };
+        let work = Work::Act { order, anchor: Anchor { at: Instant::now(), unix_ms: 0 } };
+        let acted = house.gateway.execute(&device, serial, work, None, deadline()).await;
+        let attribute = Attribute { class: 3, obis: Obis::ACTIVE_IMPORT, attribute: 2 };
+        let read = house.gateway.read(&device, serial, vec![attribute], deadline()).await;
+        match serial {
+            "MUTE" => assert_eq!((acted, read), (Err(untold.clone()), Err(silent.clone()))),
+            _ => {
+                assert!(matches!(acted, Err(Failure::Unreached(_))), "{acted:?}");
+                assert!(matches!(read, Err(Failure::Unreached(_))), "{read:?}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

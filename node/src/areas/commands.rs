@@ -240,7 +240,7 @@ pub fn body(app: &App, command: &Command) -> CommandBody {
     let (values, failure) = match &command.result {
         Some(Ok(reads)) => (Some(reads.iter().map(read_body).collect()), None),
         Some(Err(failure)) => {
-            let detail = detail(failure);
+            let detail = failure.to_string();
             (None, Some(FailureBody { code: failure.code().to_string(), detail }))
         }
         None => (None, None),
@@ -259,24 +259,6 @@ pub fn body(app: &App, command: &Command) -> CommandBody {
         expires: time::stamp(command.expires),
         values,
         failure,
-    }
-}
-
-fn detail(failure: &commands::Failure) -> String {
-    use commands::Failure;
-    match failure {
-        Failure::Rejected(text)
-        | Failure::Malformed(text)
-        | Failure::Security(text)
-        | Failure::Unsupported(text)
-        | Failure::Line(text)
-        | Failure::NotDone(text)
-        | Failure::Held(text) => text.clone(),
-        Failure::Access(code) => format!("data-access-result {code}"),
-        Failure::Busy => "too many orders wait for the device, or its line is busy".to_string(),
-        Failure::NoChannel => "no channel leads to the device".to_string(),
-        Failure::NoAnswer => "the device did not answer in time".to_string(),
-        Failure::ChannelLost => "the channel was lost meanwhile".to_string(),
     }
 }
 

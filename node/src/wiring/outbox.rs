@@ -2,7 +2,8 @@
 //!
 //! The outbox is state: effects wake, and a rescan finds what a lost effect left behind.
 //! Invariants: `Sent` is committed before the first octet leaves; nothing is sent without a
-//! licence or after its expiry; a command whose channel was lost under way is not settled here: a
+//! licence or after its expiry; a command that found no channel waits again, for nothing of it has
+//! left; a command whose channel was lost under way is not settled here: a
 //! new epoch may read again, else it ends as unknown; an order that acts leaves once, and what
 //! became of it is read back, by whoever owns the channel then.
 
@@ -35,6 +36,8 @@ const LOOKS: u32 = 5;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Before an order is read back again when the device could not be read.
 const REST: Duration = Duration::from_secs(30);
+/// The longest rest of a command that could not be sent.
+const LONGEST_REST: Duration = Duration::from_secs(60);
 
 /// Wakes and rescans until the stop; what is under way then has its own deadline.
 pub async fn run(wires: Wires) {
@@ -164,6 +167,8 @@ enum Ended {
     Told,
     /// It is to be read back later.
     Later,
+    /// It was not sent and waits for so long at least.
+    Unsent(Duration),
 }
 
 impl UnderWay {
@@ -181,9 +186,14 @@ impl UnderWay {
 
     fn end(&self, id: CommandId, ended: Ended) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match ended {
-            Ended::Told => all.remove(&id),
-            Ended::Later => all.insert(id, Some(Instant::now() + REST)),
+        let rests = match ended {
+            Ended::Told => None,
+            Ended::Later => Some(REST),
+            Ended::Unsent(rest) => Some(rest),
+        };
+        match rests {
+            None => all.remove(&id),
+            Some(rest) => all.insert(id, Some(Instant::now() + rest)),
         };
     }
 }
@@ -227,27 +237,42 @@ async fn send(wires: &Wires, command: &Command, epoch: u64) -> Ended {
             };
         }
         Err(Failure::ChannelLost) => return Ended::Told,
-        Err(failure) if command.order.acts() && !is_untouched(&failure) => return Ended::Later,
+        Err(failure) if can_wait(command, &failure) => {
+            put_back(wires, command.id, epoch, failure).await;
+            return Ended::Unsent(rest(command, wires.cluster.stamp_now()));
+        }
+        Err(failure) if command.order.acts() && !failure.proves_untouched() => return Ended::Later,
         Err(failure) => Err(failure),
     };
     settle(wires, command.id, epoch, result).await;
     Ended::Told
 }
 
-/// Whether a failure of an order that acts proves that the device did nothing.
-fn is_untouched(failure: &Failure) -> bool {
+/// Whether the failure of a command leaves it as if it had never been begun. Who reads wants to
+/// know at once that the device is not there; an order that acts waits for it.
+fn can_wait(command: &Command, failure: &Failure) -> bool {
     match failure {
-        Failure::NoAnswer | Failure::ChannelLost | Failure::Malformed(_) | Failure::Line(_) => {
-            false
-        }
-        Failure::NoChannel
-        | Failure::Rejected(_)
-        | Failure::Access(_)
-        | Failure::Security(_)
-        | Failure::Unsupported(_)
-        | Failure::Busy
-        | Failure::NotDone(_)
-        | Failure::Held(_) => true,
+        Failure::NoChannel => true,
+        Failure::Unreached(_) => command.order.acts(),
+        _ => false,
+    }
+}
+
+/// How long a command that was not sent rests: longer the longer it waits already.
+fn rest(command: &Command, now: Stamp) -> Duration {
+    let waits = Duration::from_micros(now.0.saturating_sub(command.queued.0));
+    (waits / 4).clamp(RESCAN, LONGEST_REST)
+}
+
+/// The channel has gone before the first octet left: the command waits for the next one, here or
+/// elsewhere, until its time is over.
+async fn put_back(wires: &Wires, id: CommandId, epoch: u64, failure: Failure) {
+    let change = Change::Unsent { id, node: wires.node, epoch, failure };
+    wires.app.metrics().commands.with_label_values(&["unsent"]).inc();
+    if let Err(NotDone::Refused(refusal)) =
+        wires.propose(domain::Change::Commands(change), PATIENCE).await
+    {
+        tracing::debug!(command = %id, %refusal, "a command that was not sent has gone on");
     }
 }
 

@@ -32,6 +32,7 @@ fn by_operator(change: &Change) -> bool {
         Change::Leases(leases::Change::Renew { .. } | leases::Change::Standby { .. })
             | Change::Commands(
                 commands::Change::Sent { .. }
+                    | commands::Change::Unsent { .. }
                     | commands::Change::Acknowledge { .. }
                     | commands::Change::Settle { .. }
             )
@@ -54,7 +55,9 @@ fn by_node(own: NodeId, change: &Change) -> bool {
             | leases::Change::Standby { node, .. } => *node == own,
         },
         Change::Commands(change) => match change {
-            commands::Change::Sent { node, .. } => *node == own,
+            commands::Change::Sent { node, .. } | commands::Change::Unsent { node, .. } => {
+                *node == own
+            }
             commands::Change::Acknowledge { .. }
             | commands::Change::Settle { .. }
             | commands::Change::Expire { .. } => true,

@@ -134,6 +134,7 @@ impl Change {
                 commands::Change::Expire { .. } => "commands.expire",
                 commands::Change::Cancel { .. } => "commands.cancel",
                 commands::Change::Acknowledge { .. } => "commands.acknowledge",
+                commands::Change::Unsent { .. } => "commands.unsent",
             },
             Change::Members(change) => match change {
                 members::Change::Add { .. } => "members.add",
@@ -185,7 +186,8 @@ impl Change {
                 | commands::Change::Settle { id, .. }
                 | commands::Change::Expire { id }
                 | commands::Change::Cancel { id }
-                | commands::Change::Acknowledge { id, .. } => id.to_string(),
+                | commands::Change::Acknowledge { id, .. }
+                | commands::Change::Unsent { id, .. } => id.to_string(),
             },
             Change::Members(change) => match change {
                 members::Change::Add { node }

@@ -1,5 +1,7 @@
 //! What a device can be ordered to do, and what comes back.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::Value;
@@ -116,6 +118,8 @@ pub enum Failure {
     NotDone(String),
     /// The order is not carried out by rule: why. Nothing was changed.
     Held(String),
+    /// The device could not be reached, so that nothing of the order has left: why.
+    Unreached(String),
 }
 
 impl Order {
@@ -172,6 +176,42 @@ impl Failure {
             Failure::Line(_) => "line_gone",
             Failure::NotDone(_) => "not_done",
             Failure::Held(_) => "held_back",
+            Failure::Unreached(_) => "unreached",
+        }
+    }
+
+    /// Whether it proves that an order which acts did nothing to the device. Otherwise the order
+    /// may have been carried out although no answer came.
+    pub fn proves_untouched(&self) -> bool {
+        !matches!(
+            self,
+            Failure::NoAnswer | Failure::ChannelLost | Failure::Malformed(_) | Failure::Line(_)
+        )
+    }
+
+    /// The same failure of an order of which no octet has left: what is in doubt otherwise is not.
+    pub fn before_sending(self) -> Failure {
+        if self.proves_untouched() { self } else { Failure::Unreached(self.to_string()) }
+    }
+}
+
+/// The failure in words; its name is `code`.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Rejected(text)
+            | Failure::Malformed(text)
+            | Failure::Security(text)
+            | Failure::Unsupported(text)
+            | Failure::Line(text)
+            | Failure::NotDone(text)
+            | Failure::Held(text)
+            | Failure::Unreached(text) => f.write_str(text),
+            Failure::Access(code) => write!(f, "data-access-result {code}"),
+            Failure::Busy => f.write_str("too many orders wait for the device, or its line is busy"),
+            Failure::NoChannel => f.write_str("no channel leads to the device"),
+            Failure::NoAnswer => f.write_str("the device did not answer in time"),
+            Failure::ChannelLost => f.write_str("the channel was lost meanwhile"),
         }
     }
 }

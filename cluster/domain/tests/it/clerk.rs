@@ -399,6 +399,12 @@ fn command(words: &Words<'_>) -> commands::Change {
                 None => Err(Failure::NoAnswer),
             },
         },
+        "unsent" => commands::Change::Unsent {
+            id,
+            node: NodeId(words.number("node", 0)),
+            epoch: words.number("epoch", 0),
+            failure: Failure::NoChannel,
+        },
         "acknowledge" => commands::Change::Acknowledge { id, epoch: words.number("epoch", 0) },
         "expire" => commands::Change::Expire { id },
         "cancel" => commands::Change::Cancel { id },

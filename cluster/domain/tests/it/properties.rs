@@ -102,9 +102,12 @@ fn command() -> impl Strategy<Value = Change> {
     let result = prop_oneof![Just(Ok(Vec::new())), Just(Err(Failure::NoAnswer))];
     let settle = (id(), 0..6_u64, result)
         .prop_map(|(id, epoch, result)| commands::Change::Settle { id, epoch, result });
+    let unsent = (id(), node(), 0..6_u64).prop_map(|(id, node, epoch)| {
+        commands::Change::Unsent { id, node, epoch, failure: Failure::NoChannel }
+    });
     let expire = id().prop_map(|id| commands::Change::Expire { id });
     let cancel = id().prop_map(|id| commands::Change::Cancel { id });
-    prop_oneof![3 => queue, 3 => sent, 2 => settle, 1 => expire, 1 => cancel]
+    prop_oneof![3 => queue, 3 => sent, 2 => settle, 1 => unsent, 1 => expire, 1 => cancel]
         .prop_map(Change::Commands)
 }
 
