@@ -225,11 +225,21 @@ pub fn readings(series: &Series, found: Vec<Counted>) -> Result<Vec<Reading>, Pr
 /// A fault of the segments as a problem; its cause stands in the log.
 pub fn told(error: storage::Error) -> Problem {
     tracing::error!(code = error.code(), %error, "stored values cannot be read");
-    if error.code() == "segment_damaged" {
-        let text = "a file of this range is damaged and waits for a sound copy of a peer";
-        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "segment_damaged", text);
-    }
-    Problem::fault()
+    // What another node, or the same one later, can answer is no fault of the program.
+    let (code, text) = match error.code() {
+        "segment_damaged" => {
+            ("segment_damaged", "a file of this range is damaged and waits for a sound copy of a peer")
+        }
+        "archive_unset" => {
+            ("archive_unset", "values of this range lie in the archive, and this node has none")
+        }
+        "archive_damaged" => {
+            ("archive_damaged", "a file of this range in the archive is not what was put there")
+        }
+        "place_fault" => ("archive_unreachable", "the archive does not answer"),
+        _ => return Problem::fault(),
+    };
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, text)
 }
 
 /// Values of registers of a meter with `from < end <= to`, read beside the request's task.
@@ -430,4 +440,38 @@ pub async fn collection(State(app): State<App>) -> Result<Json<CollectionBody>, 
     app.live()?;
     let collected = app.collected();
     Ok(Json(CollectionBody { day: collected.day.into(), kept: collected.kept.into() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use super::told;
+
+    #[test]
+    fn what_the_operator_can_mend_is_told_and_the_rest_is_a_fault() {
+        let damaged = |code| {
+            let (path, detail) = (PathBuf::from("m"), "hash".to_owned());
+            storage::Error::Damaged { code, what: "a file", path, detail }
+        };
+        let away = std::io::Error::other("no route");
+        let misuse = |code| storage::Error::Misuse { code, detail: String::new() };
+        let cases = [
+            (damaged("segment_damaged"), 503, "segment_damaged"),
+            (damaged("archive_damaged"), 503, "archive_damaged"),
+            (misuse("archive_unset"), 503, "archive_unset"),
+            (
+                storage::Error::Remote { url: "s3://m".to_owned(), source: Arc::new(away) },
+                503,
+                "archive_unreachable",
+            ),
+            (misuse("unsorted"), 500, "fault"),
+        ];
+        for (error, status, code) in cases {
+            let name = error.code();
+            let problem = told(error);
+            assert_eq!((problem.status.as_u16(), &*problem.code), (status, code), "{name}");
+        }
+    }
 }
