@@ -16,4 +16,5 @@ pub mod http;
 pub mod journal;
 pub mod nodes;
 pub mod probe;
+pub mod proxy;
 pub mod stats;
