@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
 use domain::Device;
-use domain::leases::{Reason, Role};
+use domain::leases::Reason;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -376,9 +376,8 @@ async fn carry(
             let raise = RaiseCounter { device, at_least };
             Answer::Raised { ticket, answer: ask(&shared, raise, Upcall::RaiseCounter).await }
         }
-        Request::Claim { ticket, reason } => {
-            let role = if reason == Reason::Login { Role::Main } else { Role::Standby };
-            let claim = Claim { device, role, reason };
+        Request::Claim { ticket, channel, reason } => {
+            let claim = Claim { device, role: channel, reason };
             Answer::Claimed { ticket, answer: ask(&shared, claim, Upcall::Claim).await }
         }
         Request::Roster | Request::Release { .. } | Request::Standby { .. } => {
@@ -442,6 +441,7 @@ fn reason_label(reason: Reason) -> &'static str {
         Reason::Promoted => "promoted",
         Reason::OwnerLost => "owner_lost",
         Reason::Ordered => "ordered",
+        Reason::Returned => "returned",
     }
 }
 

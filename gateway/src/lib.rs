@@ -76,6 +76,8 @@ pub enum Notice {
     },
     /// An operator wants the channel of this node to be the active one.
     Switch,
+    /// The main channel stands here for long enough to be the active one again.
+    Return,
     /// Meters were registered or retired behind this concentrator.
     MetersChanged,
 }

@@ -99,7 +99,7 @@ impl Metrics {
                 "switches_total",
                 "Channels that became active, by reason.",
                 "reason",
-                &["login", "promoted", "owner_lost", "ordered"],
+                &["login", "promoted", "owner_lost", "ordered", "returned"],
             )?,
             received: make.counter("received_bytes_total", "Octets read from sockets.")?,
             sent: make.counter("sent_bytes_total", "Octets written to sockets.")?,

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
+use domain::leases::Role;
 use tokio::sync::mpsc;
 
 use crate::channel::Command;
@@ -84,6 +85,8 @@ pub struct Login {
     pub meters: u16,
     /// Revision of its meter list.
     pub list_revision: u32,
+    /// Which of its two addresses it dialled, main or standby; None when it does not say.
+    pub address: Option<Role>,
 }
 
 struct Place {

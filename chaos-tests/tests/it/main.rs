@@ -3,6 +3,7 @@
 //! They run one after the other (two cores do not carry two clusters), each on ports of its own.
 
 mod bad_input;
+mod channels;
 mod full_disk;
 mod interop;
 mod orders;

@@ -26,7 +26,7 @@ pub use order::{Attribute, Failure, MAX_ATTRIBUTES, MAX_REASON, MAX_SHIFT_S, Ord
 pub use value::{MAX_DEPTH, Value};
 
 use crate::apply::table::{END, Key, Pair, Typed, after, end_of};
-use crate::apply::{Author, Done, Effect, Table, Tx, View, hash};
+use crate::apply::{Done, Effect, Table, Tx, View, hash};
 use crate::error::{Fault, Stop, refuse};
 use crate::units::{CommandId, Device, NodeId, Stamp};
 use crate::{assets, leases};
@@ -217,11 +217,6 @@ fn queue(
         return Err(refuse("outbox_full", device.to_string()));
     }
     clear_old(tx)?;
-    let by = match tx.author {
-        Author::Operator(name) => name.clone(),
-        Author::Node(node) => format!("node {node}"),
-        Author::Bootstrap => "bootstrap".to_owned(),
-    };
     let command = Command {
         id,
         index: tx.index,
@@ -229,7 +224,7 @@ fn queue(
         device,
         order: order.clone(),
         state: State::Queued,
-        by,
+        by: tx.author.name(),
         queued: tx.stamp,
         sent: None,
         acknowledged: None,

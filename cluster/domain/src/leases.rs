@@ -3,18 +3,27 @@
 //! A node is alive while its own lease runs, which it renews through the log. The lease of a device
 //! is granted to a node under an epoch and holds for as long as that node is alive.
 //!
+//! A concentrator has a main and a standby address. When its main channel stands again, quiet for as
+//! long as the parameter `channels.switch_back_seconds` says, it becomes the active one again.
+//!
 //! Invariants: 1. Every grant of a device raises its epoch, so no epoch has two owners. 2. Nobody
-//! takes a device from a living node, but the device itself or an operator. 3. An epoch never
-//! falls.
+//! takes a device from a living node, but the device itself, an operator, or the main channel that
+//! is back. 3. An epoch never falls.
+
+mod grants;
+mod switch;
 
 use serde::{Deserialize, Serialize};
 
 use crate::apply::table::{END, Key, Typed, after};
-use crate::apply::{Done, Effect, Table, Tx, View};
+use crate::apply::{Author, Done, Effect, Table, Tx, View};
 use crate::error::{Fault, Stop, refuse};
 use crate::restore::Plan;
 use crate::units::{Device, NodeId, Stamp};
-use crate::{assets, keys, members};
+use crate::{assets, keys, members, parameters};
+
+pub use grants::{Grant, grants};
+pub use switch::{ORDER_MS, SwitchOrder, ordered};
 
 /// Changes of the area.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +64,14 @@ pub enum Change {
         /// Stands, or has fallen.
         up: bool,
     },
+    /// An operator wants the active channel of a concentrator elsewhere: the standby there takes
+    /// over, or the order is void after a minute.
+    Switch {
+        /// Which device.
+        device: Device,
+        /// At which node; none for the standby that stands longest.
+        to: Option<NodeId>,
+    },
 }
 
 /// What kind of channel leads to the device.
@@ -79,6 +96,8 @@ pub enum Reason {
     OwnerLost,
     /// An operator said so.
     Ordered,
+    /// The main channel stands again for long enough.
+    Returned,
 }
 
 /// Who owns the channel of a device, living or not.
@@ -131,6 +150,7 @@ pub(crate) fn apply(tx: &mut Tx<'_>, change: &Change) -> Result<Done, Stop> {
         }
         Change::Release { device, node, epoch } => release(tx, device, *node, *epoch),
         Change::Standby { device, node, up } => standby(tx, device, *node, *up),
+        Change::Switch { device, to } => switch::order(tx, device, *to),
     }
 }
 
@@ -148,6 +168,13 @@ fn claim(
         return Err(refuse("node_draining", format!("node {node} takes no channels")));
     }
     let known = LEASES.get(tx, device)?;
+    match reason {
+        Reason::Ordered if matches!(tx.author, Author::Node(_)) => {
+            switch::check(tx, device, node)?;
+        }
+        Reason::Returned => check_return(tx, known.as_ref(), channel)?,
+        _ => {}
+    }
     if let Some(owner) = known.as_ref().and_then(|lease| lease.owner) {
         let polite = matches!(reason, Reason::Login | Reason::OwnerLost);
         if owner != node && polite && is_alive(tx, owner, tx.stamp)? {
@@ -165,8 +192,32 @@ fn claim(
     let lease =
         Lease { device, owner: Some(node), epoch, channel, reason, since: tx.stamp, standbys };
     LEASES.put(tx, &lease.device, &lease)?;
+    grants::granted(tx, &lease)?;
+    switch::done(tx, &lease.device);
     tx.wake(Effect::LeaseChanged { device: lease.device, owner: lease.owner, epoch });
     Ok(Done::Lease { epoch })
+}
+
+/// Refuses a main channel that takes over from a standby too early, or from nobody.
+fn check_return(tx: &Tx<'_>, known: Option<&Lease>, channel: Role) -> Result<(), Stop> {
+    let too_early = |text: &str| Err(refuse("not_due", text));
+    let Some(lease) = known.filter(|lease| lease.owner.is_some()) else {
+        return too_early("no channel is active; the device logs in");
+    };
+    if (channel, lease.channel) != (Role::Main, Role::Standby) {
+        return too_early("only a main channel returns, and from a standby");
+    }
+    match returns_at(tx, lease, tx.stamp)? {
+        Some(at) if at <= tx.stamp => Ok(()),
+        _ => too_early("the standby has not been active for long enough"),
+    }
+}
+
+/// From when on the main channel may take a device back from its standby; none for never.
+pub fn returns_at(view: &dyn View, lease: &Lease, now: Stamp) -> Result<Option<Stamp>, Fault> {
+    let seconds = parameters::value(view, parameters::SWITCH_BACK, now)?;
+    let due = lease.since.plus_ms(u64::from(seconds) * 1000);
+    Ok((seconds > 0 && lease.channel == Role::Standby).then_some(due))
 }
 
 fn release(tx: &mut Tx<'_>, device: &Device, node: NodeId, epoch: u64) -> Result<Done, Stop> {
@@ -181,6 +232,7 @@ fn release(tx: &mut Tx<'_>, device: &Device, node: NodeId, epoch: u64) -> Result
     }
     lease.owner = None;
     LEASES.put(tx, device, &lease)?;
+    grants::ended(tx, device, epoch)?;
     tx.wake(Effect::LeaseChanged { device: device.clone(), owner: None, epoch });
     Ok(Done::Noted)
 }

@@ -11,7 +11,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::apply::table::{Typed, end_of};
-use crate::apply::{Author, Done, Table, Tx, View};
+use crate::apply::{Done, Table, Tx, View};
 use crate::error::{Fault, Stop, refuse};
 use crate::units::Stamp;
 
@@ -41,6 +41,8 @@ pub struct Definition {
     pub about: &'static str,
 }
 
+/// Seconds that a standby channel is active before the main one, which stands again, takes over.
+pub const SWITCH_BACK: &str = "channels.switch_back_seconds";
 /// Months that load profiles stay on the nodes' disks.
 pub const PROFILES_ONLINE: &str = "retention.profiles.online_months";
 /// Months after which load profiles are removed.
@@ -51,7 +53,15 @@ pub const READINGS_ONLINE: &str = "retention.readings.online_months";
 pub const READINGS_KEPT: &str = "retention.readings.kept_months";
 
 /// Every parameter, in order of the names.
-pub const DEFINITIONS: [Definition; 4] = [
+pub const DEFINITIONS: [Definition; 5] = [
+    Definition {
+        name: SWITCH_BACK,
+        unit: "seconds",
+        least: 10,
+        most: 604_800,
+        default: 600,
+        about: "A main channel that stands again becomes active after so long; 0: never.",
+    },
     Definition {
         name: PROFILES_KEPT,
         unit: "months",
@@ -164,18 +174,13 @@ pub(crate) fn apply(tx: &mut Tx<'_>, change: &Change) -> Result<Done, Stop> {
     if history.len() >= MAX_VERSIONS {
         return Err(refuse("bad_parameter", format!("{name} has {MAX_VERSIONS} versions")));
     }
-    let author = match tx.author {
-        Author::Operator(name) => name.clone(),
-        Author::Node(node) => format!("node {node}"),
-        Author::Bootstrap => "the first set-up".to_owned(),
-    };
     let setting = Setting {
         name: name.clone(),
         version: last + 1,
         value: *value,
         from,
         stamp: tx.stamp,
-        author,
+        author: tx.author.name(),
         reason: reason.clone(),
     };
     let key = [prefix(name), setting.version.to_be_bytes().to_vec()].concat();

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use domain::leases::Reason;
+use domain::leases::{Reason, Role};
 use domain::readings::Part;
 
 use super::pushes::Settled;
@@ -27,7 +27,7 @@ pub(crate) enum Request {
     /// The concentrator has seen higher counters.
     Raise { ticket: u64, at_least: u32 },
     /// The lease.
-    Claim { ticket: u64, reason: Reason },
+    Claim { ticket: u64, channel: Role, reason: Reason },
     /// More counters for the association as it stands.
     Refill,
     /// The meters behind it.

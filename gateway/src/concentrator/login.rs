@@ -6,7 +6,7 @@ use cosem::association::{
     Authentication, Client, ClientConfig, InvokeId, Rejection, open_notification, peek_sender,
 };
 use cosem::{AttributeRef, Data, Keys};
-use domain::leases::Reason;
+use domain::leases::{Reason, Role};
 
 use super::notification::{self, Notification};
 use super::{Event, Request, Session, State};
@@ -197,7 +197,7 @@ impl Session {
             match reason {
                 Reason::Login => self.deferred = Some(Reason::Login),
                 Reason::Promoted | Reason::OwnerLost => self.deferred = Some(Reason::OwnerLost),
-                Reason::Ordered => {}
+                Reason::Ordered | Reason::Returned => {}
             }
             if !matches!(self.state, State::Standby) {
                 self.stand_by();
@@ -205,7 +205,10 @@ impl Session {
             return;
         }
         let ticket = self.next_ticket();
-        self.requests.push_back(Request::Claim { ticket, reason });
+        // Who does not say which address it dialled logs in on its main one.
+        let inferred = if reason == Reason::Login { Role::Main } else { Role::Standby };
+        let channel = self.login.address.unwrap_or(inferred);
+        self.requests.push_back(Request::Claim { ticket, channel, reason });
         self.state = State::Claiming { reason, next: None };
         self.events.push_back(Event::Role(ChannelRole::Login, None));
     }

@@ -291,6 +291,7 @@ impl Session {
         match notice {
             Notice::OwnerLost => self.wish(Reason::OwnerLost),
             Notice::Switch => self.wish(Reason::Ordered),
+            Notice::Return => self.wish(Reason::Returned),
             Notice::LeaseMoved { epoch } => self.lease_moved(epoch),
             Notice::MetersChanged => self.ask_roster(now),
         }

@@ -7,6 +7,7 @@
 use cosem::axdr::Reader;
 use cosem::data::tag;
 use cosem::{Data, Error};
+use domain::leases::Role;
 
 use crate::roster::Login;
 
@@ -99,8 +100,14 @@ pub(crate) fn decode(body: &[u8]) -> Result<Notification<'_>, Error> {
     };
     let notification = match setup {
         IDENTITY => {
-            expect(7)?;
-            Notification::Identity(identity(&mut reader, concentrator)?)
+            // Concentrators of the first agreement do not say which address they dialled.
+            let says_address = fields == 8;
+            expect(if says_address { 8 } else { 7 })?;
+            let mut login = identity(&mut reader, concentrator)?;
+            if says_address {
+                login.address = Some(address(&mut reader)?);
+            }
+            Notification::Identity(login)
         }
         HEARTBEAT => {
             expect(5)?;
@@ -138,7 +145,16 @@ fn identity(reader: &mut Reader<'_>, concentrator: &[u8]) -> Result<Login, Error
         firmware: text(reader)?,
         meters: number(reader)?,
         list_revision: number(reader)?,
+        address: None,
     })
+}
+
+fn address(reader: &mut Reader<'_>) -> Result<Role, Error> {
+    match number::<u8>(reader)? {
+        1 => Ok(Role::Main),
+        2 => Ok(Role::Standby),
+        _ => Err(reader.malformed("an address is 1, main, or 2, standby")),
+    }
 }
 
 fn push_head(reader: &mut Reader<'_>) -> Result<PushHead, Error> {
@@ -211,11 +227,24 @@ mod tests {
     use super::{HEARTBEAT, IDENTITY, Notification, PROFILE, PROMOTE, decode};
     use crate::roster::Login;
     use cosem::Data;
+    use domain::leases::Role;
 
     fn body(setup: [u8; 6], rest: Vec<Data>) -> Vec<u8> {
         let mut fields = vec![Data::octets(b"HFDSIM0000000001"), Data::octets(&setup)];
         fields.extend(rest);
         Data::Structure(fields).to_axdr()
+    }
+
+    fn identity(address: Option<u8>) -> Vec<Data> {
+        let mut fields = vec![
+            Data::octets(b"HFDSIM01"),
+            Data::text("S1"),
+            Data::text("1.0"),
+            Data::U16(50),
+            Data::U32(7),
+        ];
+        fields.extend(address.map(Data::Enum));
+        fields
     }
 
     fn samples() -> Vec<Vec<u8>> {
@@ -228,16 +257,7 @@ mod tests {
             Data::Enum(30),
         ]);
         vec![
-            body(
-                IDENTITY,
-                vec![
-                    Data::octets(b"HFDSIM01"),
-                    Data::text("S1"),
-                    Data::text("1.0"),
-                    Data::U16(50),
-                    Data::U32(7),
-                ],
-            ),
+            body(IDENTITY, identity(None)),
             body(HEARTBEAT, vec![Data::octets(&[0xff; 12]), Data::U32(7), Data::U16(49)]),
             body(PROMOTE, vec![Data::U32(3), Data::Enum(1)]),
             body(
@@ -251,6 +271,7 @@ mod tests {
                 ],
             ),
             body([0, 9, 25, 9, 0, 255], vec![Data::Null]),
+            body(IDENTITY, identity(Some(2))),
         ]
     }
 
@@ -266,8 +287,11 @@ mod tests {
             firmware: "1.0".to_owned(),
             meters: 50,
             list_revision: 7,
+            address: None,
         };
+        let addressed = Login { address: Some(Role::Standby), ..login.clone() };
         assert_eq!(all[0], Notification::Identity(login));
+        assert_eq!(all[5], Notification::Identity(addressed));
         let concentrator = &b"HFDSIM0000000001"[..];
         let heartbeat =
             Notification::Heartbeat { concentrator, list_revision: 7, meters_online: 49 };
@@ -294,6 +318,7 @@ mod tests {
             }
         }
         assert!(decode(&samples()[1][..20]).is_err());
+        assert!(decode(&body(IDENTITY, identity(Some(3)))).is_err(), "there is no third address");
         let unprintable = vec![
             Data::octets(b"HFDSIM01"),
             Data::text("S\n1"),

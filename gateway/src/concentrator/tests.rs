@@ -20,6 +20,7 @@ use cosem::association::{
 use cosem::wrapper::Deframer;
 use cosem::{Data, DataAccessError, DateTime, Keys};
 use domain::commands::Failure;
+use domain::leases::{Reason, Role};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
@@ -157,8 +158,14 @@ impl Bench {
     }
 
     fn identify(&mut self) -> Vec<String> {
+        self.identify_at(None)
+    }
+
+    /// With the address that it says it dialled: 1 main, 2 standby.
+    fn identify_at(&mut self, address: Option<u8>) -> Vec<String> {
         let (serial, firmware) = (Data::text("S1"), Data::text("1.0"));
-        let rest = vec![Data::octets(&TITLE), serial, firmware, Data::U16(2), Data::U32(1)];
+        let mut rest = vec![Data::octets(&TITLE), serial, firmware, Data::U16(2), Data::U32(1)];
+        rest.extend(address.map(Data::Enum));
         self.say(IDENTITY, rest)
     }
 
@@ -362,7 +369,11 @@ fn request_text(request: &Request) -> String {
         Request::Admit { .. } => "admit".to_owned(),
         Request::Reserve { .. } => "reserve".to_owned(),
         Request::Raise { at_least, .. } => format!("raise {at_least}"),
-        Request::Claim { reason, .. } => format!("claim {reason:?}"),
+        Request::Claim { channel, reason, .. } => {
+            let usual = if *reason == Reason::Login { Role::Main } else { Role::Standby };
+            let unusual = if *channel == usual { "" } else { ", of the other address" };
+            format!("claim {reason:?}{unusual}")
+        }
         Request::Refill => "refill".to_owned(),
         Request::Roster => "roster".to_owned(),
         Request::Standby { up } => format!("standby {up}"),

@@ -82,7 +82,7 @@ pub struct ChannelBody {
     pub role: String,
     /// Epoch of the lease.
     pub epoch: u64,
-    /// Why it was granted: login, promoted, owner_lost, ordered.
+    /// Why it was granted: login, promoted, owner_lost, ordered, returned.
     pub reason: String,
     /// Since when.
     pub since: String,
@@ -256,11 +256,13 @@ pub fn role_name(role: leases::Role) -> &'static str {
     }
 }
 
-fn reason_name(reason: leases::Reason) -> &'static str {
+/// The API's word for why a channel was granted.
+pub fn reason_name(reason: leases::Reason) -> &'static str {
     match reason {
         leases::Reason::Login => "login",
         leases::Reason::Promoted => "promoted",
         leases::Reason::OwnerLost => "owner_lost",
         leases::Reason::Ordered => "ordered",
+        leases::Reason::Returned => "returned",
     }
 }

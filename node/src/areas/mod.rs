@@ -4,6 +4,7 @@
 //! of the API stands in `routes` once, and so in its description too; a list is `{items, next}`.
 
 pub mod backups;
+pub mod channels;
 pub mod cluster;
 pub mod commands;
 pub mod concentrators;
@@ -47,6 +48,8 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(concentrators::list, concentrators::add))
         .routes(routes!(concentrators::import))
         .routes(routes!(concentrators::show))
+        .routes(routes!(channels::show))
+        .routes(routes!(channels::switch))
         .routes(routes!(meters::list, meters::add))
         .routes(routes!(meters::import))
         .routes(routes!(meters::show))

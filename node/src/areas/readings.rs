@@ -227,9 +227,10 @@ pub fn told(error: storage::Error) -> Problem {
     tracing::error!(code = error.code(), %error, "stored values cannot be read");
     // What another node, or the same one later, can answer is no fault of the program.
     let (code, text) = match error.code() {
-        "segment_damaged" => {
-            ("segment_damaged", "a file of this range is damaged and waits for a sound copy of a peer")
-        }
+        "segment_damaged" => (
+            "segment_damaged",
+            "a file of this range is damaged and waits for a sound copy of a peer",
+        ),
         "archive_unset" => {
             ("archive_unset", "values of this range lie in the archive, and this node has none")
         }

@@ -1,5 +1,7 @@
 //! Times as the API writes and reads them: RFC 3339, UTC out, any offset in.
 
+use std::time::SystemTime;
+
 use domain::Stamp;
 use jiff::Timestamp;
 
@@ -14,6 +16,11 @@ pub fn rfc3339(seconds: i64) -> String {
 pub fn stamp(stamp: Stamp) -> String {
     let micros = i64::try_from(stamp.0).unwrap_or(i64::MAX);
     Timestamp::from_microsecond(micros).map_or_else(|_| "invalid".to_string(), |at| at.to_string())
+}
+
+/// A reading of the machine's clock as RFC 3339 in UTC.
+pub fn of_system(at: SystemTime) -> String {
+    Timestamp::try_from(at).map_or_else(|_| "invalid".to_string(), |at| at.to_string())
 }
 
 /// Reads RFC 3339 or whole Unix seconds; `what` names the parameter in the problem.

@@ -5,6 +5,7 @@
 
 mod add;
 mod backup;
+mod channels;
 mod client;
 mod decode;
 mod import;
@@ -206,6 +207,25 @@ pub enum ConcentratorCommand {
         #[command(flatten)]
         cluster: ClusterArgs,
     },
+    /// Show its channels: the active one, standbys, the one of the asked node, and the last grants.
+    Channels {
+        /// Logical device name.
+        id: String,
+        /// How to reach the cluster.
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+    /// Switch the active channel to a standby, and wait until it is so.
+    Switch {
+        /// Logical device name.
+        id: String,
+        /// Name or number of the node; the standby that stands longest when left out.
+        #[arg(long, value_name = "NODE")]
+        to: Option<String>,
+        /// How to reach the cluster.
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
 }
 
 /// Verbs of meters.
@@ -324,7 +344,9 @@ impl ConcentratorCommand {
             Self::Add { cluster, .. }
             | Self::Import { cluster, .. }
             | Self::List { cluster, .. }
-            | Self::Show { cluster, .. } => cluster,
+            | Self::Show { cluster, .. }
+            | Self::Channels { cluster, .. }
+            | Self::Switch { cluster, .. } => cluster,
         }
     }
 }

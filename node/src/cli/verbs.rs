@@ -12,7 +12,7 @@ use super::client::Api;
 use super::meters::MeterRead;
 use super::output::{field, pairs, table, text};
 use super::{ClusterArgs, CommandCommand, ConcentratorCommand, ListArgs, MeterCommand};
-use super::{add, import, orders, values};
+use super::{add, channels, import, orders, values};
 use crate::areas::pages::encode;
 use crate::exit::{Exit, Failure};
 
@@ -81,6 +81,10 @@ pub async fn concentrator(verb: ConcentratorCommand) -> Result<(), Failure> {
             let path = format!("/api/v1/concentrators/{}", encode(&id));
             show(&Api::of(&cluster)?.get(&path).await?, cluster.json);
             Ok(())
+        }
+        ConcentratorCommand::Channels { id, cluster } => channels::show(&id, &cluster).await,
+        ConcentratorCommand::Switch { id, to, cluster } => {
+            channels::switch(&id, to.as_deref(), &cluster).await
         }
     }
 }

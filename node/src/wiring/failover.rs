@@ -3,6 +3,8 @@
 //! Effects are only wake-ups and may be lost, so the standbys of this node are also looked through
 //! by the clock: often while some node is not alive, seldom else.
 //!
+//! The same look finds main channels that are back, and orders to switch.
+//!
 //! Invariant: nothing is decided here; the gateway claims, and the log says yes or no.
 
 use std::collections::BTreeSet;
@@ -10,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use cluster::Woken;
 use domain::assets::{self, Attach};
-use domain::{Device, Effect, Fault, leases};
-use gateway::{ChannelRole, Notice};
+use domain::leases::{Lease, Role};
+use domain::{Device, Effect, Fault, Stamp, View, leases};
+use gateway::{ChannelRole, ChannelStatus, Notice};
 
 use super::Wires;
 
@@ -19,6 +22,8 @@ use super::Wires;
 const TICK: Duration = Duration::from_millis(200);
 /// How often all standbys are looked through though every node lives.
 const SWEEP: Duration = Duration::from_secs(5);
+/// Main channels that take over again in one sweep: a crowd that came back together goes in turn.
+const RETURNS: usize = 32;
 
 /// Listens and sweeps until the stop.
 pub async fn run(wires: Wires) {
@@ -64,6 +69,9 @@ fn heed(wires: &Wires, effect: Effect, changed: &mut BTreeSet<String>) {
             };
             wires.gateway.notice(&name, notice);
         }
+        Effect::SwitchOrdered { device: Device::Concentrator(name), to } if to == wires.node => {
+            wires.gateway.notice(&name, Notice::Switch);
+        }
         Effect::MeterRegistered { serial, .. }
         | Effect::Retired { device: Device::Meter(serial) }
         | Effect::KeysChanged { device: Device::Meter(serial) } => {
@@ -91,11 +99,23 @@ fn sweep(wires: &Wires, due: bool) -> Result<bool, Fault> {
     if all_alive && !due {
         return Ok(false);
     }
+    let mut returning = RETURNS;
     for channel in wires.gateway.channels() {
         let device = Device::Concentrator(channel.concentrator.clone());
         match channel.role {
-            ChannelRole::Standby if leases::holder(&view, &device, stamp)?.is_none() => {
-                wires.gateway.notice(&channel.concentrator, Notice::OwnerLost);
+            ChannelRole::Standby => {
+                let notice = match leases::holder(&view, &device, stamp)? {
+                    None => Some(Notice::OwnerLost),
+                    Some(lease) => better(wires, &view, &lease, &channel, stamp)?,
+                };
+                match notice {
+                    Some(Notice::Return) if returning == 0 => {}
+                    Some(notice) => {
+                        returning -= usize::from(notice == Notice::Return);
+                        wires.gateway.notice(&channel.concentrator, notice);
+                    }
+                    None => {}
+                }
             }
             ChannelRole::Active => {
                 let Some(lease) = leases::lease(&view, &device)? else { continue };
@@ -105,8 +125,30 @@ fn sweep(wires: &Wires, due: bool) -> Result<bool, Fault> {
                     wires.gateway.notice(&channel.concentrator, Notice::LeaseMoved { epoch });
                 }
             }
-            ChannelRole::Standby | ChannelRole::Login => {}
+            ChannelRole::Login => {}
         }
     }
     Ok(true)
+}
+
+/// Why a standby here should be the active channel although a living node has that: an operator's
+/// order whose effect was missed, or a main channel that stands again for long enough.
+fn better(
+    wires: &Wires,
+    view: &dyn View,
+    lease: &Lease,
+    channel: &ChannelStatus,
+    stamp: Stamp,
+) -> Result<Option<Notice>, Fault> {
+    if leases::ordered(view, &lease.device, stamp)?.is_some_and(|order| order.to == wires.node) {
+        return Ok(Some(Notice::Switch));
+    }
+    if channel.login.address != Some(Role::Main) {
+        return Ok(None);
+    }
+    let Some(at) = leases::returns_at(view, lease, stamp)? else { return Ok(None) };
+    // The main channel itself has to stand for that long, too: one that comes and goes stays out.
+    let pause = Duration::from_micros(at.0.saturating_sub(lease.since.0));
+    let stands = channel.since.elapsed().unwrap_or_default();
+    Ok((at <= stamp && pause <= stands).then_some(Notice::Return))
 }

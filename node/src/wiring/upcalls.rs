@@ -140,6 +140,10 @@ async fn claim(wires: &Wires, claim: &Claim, patience: Duration) -> Result<Claim
             // The detail is the owner's number alone.
             Ok(Claimed::Held { owner: refusal.detail.parse().ok().map(domain::NodeId) })
         }
+        // Another node was quicker, or the time was over: the channel stays the standby it is.
+        Err(NotDone::Refused(refusal)) if ["not_due", "not_ordered"].contains(&&*refusal.code) => {
+            Ok(Claimed::Held { owner: None })
+        }
         Err(NotDone::Refused(refusal)) => Err(denied(refusal)),
         Err(NotDone::Unavailable) => Err(Denied::Unavailable),
     }

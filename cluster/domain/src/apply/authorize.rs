@@ -47,10 +47,10 @@ fn by_node(own: NodeId, change: &Change) -> bool {
         Change::Keys(change) => !matches!(change, keys::Change::Install { .. }),
         Change::Readings(_) => true,
         Change::Leases(change) => match change {
-            leases::Change::Claim { node, reason, .. } => {
-                *node == own && *reason != leases::Reason::Ordered
-            }
-            leases::Change::Renew { node, .. }
+            leases::Change::Switch { .. } => false,
+            // Whether a switch was ordered, the area looks at.
+            leases::Change::Claim { node, .. }
+            | leases::Change::Renew { node, .. }
             | leases::Change::Release { node, .. }
             | leases::Change::Standby { node, .. } => *node == own,
         },

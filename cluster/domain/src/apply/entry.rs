@@ -46,6 +46,17 @@ pub enum Author {
     Bootstrap,
 }
 
+impl Author {
+    /// Who it is, as records of what was done name it.
+    pub fn name(&self) -> String {
+        match self {
+            Author::Operator(name) => name.clone(),
+            Author::Node(node) => format!("node {node}"),
+            Author::Bootstrap => "bootstrap".to_owned(),
+        }
+    }
+}
+
 /// A change of one area.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
@@ -126,6 +137,7 @@ impl Change {
                 leases::Change::Claim { .. } => "leases.claim",
                 leases::Change::Release { .. } => "leases.release",
                 leases::Change::Standby { .. } => "leases.standby",
+                leases::Change::Switch { .. } => "leases.switch",
             },
             Change::Commands(change) => match change {
                 commands::Change::Queue { .. } => "commands.queue",
@@ -178,7 +190,8 @@ impl Change {
                 leases::Change::Renew { node, .. } => format!("node {node}"),
                 leases::Change::Claim { device, .. }
                 | leases::Change::Release { device, .. }
-                | leases::Change::Standby { device, .. } => device.to_string(),
+                | leases::Change::Standby { device, .. }
+                | leases::Change::Switch { device, .. } => device.to_string(),
             },
             Change::Commands(change) => match change {
                 commands::Change::Queue { id, target, .. } => format!("{target} {id}"),

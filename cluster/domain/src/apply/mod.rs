@@ -110,6 +110,13 @@ pub enum Effect {
         /// The epoch of the last grant.
         epoch: u64,
     },
+    /// An operator wants the channel of a device at another node.
+    SwitchOrdered {
+        /// Which device.
+        device: Device,
+        /// Where its standby is to take over.
+        to: NodeId,
+    },
     /// A command waits in the outbox.
     CommandQueued {
         /// Which.

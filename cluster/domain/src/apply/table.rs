@@ -61,6 +61,10 @@ pub enum Table {
     NodeLeases = 28,
     /// leases: who owns a device's channel.
     Leases = 29,
+    /// leases: operators' orders to switch a channel.
+    SwitchOrders = 30,
+    /// leases: the last grants of a concentrator's channel.
+    Grants = 31,
     /// commands: by id.
     Commands = 32,
     /// commands: open ones by device, in order of arrival.
@@ -87,7 +91,7 @@ pub enum Table {
 
 impl Table {
     /// Every table, in order of its number.
-    pub const ALL: [Table; 33] = [
+    pub const ALL: [Table; 35] = [
         Table::Meta,
         Table::Dedup,
         Table::DedupOrder,
@@ -110,6 +114,8 @@ impl Table {
         Table::Months,
         Table::NodeLeases,
         Table::Leases,
+        Table::SwitchOrders,
+        Table::Grants,
         Table::Commands,
         Table::Outbox,
         Table::CommandLog,

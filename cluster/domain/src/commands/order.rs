@@ -208,7 +208,9 @@ impl fmt::Display for Failure {
             | Failure::Held(text)
             | Failure::Unreached(text) => f.write_str(text),
             Failure::Access(code) => write!(f, "data-access-result {code}"),
-            Failure::Busy => f.write_str("too many orders wait for the device, or its line is busy"),
+            Failure::Busy => {
+                f.write_str("too many orders wait for the device, or its line is busy")
+            }
             Failure::NoChannel => f.write_str("no channel leads to the device"),
             Failure::NoAnswer => f.write_str("the device did not answer in time"),
             Failure::ChannelLost => f.write_str("the channel was lost meanwhile"),

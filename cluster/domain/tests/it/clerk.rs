@@ -132,6 +132,8 @@ impl Clerk {
             "counter" => lines([keys::next_counter(view, &words.device())?]),
             "holder" => lines([leases::holder(view, &words.device(), now)?]),
             "leases" => lines(leases::list(view, None, 100)?),
+            "grants" => lines(leases::grants(view, &words.device())?),
+            "ordered" => lines([leases::ordered(view, &words.device(), now)?]),
             "outbox" => {
                 let open = commands::outbox(view, &words.device(), 100)?;
                 open.iter().map(|c| format!("{} {}", c.id, c.state.name())).collect()
@@ -243,7 +245,7 @@ fn change(words: &Words<'_>) -> Change {
             seen: words.number("seen", 0),
             reason: words.text("reason"),
         }),
-        "renew" | "claim" | "release" | "standby" => Change::Leases(lease(words)),
+        "renew" | "claim" | "release" | "standby" | "switch" => Change::Leases(lease(words)),
         "add" | "promote" | "remove" | "replace" | "drain" | "undrain" | "hand_over" | "object"
         | "gone" => Change::Members(member(words)),
         _ => Change::Commands(command(words)),
@@ -328,9 +330,13 @@ fn lease(words: &Words<'_>) -> leases::Change {
                 Some("promoted") => Reason::Promoted,
                 Some("owner_lost") => Reason::OwnerLost,
                 Some("ordered") => Reason::Ordered,
+                Some("returned") => Reason::Returned,
                 _ => Reason::Login,
             },
         },
+        "switch" => {
+            leases::Change::Switch { device: words.device(), to: words.maybe("node").map(|_| node) }
+        }
         "release" => leases::Change::Release {
             device: words.device(),
             node,

@@ -75,7 +75,13 @@ fn key() -> impl Strategy<Value = Change> {
 fn lease() -> impl Strategy<Value = Change> {
     let renew =
         (node(), 0..5000_u32).prop_map(|(node, ttl_ms)| leases::Change::Renew { node, ttl_ms });
-    let reason = select(vec![Reason::Login, Reason::Promoted, Reason::OwnerLost, Reason::Ordered]);
+    let reason = select(vec![
+        Reason::Login,
+        Reason::Promoted,
+        Reason::OwnerLost,
+        Reason::Ordered,
+        Reason::Returned,
+    ]);
     let claim = (device(), node(), reason).prop_map(|(device, node, reason)| {
         leases::Change::Claim { device, node, channel: Role::Main, reason }
     });
@@ -83,7 +89,10 @@ fn lease() -> impl Strategy<Value = Change> {
         .prop_map(|(device, node, epoch)| leases::Change::Release { device, node, epoch });
     let standby = (device(), node(), any::<bool>())
         .prop_map(|(device, node, up)| leases::Change::Standby { device, node, up });
-    prop_oneof![2 => renew, 5 => claim, 1 => release, 1 => standby].prop_map(Change::Leases)
+    let switch = (device(), option::of(node()))
+        .prop_map(|(device, to)| leases::Change::Switch { device, to });
+    prop_oneof![2 => renew, 5 => claim, 1 => release, 1 => standby, 1 => switch]
+        .prop_map(Change::Leases)
 }
 
 fn command() -> impl Strategy<Value = Change> {
@@ -102,8 +111,11 @@ fn command() -> impl Strategy<Value = Change> {
     let result = prop_oneof![Just(Ok(Vec::new())), Just(Err(Failure::NoAnswer))];
     let settle = (id(), 0..6_u64, result)
         .prop_map(|(id, epoch, result)| commands::Change::Settle { id, epoch, result });
-    let unsent = (id(), node(), 0..6_u64).prop_map(|(id, node, epoch)| {
-        commands::Change::Unsent { id, node, epoch, failure: Failure::NoChannel }
+    let unsent = (id(), node(), 0..6_u64).prop_map(|(id, node, epoch)| commands::Change::Unsent {
+        id,
+        node,
+        epoch,
+        failure: Failure::NoChannel,
     });
     let expire = id().prop_map(|id| commands::Change::Expire { id });
     let cancel = id().prop_map(|id| commands::Change::Cancel { id });

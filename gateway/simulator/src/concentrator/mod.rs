@@ -204,7 +204,7 @@ impl Concentrator {
             Err(error) => self.fault = Some(io::Error::other(error)),
         }
         self.set_associate_by(line, Some(now.instant + ASSOCIATE));
-        let identity = self.identity();
+        let identity = self.identity(line);
         self.notify(line, identity);
     }
 

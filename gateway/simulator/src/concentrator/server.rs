@@ -136,7 +136,8 @@ impl Concentrator {
     }
 
     /// Body of *identity*.
-    pub(super) fn identity(&self) -> Data {
+    pub(super) fn identity(&self, line: usize) -> Data {
+        let address = if line == 0 { 1 } else { 2 };
         let meters = u16::try_from(self.model.meters.len()).unwrap_or(u16::MAX);
         Data::Structure(vec![
             Data::octets(self.model.ldn.as_bytes()),
@@ -146,6 +147,7 @@ impl Concentrator {
             Data::text(FIRMWARE),
             Data::U16(meters),
             Data::U32(self.revision),
+            Data::Enum(address),
         ])
     }
 

@@ -209,3 +209,31 @@ fn a_step_back_forgets_the_pushes_that_wait() {
     assert_eq!(bench.notice(Notice::LeaseMoved { epoch: 2 }), ["standby true", "role standby"]);
     assert!(bench.wait(Duration::from_secs(10)).is_empty());
 }
+
+/// What the concentrator says of the address it dialled counts, whatever the reason of the claim.
+#[test]
+fn the_address_that_was_dialled_is_claimed() {
+    let cases: [(Option<u8>, &str, &str); 3] = [
+        (None, "claim Login", "claim Promoted"),
+        (Some(1), "claim Login", "claim Promoted, of the other address"),
+        (Some(2), "claim Login, of the other address", "claim Promoted"),
+    ];
+    for (address, login, promoted) in cases {
+        let mut bench = Bench::new();
+        bench.identify_at(address);
+        bench.admit(Ok(admission(0)));
+        assert_eq!(bench.reserve(), [login, "proven", "role login"]);
+        bench.claimed(held());
+        assert_eq!(bench.promote(), [promoted, "role login"]);
+    }
+}
+
+#[test]
+fn a_main_channel_that_stands_again_asks_for_its_place() {
+    let mut bench = Bench::standby();
+    assert_eq!(bench.notice(Notice::Return), ["claim Returned", "role login"]);
+    assert_eq!(bench.claimed(held()), ["standby true", "role standby"], "too early");
+    bench.notice(Notice::Return);
+    bench.claimed(granted(7));
+    assert_eq!(bench.reserve(), ["roster", "role active 7", "switched Returned"]);
+}
