@@ -79,6 +79,24 @@ pub struct Config {
     pub profile_reach_s: u64,
     /// The longest range of one load profile request, seconds.
     pub profile_chunk_s: u64,
+    /// After an activation, and after a push, gaps are left alone for so long, milliseconds: a
+    /// concentrator that comes back pushes what it holds by itself.
+    pub refill_settle_ms: u64,
+    /// Between two looks at the gaps of a concentrator, milliseconds.
+    pub refill_every_ms: u64,
+    /// Concentrators whose gaps are filled at a time. Of each, one read at a time.
+    pub refill_devices: usize,
+    /// Time range of one read of missing rows, seconds. Too high: on a slow power line somebody
+    /// who reads on demand waits long.
+    pub refill_chunk_s: u64,
+    /// Time for one read of missing rows, milliseconds.
+    pub refill_read_timeout_ms: u64,
+    /// A meter that failed so often in a row is not asked any more before it is heard again.
+    pub refill_attempts: u32,
+    /// Pause after the first failure of a meter, milliseconds; doubles.
+    pub refill_backoff_first_ms: u64,
+    /// The longest such pause, milliseconds.
+    pub refill_backoff_cap_ms: u64,
     /// Serial ports of this node.
     pub serial: Vec<SerialPort>,
     /// Conversations that wait for one line at a time. More are told that it is busy.
@@ -128,6 +146,14 @@ impl Default for Config {
             profile_every_s: 900,
             profile_reach_s: 31 * 86_400,
             profile_chunk_s: 7 * 86_400,
+            refill_settle_ms: 30_000,
+            refill_every_ms: 900_000,
+            refill_devices: 64,
+            refill_chunk_s: 86_400,
+            refill_read_timeout_ms: 120_000,
+            refill_attempts: 8,
+            refill_backoff_first_ms: 60_000,
+            refill_backoff_cap_ms: 21_600_000,
             serial: Vec::new(),
             line_queue: 256,
             line_answer_timeout_ms: 3_000,
@@ -167,6 +193,13 @@ impl Config {
             dial_session_timeout_ms: 10_000,
             dial_backoff_first_ms: 100,
             dial_backoff_cap_ms: 1_000,
+            refill_settle_ms: 200,
+            refill_every_ms: 1_000,
+            refill_devices: 4,
+            refill_read_timeout_ms: 10_000,
+            refill_attempts: 3,
+            refill_backoff_first_ms: 100,
+            refill_backoff_cap_ms: 1_000,
             line_queue: 8,
             line_answer_timeout_ms: 500,
             line_backoff_first_ms: 20,
@@ -197,6 +230,11 @@ impl Config {
         if self.dial_backoff_cap_ms < self.dial_backoff_first_ms {
             faults.push(
                 "dial_backoff_cap_ms: must not be less than dial_backoff_first_ms".to_owned(),
+            );
+        }
+        if self.refill_backoff_cap_ms < self.refill_backoff_first_ms {
+            faults.push(
+                "refill_backoff_cap_ms: must not be less than refill_backoff_first_ms".to_owned(),
             );
         }
         if self.line_backoff_cap_ms < self.line_backoff_first_ms {
@@ -232,6 +270,12 @@ impl Config {
             ("profile_every_s", self.profile_every_s, 366 * 86_400),
             ("profile_reach_s", self.profile_reach_s, 3_660 * 86_400),
             ("profile_chunk_s", self.profile_chunk_s, 366 * 86_400),
+            ("refill_settle_ms", self.refill_settle_ms, DAY_MS),
+            ("refill_every_ms", self.refill_every_ms, DAY_MS),
+            ("refill_chunk_s", self.refill_chunk_s, 7 * 86_400),
+            ("refill_read_timeout_ms", self.refill_read_timeout_ms, DAY_MS),
+            ("refill_backoff_first_ms", self.refill_backoff_first_ms, DAY_MS),
+            ("refill_backoff_cap_ms", self.refill_backoff_cap_ms, 7 * DAY_MS),
         ];
         for (key, value, most) in times {
             if value == 0 || value > most {
@@ -254,6 +298,8 @@ impl Config {
             ("orders_per_channel", self.orders_per_channel, 65_536),
             ("line_queue", self.line_queue, 65_536),
             ("dial_sessions", self.dial_sessions, 65_536),
+            ("refill_devices", self.refill_devices, 65_536),
+            ("refill_attempts", self.refill_attempts as usize, 1_000),
         ];
         for (key, value, most) in counts {
             if value == 0 || value > most {

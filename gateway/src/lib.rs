@@ -6,6 +6,7 @@
 //! `concentrator`; `dial` runs sessions with meters of their own address as `schedule` says, over
 //! TCP or in turns on a `line` that meters share; both speak to a COSEM meter with `meter`
 //! (association, counters) and `script` (a read as steps);
+//! `refill` asks for values that are missing, `holes` by `holes`;
 //! `translate` alone turns the wire's types into the domain's; `roster` knows who is connected.
 //!
 //! Invariants: 1. a push is acknowledged only after its Ingest upcall was answered, and only up to
@@ -29,6 +30,7 @@ mod meter;
 mod metrics;
 pub mod model;
 mod order;
+mod refill;
 mod roster;
 mod schedule;
 mod script;
@@ -52,12 +54,12 @@ pub use cosem::{Keys, Suite, tree};
 pub use error::{Cause, Denied, StartError, TlsError};
 pub use keying::{Keying, Unfit};
 pub use line::settings::{Parity, SerialPort};
-pub use order::{Anchor, Outcome, ProfileRead, ProfileRow, Work};
+pub use order::{Anchor, Outcome, Pace, ProfileRead, ProfileRow, Work};
 pub use roster::{ChannelRole, ChannelStatus, Login};
 pub use tls::server_config;
 pub use upcall::{
-    Admission, Admit, Ask, Claim, Claimed, MeterAccess, MeterCredentials, MeterKeys, MeterQuery,
-    RaiseCounter, Release, Reserve, RosterQuery, Standby, Upcall,
+    Admission, Admit, Ask, Claim, Claimed, HolesQuery, MeterAccess, MeterCredentials, MeterHoles,
+    MeterKeys, MeterQuery, RaiseCounter, Release, Reserve, RosterQuery, Standby, Upcall,
 };
 
 use crate::metrics::Metrics;
@@ -127,7 +129,9 @@ impl Gateway {
             shared.tasks.spawn(run);
         }
         let dialler = dial::start(&shared);
-        Ok((Self { shared, dialler, address, tls_address }, questions))
+        let gateway = Self { shared, dialler, address, tls_address };
+        gateway.shared.tasks.spawn(refill::run(gateway.clone()));
+        Ok((gateway, questions))
     }
 
     /// The address that is listened on (the port is the real one when 0 was asked for).
@@ -222,20 +226,30 @@ impl Gateway {
         deadline: Instant,
     ) -> Result<Outcome, Failure> {
         let started = tokio::time::Instant::now();
+        let result = self.carry(device, meter, work, epoch, deadline, Pace::OnDemand).await;
+        self.shared.metrics.count_read(result.as_ref().err(), started.elapsed());
+        result
+    }
+
+    /// Carries an order to its device and the answer back.
+    async fn carry(
+        &self,
+        device: &Device,
+        meter: &str,
+        work: Work,
+        epoch: Option<u64>,
+        deadline: Instant,
+        pace: Pace,
+    ) -> Result<Outcome, Failure> {
         let (reply, answer) = oneshot::channel();
         let own = matches!(device, Device::Concentrator(name) if name == meter);
         let meter = (!own).then(|| meter.to_owned());
-        let order = Order { meter, work, epoch, deadline, reply };
-        let result = match self.hand_over(device, order) {
-            Err(failure) => Err(failure),
-            Ok(()) => match tokio::time::timeout_at(deadline.into(), answer).await {
-                Ok(Ok(result)) => result,
-                Ok(Err(_)) => Err(Failure::ChannelLost),
-                Err(_) => Err(Failure::NoAnswer),
-            },
-        };
-        self.shared.metrics.count_read(result.as_ref().err(), started.elapsed());
-        result
+        self.hand_over(device, Order { meter, work, pace, epoch, deadline, reply })?;
+        match tokio::time::timeout_at(deadline.into(), answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(Failure::ChannelLost),
+            Err(_) => Err(Failure::NoAnswer),
+        }
     }
 
     /// Tells a concentrator's channel something. Without a channel here it has no effect.

@@ -107,13 +107,12 @@ pub(crate) struct Conversation {
 impl Conversation {
     /// A closed conversation. `gateway` is the serial when the meter is behind a concentrator.
     pub fn new(limits: Limits, gateway: Option<&str>, known: Option<Known>, now: Instant) -> Self {
-        let bits = if gateway.is_some() { StatusBits::Agreed } else { StatusBits::Idis };
         Self {
             limits,
             gateway: gateway.map(|serial| Bytes::copy_from_slice(serial.as_bytes())),
             state: State::Closed,
             access: None,
-            known: known.unwrap_or_else(|| Known::new(bits)),
+            known: known.unwrap_or_else(|| Known::new(StatusBits::Idis)),
             client: None,
             random: || [0; 32],
             task: None,

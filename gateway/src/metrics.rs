@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use domain::commands::Failure;
 use prometheus::{
-    Error, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
+    Error, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
 };
 
 use crate::error::Cause;
@@ -64,6 +65,10 @@ pub(crate) struct Metrics {
     pub reads: IntCounterVec,
     pub read: Histogram,
     pub dials: IntCounterVec,
+    pub refill_runs: IntCounterVec,
+    pub refill_rows: IntCounterVec,
+    pub refill_missing: IntCounter,
+    pub refill_running: IntGauge,
     pub line_up: IntGaugeVec,
     pub line_turns: IntCounterVec,
     pub line_busy: IntCounterVec,
@@ -156,6 +161,24 @@ impl Metrics {
                     "line_gone",
                 ],
             )?,
+            refill_runs: make.counters(
+                "refill_runs_total",
+                "Looks at the gaps of a device, by how they ended.",
+                "result",
+                &["whole", "part", "cut"],
+            )?,
+            refill_rows: make.counters(
+                "refill_rows_total",
+                "Rows stored that were asked for as missing, by where they came from.",
+                "source",
+                &["store", "meter"],
+            )?,
+            refill_missing: make.counter(
+                "refill_missing_total",
+                "Slots that a meter was asked for and does not hold.",
+            )?,
+            refill_running: make
+                .gauge("refill_running", "Concentrators whose gaps are being filled now.")?,
             line_up: make.gauges(
                 "line_up",
                 "1 while a serial port of this node is open, by its name.",
@@ -259,6 +282,12 @@ impl Make<'_> {
         }
         self.registry.register(Box::new(counters.clone()))?;
         Ok(counters)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, Error> {
+        let gauge = IntGauge::new(full(name), help)?;
+        self.registry.register(Box::new(gauge.clone()))?;
+        Ok(gauge)
     }
 
     fn gauges(

@@ -24,6 +24,16 @@ pub enum Work {
         /// Last interval end.
         to_s: i64,
     },
+    /// What the concentrator's own store has of its meters, both ends inclusive, seconds UTC: the
+    /// answer is one value, the octets of the store's rows.
+    Store {
+        /// First interval end.
+        from_s: i64,
+        /// Last interval end.
+        to_s: i64,
+        /// Serials of the meters.
+        meters: Vec<String>,
+    },
     /// Carry out an order that acts.
     Act {
         /// Which.
@@ -113,6 +123,15 @@ pub struct ProfileRow {
     pub values: Vec<Option<i64>>,
 }
 
+/// Who waits for an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// Somebody, now.
+    OnDemand,
+    /// Nobody: it makes way for those on demand.
+    Background,
+}
+
 /// An order on its way to a channel or a dialled meter.
 #[derive(Debug)]
 pub struct Order {
@@ -120,6 +139,8 @@ pub struct Order {
     pub meter: Option<String>,
     /// What to read.
     pub work: Work,
+    /// Who waits for it.
+    pub pace: Pace,
     /// Lease epoch under which the order was made; with another one it ends as `NoChannel`.
     pub epoch: Option<u64>,
     /// No answer is of use after it.

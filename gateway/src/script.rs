@@ -27,6 +27,12 @@ use crate::translate::{self, Column, Shape, StatusBits};
 /// The most scalers, and the most profiles, that are kept of one meter.
 const MAX_KNOWN: usize = 128;
 
+/// The concentrator's store (docs/reference/concentrator.md).
+const STORE: Attribute = Attribute { class: 1, obis: Obis([0, 0, 94, 86, 132, 255]), attribute: 2 };
+
+/// Its selection: meters and a range.
+const STORE_SELECTOR: u8 = 128;
+
 const CLOCK: Attribute = Attribute { class: 8, obis: Obis([0, 0, 1, 0, 0, 255]), attribute: 2 };
 
 /// What stays true of a meter between reads.
@@ -167,6 +173,7 @@ pub(crate) struct Script {
 enum Plan {
     Attributes { left: VecDeque<Attribute>, single: bool, reads: Vec<Read> },
     Profile(ProfilePlan),
+    Store { from_s: i64, to_s: i64, meters: Vec<String>, rows: Option<Vec<u8>> },
     Act(act::Plan),
 }
 
@@ -189,6 +196,7 @@ enum Asked {
     Period,
     Clock,
     Buffer(Range),
+    Store,
 }
 
 impl Script {
@@ -208,6 +216,9 @@ impl Script {
                 clock: None,
                 result: None,
             }),
+            Work::Store { from_s, to_s, meters } => {
+                Plan::Store { from_s: *from_s, to_s: *to_s, meters: meters.clone(), rows: None }
+            }
             Work::Act { order, anchor } => Plan::Act(act::Plan::new(order, act::Aim::Act, *anchor)),
             Work::ReadBack { order, anchor } => {
                 Plan::Act(act::Plan::new(order, act::Aim::ReadBack, *anchor))
@@ -251,6 +262,11 @@ impl Script {
                 });
                 known.keep_scaler(of, scaled.unwrap_or((0, cosem::scaler::unit::NONE)));
             }
+            Some(Asked::Store) => {
+                if let Plan::Store { rows, .. } = &mut self.plan {
+                    *rows = Some(result.map_err(translate::refusal)?.to_axdr());
+                }
+            }
             Some(asked) => self.profile(known, asked, result)?,
         }
         self.next(known)
@@ -280,6 +296,16 @@ impl Script {
                 let (asked, next) = plan.next(known)?;
                 self.asked = Some(asked);
                 Ok(next)
+            }
+            Plan::Store { rows: Some(rows), .. } => {
+                let value = Value::Octets(std::mem::take(rows));
+                let read = Read { value, ..translate::read(&STORE, &Data::Null, None) };
+                Ok(Next::Done(Outcome::Reads(vec![read])))
+            }
+            Plan::Store { from_s, to_s, meters, rows: None } => {
+                self.asked = Some(Asked::Store);
+                let selection = store_selection(*from_s, *to_s, meters);
+                Ok(Next::Get(translate::attribute_ref(&STORE), Some(selection)))
             }
             Plan::Act(_) => Err(Failure::Malformed("an order that acts has no next read".into())),
         }
@@ -340,7 +366,7 @@ impl Script {
                 });
             }
             Asked::Buffer(range) => plan.buffer(known, range, result)?,
-            Asked::Value(_) | Asked::Scaler { .. } => {}
+            Asked::Value(_) | Asked::Scaler { .. } | Asked::Store => {}
         }
         Ok(())
     }
@@ -454,6 +480,14 @@ fn range(from_s: i64, to_s: i64, zone: i16, written: i16) -> Selection {
     let all_columns = Data::Array(Vec::new());
     let parameters = Data::Structure(vec![clock, time(from_s), time(to_s), all_columns]);
     Selection { selector: 1, parameters }
+}
+
+/// Rows of these meters whose intervals end from `from_s` to `to_s`, both inclusive.
+fn store_selection(from_s: i64, to_s: i64, meters: &[String]) -> Selection {
+    let time = |at_s| Data::octets(&DateTime::from_unix_s(at_s, 0, 0).to_octets());
+    let meters = meters.iter().map(|serial| Data::octets(serial.as_bytes())).collect();
+    let parameters = Data::Structure(vec![time(from_s), time(to_s), Data::Array(meters)]);
+    Selection { selector: STORE_SELECTOR, parameters }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -12,6 +13,7 @@ use crate::concentrator::strangers::Strangers;
 use crate::line::Lines;
 use crate::listen::Connections;
 use crate::metrics::Metrics;
+use crate::refill::rests::{Limits, Rests};
 use crate::roster::Roster;
 use crate::upcall::Upcall;
 
@@ -27,12 +29,19 @@ pub(crate) struct Shared {
     pub acting: watch::Sender<bool>,
     pub strangers: Arc<Strangers>,
     pub lines: Lines,
+    /// Meters that failed when they were asked for missing rows.
+    pub rests: Mutex<Rests>,
     roster: Mutex<Roster>,
     channels: AtomicU64,
 }
 
 impl Shared {
     pub fn new(config: Config, metrics: Metrics, upcalls: mpsc::Sender<Upcall>) -> Self {
+        let rests = Rests::new(Limits {
+            attempts: config.refill_attempts,
+            first: Duration::from_millis(config.refill_backoff_first_ms),
+            cap: Duration::from_millis(config.refill_backoff_cap_ms),
+        });
         Self {
             config,
             metrics,
@@ -43,6 +52,7 @@ impl Shared {
             acting: watch::Sender::new(true),
             strangers: Arc::default(),
             lines: Lines::default(),
+            rests: Mutex::new(rests),
             roster: Mutex::default(),
             channels: AtomicU64::new(1),
         }

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use domain::assets::{Authentication, Security};
 use domain::leases::{Reason, Role};
-use domain::readings::Part;
+use domain::readings::{Hole, Part, Refill};
 use domain::{Device, NodeId, Obis};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
@@ -67,6 +67,11 @@ pub enum Upcall {
     Release(Ask<Release, ()>),
     /// A standby channel stands or is gone here.
     Standby(Ask<Standby, ()>),
+    /// Which values that were due are missing of the meters by a device's channel?
+    Holes(Ask<HolesQuery, Vec<MeterHoles>>),
+    /// Values that were missing, and what the meters answered for; answered after the commit with
+    /// the number of rows.
+    Refill(Ask<Refill, u32>),
     /// Readings to store; answered after the commit with the number of rows.
     Ingest(Ask<Part, u32>),
 }
@@ -206,6 +211,33 @@ impl fmt::Debug for MeterKeys {
 pub struct RosterQuery {
     /// The concentrator's logical device name.
     pub concentrator: String,
+}
+
+/// Asks for the gaps of the meters by a device's channel, in order of their serials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HolesQuery {
+    /// A concentrator, or a meter with an address of its own.
+    pub device: Device,
+    /// Only intervals that ended so many seconds ago or later; as far as the cluster says when
+    /// none.
+    pub reach_s: Option<i64>,
+    /// Only meters behind this serial.
+    pub behind: Option<String>,
+    /// So many meters with gaps at most.
+    pub meters: usize,
+}
+
+/// The gaps of one meter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MeterHoles {
+    /// The meter's serial.
+    pub serial: String,
+    /// Its ordinal.
+    pub ordinal: u32,
+    /// The load profile that holds them, by the meter's model.
+    pub profile: Obis,
+    /// Its gaps in order of profile and time; all of this meter.
+    pub holes: Vec<Hole>,
 }
 
 /// Asks for counters.

@@ -13,7 +13,7 @@ use gateway::Gateway;
 use gateway::model::Catalog;
 
 use crate::areas::backups::Exports;
-use crate::areas::readings::Collected;
+use crate::areas::collection::Collected;
 use crate::config::Config;
 use crate::http::problem::Problem;
 use crate::observe::Metrics;
@@ -119,7 +119,7 @@ impl App {
 
     /// The collection as it was reckoned last.
     pub fn collected(&self) -> Collected {
-        self.tally().collected
+        self.tally().collected.clone()
     }
 
     /// Whether more values arrive than become due: meters hand in what they held back.
@@ -134,9 +134,9 @@ impl App {
     /// Keeps a newly reckoned collection.
     pub fn set_collected(&self, collected: Collected) {
         let mut tally = self.tally();
-        let before = tally.collected.kept;
+        let (before, now) = (tally.collected.kept.all, collected.kept.all);
         tally.collected = collected;
-        let missing = collected.kept.expected.saturating_sub(collected.kept.stored);
+        let missing = now.expected.saturating_sub(now.stored);
         if missing < before.expected.saturating_sub(before.stored) {
             tally.caught_up = (missing > 0).then(Instant::now);
         }

@@ -43,6 +43,10 @@ pub struct Definition {
 
 /// Seconds that a standby channel is active before the main one, which stands again, takes over.
 pub const SWITCH_BACK: &str = "channels.switch_back_seconds";
+/// How far back missing values are asked for.
+pub const REFILL_REACH: &str = "collection.refill.reach_days";
+/// After which time a value that was due is asked for.
+pub const REFILL_WAIT: &str = "collection.refill.wait_minutes";
 /// Months that load profiles stay on the nodes' disks.
 pub const PROFILES_ONLINE: &str = "retention.profiles.online_months";
 /// Months after which load profiles are removed.
@@ -53,7 +57,7 @@ pub const READINGS_ONLINE: &str = "retention.readings.online_months";
 pub const READINGS_KEPT: &str = "retention.readings.kept_months";
 
 /// Every parameter, in order of the names.
-pub const DEFINITIONS: [Definition; 5] = [
+pub const DEFINITIONS: [Definition; 7] = [
     Definition {
         name: SWITCH_BACK,
         unit: "seconds",
@@ -61,6 +65,22 @@ pub const DEFINITIONS: [Definition; 5] = [
         most: 604_800,
         default: 600,
         about: "A main channel that stands again becomes active after so long; 0: never.",
+    },
+    Definition {
+        name: REFILL_REACH,
+        unit: "days",
+        least: 1,
+        most: 60,
+        default: 35,
+        about: "Missing values are asked for so far back, as long as meters hold them; 0: never.",
+    },
+    Definition {
+        name: REFILL_WAIT,
+        unit: "minutes",
+        least: 1,
+        most: 1440,
+        default: 60,
+        about: "A missing value is asked for so long after it was due; 0: at once.",
     },
     Definition {
         name: PROFILES_KEPT,

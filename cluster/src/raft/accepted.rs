@@ -159,6 +159,10 @@ fn marked(index: u64, marker: &[u8], log: &LogStore) -> io::Result<Work> {
                 }
             }
         }
+        // A refill with a marker was taken: it has one part.
+        domain::Change::Readings(readings::Change::Refill(refill)) => {
+            work.rows.extend(refill.part.batches);
+        }
         domain::Change::Readings(readings::Change::Seal(seal)) => work.seals.push(seal),
         domain::Change::Readings(readings::Change::Compact(month)) => work.compactions.push(month),
         _ => return Err(invalid(format!("entry {index} is marked and holds no readings"))),

@@ -96,6 +96,9 @@ pub struct Cli {
     /// How long a fault lasts
     #[arg(long, default_value = "5s", value_parser = parse_duration)]
     pub fault_hold: Duration,
+    /// How long the fault outage lasts
+    #[arg(long, default_value = "6h", value_parser = parse_duration)]
+    pub outage_hold: Duration,
     /// A field without gaps, outages and dead meters, so that expected values can be counted
     #[arg(long)]
     pub perfect: bool,
@@ -149,6 +152,7 @@ impl Cli {
             faults: self.fault.clone(),
             fault_every: self.fault_every,
             fault_hold: self.fault_hold,
+            outage_hold: self.outage_hold,
             outages: if self.perfect { Outages::Never } else { Outages::Natural },
             field_out: self.field_out.clone(),
             journal: self.journal.clone(),

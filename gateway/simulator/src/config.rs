@@ -64,6 +64,8 @@ pub struct Config {
     pub fault_every: Duration,
     /// How long a fault lasts.
     pub fault_hold: Duration,
+    /// How long an outage in the history lasts.
+    pub outage_hold: Duration,
     /// Whether the street has gaps, outages and dead meters by itself.
     pub outages: Outages,
     /// Where to write the registry.
@@ -108,6 +110,7 @@ impl Default for Config {
             faults: Vec::new(),
             fault_every: Duration::from_secs(15),
             fault_hold: Duration::from_secs(5),
+            outage_hold: Duration::from_secs(6 * 3_600),
             outages: Outages::Natural,
             field_out: None,
             journal: None,
@@ -161,6 +164,11 @@ impl Config {
             (spread > 16_000, "at most 16,000 direct meters share a port"),
             (!self.behind.is_empty() && self.concentrators == 0, "--behind needs a concentrator"),
             (self.fault_every.is_zero(), "faults need time between them"),
+            (
+                self.plan().share_ppm(Kind::Outage).is_some_and(|share| share > 0)
+                    && self.outage_hold + 3 * self.interval > self.history,
+                "an outage needs a history that is three intervals longer",
+            ),
         ];
         checks.iter().filter(|(bad, _)| *bad).map(|(_, text)| (*text).to_owned()).collect()
     }

@@ -73,6 +73,8 @@ pub enum Kind {
     MissingScaler,
     /// Times whose deviation is not specified.
     DeviationUnset,
+    /// A concentrator was off for a time of its history and lacks what its meters captured then.
+    Outage,
 }
 
 /// A kind, its name, its default share in parts per million, and what it does.
@@ -80,7 +82,7 @@ type Description = (Kind, &'static str, u32, &'static str);
 
 const ALL: u32 = 1_000_000;
 
-const KINDS: [Description; 31] = [
+const KINDS: [Description; 32] = [
     (Kind::Silent, "silent", ALL, "the active line of a concentrator becomes a black hole"),
     (Kind::Slow, "slow", ALL, "the active line sends a few octets at a time"),
     (Kind::HalfAnswer, "half-answer", ALL, "a frame stops in its middle, the line closes later"),
@@ -177,6 +179,12 @@ const KINDS: [Description; 31] = [
     ),
     (Kind::MissingScaler, "missing-scaler", ALL, "a meter's pushes carry no scaler and unit"),
     (Kind::DeviationUnset, "deviation-unset", ALL, "times of a meter without a deviation"),
+    (
+        Kind::Outage,
+        "outage",
+        20_000,
+        "a concentrator was off for --outage-hold of its history; its meters hold the rows",
+    ),
 ];
 
 /// Kinds that belong to a meter for as long as it lives.

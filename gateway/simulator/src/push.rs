@@ -88,10 +88,20 @@ fn next_group(
         expired = u64::from(meters) * ((oldest - from_s) / period) as u64;
         from_s += (oldest - from_s) / period * period;
     }
-    if from_s > latest {
+    // While it was off it collected nothing.
+    let mut until_s = latest;
+    if let Some((off_s, on_s)) = memory.off {
+        if from_s > off_s && from_s <= on_s {
+            from_s = (on_s.div_euclid(period) + 1) * period;
+        }
+        if from_s <= off_s {
+            until_s = until_s.min(off_s.div_euclid(period) * period);
+        }
+    }
+    if from_s > until_s {
         return (None, expired);
     }
-    let slots = ((latest - from_s) / period + 1).min(SLOTS_A_PUSH);
+    let slots = ((until_s - from_s) / period + 1).min(SLOTS_A_PUSH);
     let to_s = from_s + (slots - 1) * period;
     let room = BODY_OCTETS - HEAD_OCTETS;
     let group = (room / (METER_OCTETS + slots as usize * ROW_OCTETS)).max(1) as u32;
@@ -132,13 +142,6 @@ pub fn rows(
 /// The body of the notification of a push (docs/reference/concentrator.md, profile push).
 #[must_use]
 pub fn body(ldn: &str, stretch: &Stretch, rows: &[(String, Vec<Row>)]) -> Data {
-    let meters = rows
-        .iter()
-        .map(|(serial, rows)| {
-            let rows = encode_rows(rows, stretch.interval_s);
-            Data::Structure(vec![Data::octets(serial.as_bytes()), Data::Array(rows)])
-        })
-        .collect();
     Data::Structure(vec![
         Data::octets(ldn.as_bytes()),
         Data::octets(&PROFILE_PUSH),
@@ -146,8 +149,28 @@ pub fn body(ldn: &str, stretch: &Stretch, rows: &[(String, Vec<Row>)]) -> Data {
         Data::octets(&LOAD_PROFILE),
         Data::U32(stretch.interval_s),
         Data::Array(pushed_objects()),
-        Data::Array(meters),
+        meters_rows(stretch.interval_s, rows),
     ])
+}
+
+/// The answer of a concentrator's store: the number of rows, then as in a push from its profile on.
+#[must_use]
+pub fn stored(total: usize, interval_s: u32, rows: &[(String, Vec<Row>)]) -> Data {
+    Data::Structure(vec![
+        Data::U32(u32::try_from(total).unwrap_or(u32::MAX)),
+        Data::octets(&LOAD_PROFILE),
+        Data::U32(interval_s),
+        Data::Array(pushed_objects()),
+        meters_rows(interval_s, rows),
+    ])
+}
+
+fn meters_rows(interval_s: u32, rows: &[(String, Vec<Row>)]) -> Data {
+    let of = |(serial, rows): &(String, Vec<Row>)| {
+        let rows = encode_rows(rows, interval_s);
+        Data::Structure(vec![Data::octets(serial.as_bytes()), Data::Array(rows)])
+    };
+    Data::Array(rows.iter().map(of).collect())
 }
 
 /// Rows as structures; a clock that is one period after the row before is null-data.
@@ -237,6 +260,20 @@ mod tests {
         let gone = acknowledge(&mut memory, 3);
         assert_eq!(gone.iter().map(|s| s.sequence).collect::<Vec<_>>(), [1, 2, 3]);
         assert!(acknowledge(&mut memory, 3).is_empty());
+    }
+
+    #[test]
+    fn what_came_while_it_was_off_is_not_pushed() {
+        let (off_s, on_s) = (NOV + 3 * 900, NOV + 50 * 900);
+        let mut memory = Memory { off: Some((off_s, on_s)), ..Memory::new(1, 0) };
+        let mut ends = Vec::new();
+        for now in [NOV + 40 * 900, NOV + 50 * 900 + 899, NOV + 80 * 900] {
+            while let (Some(stretch), _) = plan(&mut memory, NOV, now, 900, 1) {
+                ends.extend((stretch.from_s..=stretch.to_s).step_by(900));
+            }
+        }
+        let expect: Vec<i64> = (0..=3).chain(51..=80).map(|slot| NOV + slot * 900).collect();
+        assert_eq!(ends, expect);
     }
 
     #[test]

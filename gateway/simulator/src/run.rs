@@ -150,6 +150,7 @@ fn settings(config: &Config) -> io::Result<Settings> {
         speed: config.speed,
         fault_every: config.fault_every,
         fault_hold: config.fault_hold,
+        outage_s: i64::try_from(config.outage_hold.as_secs()).unwrap_or(0),
         faults: config.plan(),
         behind: config.behind.iter().map(|real| real.serial.clone()).collect(),
         tally: Tally::default(),

@@ -50,6 +50,12 @@ pub struct Memory {
     pub next_sequence: u32,
     /// Last interval end that is planned for all meters; `None` before the first.
     pub planned_to_s: Option<i64>,
+    /// First second of what was ever collected.
+    #[serde(default)]
+    pub first_s: Option<i64>,
+    /// Interval ends, exclusive and inclusive, at which the concentrator was off.
+    #[serde(default)]
+    pub off: Option<(i64, i64)>,
     /// The stretch of time that is being planned, if some meters are still missing.
     pub unfinished: Option<Stretch>,
     /// Planned and not yet acknowledged, oldest first.
@@ -77,6 +83,8 @@ impl Memory {
             meter_counter_high: base,
             next_sequence: base.max(1),
             planned_to_s: None,
+            first_s: None,
+            off: None,
             unfinished: None,
             unacknowledged: Vec::new(),
             epoch: 0,

@@ -15,7 +15,7 @@ use super::notification::{self, Notification};
 use super::pushes::{Offer, Part as Fate, Settled};
 use super::{Event, Own, Parked, Request, Session, State};
 use crate::error::{Cause, Denied};
-use crate::order::Order;
+use crate::order::{Order, Pace};
 use crate::script::{self, GetResult, Next, Script};
 use crate::translate::{self, Dropped};
 
@@ -271,10 +271,41 @@ impl Session {
 
     pub(super) fn order_own(&mut self, now: Instant, order: Order) {
         if self.own.is_some() {
-            let busy = "the concentrator answers another order".to_owned();
-            order.answer(Err(Failure::Unsupported(busy)));
+            if self.own_waiting.len() >= self.config.orders_per_channel {
+                let busy = "too many orders wait for this device".to_owned();
+                order.answer(Err(Failure::Unsupported(busy)));
+                return;
+            }
+            let ahead = |other: &Order| other.pace == order.pace || order.pace == Pace::Background;
+            let place = self.own_waiting.iter().rposition(ahead).map_or(0, |place| place + 1);
+            self.own_waiting.insert(place, order);
             return;
         }
+        self.begin_own(now, order);
+    }
+
+    /// Answers the concentrator's own orders whose time is over, and begins the next that waits.
+    pub(super) fn own_due(&mut self, now: Instant) {
+        if self.own.as_ref().is_some_and(|own| own.order.deadline <= now)
+            && let Some(own) = self.own.take()
+        {
+            own.order.answer(Err(Failure::NoAnswer));
+        }
+        for order in std::mem::take(&mut self.own_waiting) {
+            if order.deadline <= now {
+                order.answer(Err(Failure::NoAnswer));
+            } else {
+                self.own_waiting.push_back(order);
+            }
+        }
+        while self.own.is_none()
+            && let Some(order) = self.own_waiting.pop_front()
+        {
+            self.begin_own(now, order);
+        }
+    }
+
+    fn begin_own(&mut self, now: Instant, order: Order) {
         let mut script = Script::new(&order.work);
         let next = script.start(now, &self.own_known);
         self.follow_own(now, order, script, next);
@@ -285,6 +316,7 @@ impl Session {
             Some(mut own) if own.invoke == invoke => {
                 let next = own.script.answer(now, &mut self.own_known, result);
                 self.follow_own(now, own.order, own.script, next);
+                self.own_due(now);
             }
             other => self.own = other,
         }

@@ -104,7 +104,7 @@ impl Session {
             Indication::Acted { invoke, result } => {
                 self.got(now, invoke, result.map(|returned| returned.unwrap_or(Data::Null)));
             }
-            Indication::Failed { invoke, failure } => self.failed(invoke, failure),
+            Indication::Failed { invoke, failure } => self.failed(now, invoke, failure),
             Indication::NeedCounters { .. } if !self.refilling => {
                 self.refilling = true;
                 self.requests.push_back(Request::Refill);
@@ -121,7 +121,7 @@ impl Session {
 
     /// A request without a usable answer: the concentrator is lost, except when it only refused a
     /// read.
-    fn failed(&mut self, invoke: InvokeId, failure: Lost) {
+    fn failed(&mut self, now: Instant, invoke: InvokeId, failure: Lost) {
         let is_own = self.is_own(invoke);
         if is_own && let Some(own) = self.own.take() {
             own.order.answer(Err(match failure {
@@ -131,7 +131,7 @@ impl Session {
         }
         match failure {
             Lost::Timeout => self.close(Cause::AnswerLate),
-            _ if is_own => {}
+            _ if is_own => self.own_due(now),
             _ => self.close(Cause::ActivationRefused),
         }
     }

@@ -13,7 +13,7 @@ use domain::commands::Failure;
 
 use crate::error::Denied;
 use crate::meter::{Conversation, Limits, Question};
-use crate::order::Order;
+use crate::order::{Order, Pace};
 use crate::upcall::MeterAccess;
 
 /// An association that had no work for so long is released.
@@ -194,7 +194,11 @@ impl Meters {
     fn start(&mut self, now: Instant) {
         let mut running = self.links.values().filter(|link| link.order.is_some()).count();
         let mut left = VecDeque::new();
-        while let Some(order) = self.waiting.pop_front() {
+        // Who asks on demand goes first; nobody waits for the others.
+        let waiting = std::mem::take(&mut self.waiting);
+        let (first, then): (VecDeque<Order>, VecDeque<Order>) =
+            waiting.into_iter().partition(|order| order.pace == Pace::OnDemand);
+        for order in first.into_iter().chain(then) {
             let Some(serial) = order.meter.clone() else { continue };
             let busy = self.links.get(&serial).is_some_and(|link| link.order.is_some());
             if running >= self.bounds.running || busy {

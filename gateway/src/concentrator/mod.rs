@@ -125,6 +125,7 @@ pub(crate) struct Session {
     acknowledging: Option<InvokeId>,
     meters: Meters,
     own: Option<Own>,
+    own_waiting: VecDeque<Order>,
     own_known: Known,
     transmit: VecDeque<Vec<u8>>,
     requests: VecDeque<Request>,
@@ -181,6 +182,7 @@ impl Session {
             acknowledging: None,
             meters: Meters::new(bounds, random),
             own: None,
+            own_waiting: VecDeque::new(),
             own_known: Known::new(StatusBits::Agreed),
             transmit: VecDeque::new(),
             requests: VecDeque::new(),
@@ -242,11 +244,7 @@ impl Session {
         }
         self.meters.handle_timeout(now);
         self.parked_due(now);
-        if self.own.as_ref().is_some_and(|own| own.order.deadline <= now)
-            && let Some(own) = self.own.take()
-        {
-            own.order.answer(Err(Failure::NoAnswer));
-        }
+        self.own_due(now);
         self.turn(now);
     }
 
@@ -361,7 +359,8 @@ impl Session {
         let login = self.is_logging_in().then(|| self.login_deadline());
         let silent = self.is_proven() && self.wants_input();
         let silent = silent.then(|| self.heard + self.config.silence());
-        let own = self.own.as_ref().map(|own| own.order.deadline);
+        let own = self.own.iter().map(|own| &own.order).chain(&self.own_waiting);
+        let own = own.map(|order| order.deadline).min();
         let parked = self.parked_timeout();
         let all = [login, silent, own, parked, self.client_timeout(), self.meters.poll_timeout()];
         all.into_iter().flatten().min()
@@ -434,6 +433,10 @@ impl Session {
         self.meters.abandon();
         if let Some(own) = self.own.take() {
             own.order.answer(Err(Failure::ChannelLost));
+        }
+        // These never left.
+        for order in self.own_waiting.drain(..) {
+            order.answer(Err(Failure::NoChannel));
         }
     }
 }

@@ -134,6 +134,20 @@ pub(crate) fn decode(body: &[u8]) -> Result<Notification<'_>, Error> {
     Ok(notification)
 }
 
+/// Reads the answer of the store: what stands before the rows, with their number as the sequence,
+/// and the array of {serial, rows}, encoded.
+///
+/// # Errors
+/// `Malformed` for another shape.
+pub(crate) fn stored(octets: &[u8]) -> Result<(PushHead, &[u8]), Error> {
+    let mut reader = Reader::new(octets);
+    if head(&mut reader, tag::STRUCTURE, "the store's answer is a structure")? != 5 {
+        return Err(reader.malformed("the store's answer has five fields"));
+    }
+    let head = push_head(&mut reader)?;
+    Ok((head, reader.rest()))
+}
+
 fn identity(reader: &mut Reader<'_>, concentrator: &[u8]) -> Result<Login, Error> {
     let title = octets(reader)?;
     let system_title =

@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 use super::strangers::Strangers;
 use super::{Answer, Event, Request, Session};
 use crate::error::Denied;
-use crate::order::{Order, Outcome, Work};
+use crate::order::{Order, Outcome, Pace, Work};
 use crate::upcall::{Admission, Claimed};
 use crate::{Config, Notice};
 
@@ -296,7 +296,7 @@ impl Bench {
         let work = Work::Attributes(Vec::new());
         let deadline = self.now + Duration::from_secs(5);
         let meter = Some("M1".to_owned());
-        let order = Order { meter, work, epoch: None, deadline, reply };
+        let order = Order { meter, work, pace: Pace::OnDemand, epoch: None, deadline, reply };
         self.session.order(self.now, order);
         answer
     }

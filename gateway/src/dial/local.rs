@@ -87,6 +87,9 @@ impl LocalMeter {
                 let read = self.profile(shared, *obis, *from_s, *to_s, deadline).await?;
                 Ok(Outcome::Profile(read))
             }
+            Work::Store { .. } => {
+                Err(Failure::Unsupported("a meter has no store of a concentrator".to_owned()))
+            }
             Work::Act { order, anchor } => self.act(shared, order, *anchor, deadline).await,
             Work::ReadBack { order, anchor } => {
                 self.read_back(shared, order, *anchor, deadline).await

@@ -7,6 +7,7 @@
 //! 4. while the node may not act no session runs.
 
 mod converse;
+mod gaps;
 mod inbox;
 mod link;
 mod local;

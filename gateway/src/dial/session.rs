@@ -63,14 +63,14 @@ pub(super) enum Broken {
     Cluster(Denied),
 }
 
-struct Session<'a> {
-    shared: &'a Arc<Shared>,
-    serial: &'a str,
-    epoch: u64,
-    access: MeterAccess,
+pub(super) struct Session<'a> {
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) serial: &'a str,
+    pub(super) epoch: u64,
+    pub(super) access: MeterAccess,
     talk: Talk,
     /// No work after it.
-    deadline: Instant,
+    pub(super) deadline: Instant,
 }
 
 /// What is spoken with the meter.
@@ -287,7 +287,7 @@ impl Session<'_> {
             }
             from_s = to_s.saturating_add(1);
         }
-        Ok(())
+        if self.is_wanted() { Ok(()) } else { self.gaps().await }
     }
 
     /// Asks a meter of the generic model once for what it has. One that does not tell is read by
@@ -313,10 +313,7 @@ impl Session<'_> {
     }
 
     async fn store_profile(&mut self, read: &ProfileRead) -> Result<(), Broken> {
-        if let Err(implausible) = schedule::plausible(&self.access, read) {
-            let serial = self.serial;
-            self.shared.metrics.refuse_part("implausible_step");
-            tracing::warn!(serial, ?implausible, "rows with an impossible step are not stored");
+        if !self.is_plausible(read) {
             return Ok(());
         }
         let part = translate::part_of(self.access.ordinal, None, read);
@@ -327,6 +324,17 @@ impl Session<'_> {
         let newest = read.rows.iter().map(|row| row.end_s).max();
         self.access.watermark_s = newest.max(self.access.watermark_s);
         Ok(())
+    }
+
+    /// Whether rows can be stored; an impossible step is counted and logged.
+    pub(super) fn is_plausible(&self, read: &ProfileRead) -> bool {
+        let plausible = schedule::plausible(&self.access, read);
+        if let Err(implausible) = &plausible {
+            let serial = self.serial;
+            self.shared.metrics.refuse_part("implausible_step");
+            tracing::warn!(serial, ?implausible, "rows with an impossible step are not stored");
+        }
+        plausible.is_ok()
     }
 
     async fn store(&self, batches: Vec<domain::readings::Batch>) -> Result<(), Broken> {
@@ -356,7 +364,7 @@ impl Session<'_> {
     }
 
     /// Whether scheduled work is to make way for an order of another meter on the same line.
-    fn is_wanted(&self) -> bool {
+    pub(super) fn is_wanted(&self) -> bool {
         match &self.talk {
             Talk::Cosem(link, _) => link.is_wanted(),
             Talk::Local(meter) => meter.is_wanted(),
@@ -364,7 +372,11 @@ impl Session<'_> {
     }
 
     /// One piece of work.
-    async fn read(&mut self, work: &Work, deadline: Instant) -> Result<Outcome, Failure> {
+    pub(super) async fn read(
+        &mut self,
+        work: &Work,
+        deadline: Instant,
+    ) -> Result<Outcome, Failure> {
         match &mut self.talk {
             Talk::Local(meter) => meter.read(self.shared, work, deadline).await,
             Talk::Cosem(link, conversation) => {
@@ -375,6 +387,11 @@ impl Session<'_> {
                 meter.converse(link, conversation, deadline).await
             }
         }
+    }
+
+    /// What is known of the meter; None of one without an object model.
+    pub(super) fn known(&self) -> Option<&Known> {
+        known_of(&self.talk)
     }
 
     /// Releases the association and closes, without insisting on an answer. What is known of a
@@ -404,7 +421,7 @@ fn known_of(talk: &Talk) -> Option<&Known> {
 }
 
 /// Whether a failure means that the session is of no more use.
-fn breaks(failure: &Failure) -> bool {
+pub(super) fn breaks(failure: &Failure) -> bool {
     !matches!(failure, Failure::Access(_) | Failure::Malformed(_) | Failure::Unsupported(_))
 }
 

@@ -15,7 +15,7 @@ use cosem::{AttributeRef, Data, DataAccessError, DateTime};
 use domain::commands::{Attribute, Failure, Read, Value};
 
 pub(crate) use profile::{Column, Shape, StatusBits, part_of, profile_read, reads_of, shape_of};
-pub(crate) use push::push;
+pub(crate) use push::{push, store};
 pub(crate) use rows::{Dropped, divide, registers_batch};
 
 /// The wire's name of an attribute.

@@ -11,7 +11,7 @@ use domain::readings::{Batch, flag};
 
 use super::profile::clock_flags;
 use super::rows::{Collector, Dropped, register};
-use crate::concentrator::notification::{PushColumn, PushHead};
+use crate::concentrator::notification::{self, PushColumn, PushHead};
 
 /// What a push holds, for the domain.
 #[derive(Debug)]
@@ -67,6 +67,16 @@ pub(crate) fn push(
     }
     reader.finish()?;
     Ok(Pushed { batches: rows.collector.finish(), dropped: rows.dropped, strangers })
+}
+
+/// Reads what a concentrator's store answered: a structure of the number of rows, then the fields
+/// of a push from its profile on (docs/reference/concentrator.md, store).
+///
+/// # Errors
+/// `Malformed` when the octets are of another shape.
+pub(crate) fn store(octets: &[u8], ordinals: &HashMap<String, u32>) -> Result<Pushed, Error> {
+    let (head, meters) = notification::stored(octets)?;
+    push(&head, meters, ordinals)
 }
 
 /// Whether the registry would take this serial: 1..=32 ASCII letters, digits and `-`.

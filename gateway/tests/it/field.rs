@@ -109,7 +109,7 @@ fn octets(hex: &str) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect())
 }
 
-fn access_of(entry: &MeterEntry) -> MeterAccess {
+pub fn access_of(entry: &MeterEntry) -> MeterAccess {
     let key = |text: &Option<String>| text.as_deref().map(octets);
     let authentication = match entry.authentication.as_str() {
         "none" => Authentication::None,

@@ -20,6 +20,8 @@ mod modes;
 #[cfg(test)]
 mod pair;
 #[cfg(test)]
+mod refill;
+#[cfg(test)]
 mod rfc2217;
 #[cfg(test)]
 mod support;

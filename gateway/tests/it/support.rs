@@ -8,12 +8,13 @@ use cosem::association::{Answer, Request, Server, ServerIndication};
 use cosem::wrapper::Deframer;
 use domain::assets::{Attach, Authentication, Security};
 use domain::leases::Role;
-use domain::readings::Ingest;
+use domain::readings::{BatchBuilder, Ingest};
 use domain::{
     Author, Change, Device, Done, Entry, MemoryView, NodeId, Outcome, Proposal, ProposalId, Stamp,
 };
 use gateway::{
-    Admission, Claimed, Config, Denied, Gateway, MeterAccess, MeterCredentials, MeterKeys, Upcall,
+    Admission, Claimed, Config, Denied, Gateway, HolesQuery, MeterAccess, MeterCredentials,
+    MeterHoles, MeterKeys, Upcall,
 };
 use prometheus::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -35,6 +36,8 @@ pub enum Clock {
     /// 2026-11-22 12:00 UTC, for ever.
     #[default]
     Noon,
+    /// This time, seconds UTC, for ever.
+    At(i64),
     /// The time of the day.
     Real,
 }
@@ -42,7 +45,7 @@ pub enum Clock {
 /// The cluster in memory: every answer is what `domain::apply` says.
 #[derive(Default)]
 pub struct Cluster {
-    clock: Clock,
+    pub clock: Clock,
     /// Name, GUEK and GAK by system title.
     concentrators: HashMap<[u8; 8], (String, [u8; 16], [u8; 16])>,
     pub view: MemoryView,
@@ -50,6 +53,8 @@ pub struct Cluster {
     /// Rows that were stored: ordinal, end, interval, values.
     pub rows: Vec<(u32, i64, u16, Vec<Option<i64>>)>,
     pub meters: HashMap<String, MeterAccess>,
+    /// Rows that are lost on their way: ordinal, interval ends after and up to.
+    pub lose: Vec<(u32, i64, i64)>,
     /// The next so many Ingest questions are answered `Unavailable`.
     pub refuse_ingests: u32,
 }
@@ -65,12 +70,7 @@ impl Cluster {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&self.index.to_be_bytes());
         let proposal = Proposal { id: ProposalId(id), author, change };
-        let seconds = match self.clock {
-            Clock::Noon => u64::try_from(NOON).unwrap(),
-            Clock::Real => SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs(),
-        };
-        let stamp = Stamp::from_seconds(seconds);
-        let entry = Entry { stamp, proposal };
+        let entry = Entry { stamp: self.now(), proposal };
         let applied = domain::apply(&self.view, self.index, &entry).unwrap();
         self.view.apply(&applied);
         for batch in &applied.rows {
@@ -133,6 +133,80 @@ impl Cluster {
         })
     }
 
+    /// Stores rows of one meter, by its channel.
+    pub fn store(&mut self, ordinal: u32, device: &Device, epoch: u64, ends_s: &[i64]) {
+        use domain::readings::{Change as Readings, Part, Register};
+        let register = Register { obis: domain::Obis::ACTIVE_IMPORT, scaler: 0, unit: 30 };
+        let mut batch = BatchBuilder::new(15, vec![register]);
+        for end_s in ends_s {
+            batch.push(ordinal, *end_s, 0, &[Some(1)]);
+        }
+        let lease = Some((device.clone(), epoch));
+        let parts = vec![Part { lease, mark: None, batches: vec![batch.finish()] }];
+        let change = Change::Readings(Readings::Ingest(Ingest { parts }));
+        let done = self.node(NODE, change).unwrap();
+        assert!(matches!(&done, Done::Ingested(parts) if parts[0].is_ok()), "{done:?}");
+    }
+
+    fn without_lost(&self, mut part: domain::readings::Part) -> domain::readings::Part {
+        for batch in part.batches.iter_mut().filter(|_| !self.lose.is_empty()) {
+            let mut kept = BatchBuilder::new(batch.interval_minutes(), batch.registers().to_vec());
+            for row in batch.rows().unwrap().iter() {
+                let is_lost = |(ordinal, from_s, to_s): &(u32, i64, i64)| {
+                    row.ordinal == *ordinal && row.end_s > *from_s && row.end_s <= *to_s
+                };
+                if !self.lose.iter().any(is_lost) {
+                    kept.push(row.ordinal, row.end_s, row.flag, row.values);
+                }
+            }
+            *batch = kept.finish();
+        }
+        part
+    }
+
+    /// Sets a parameter, once.
+    pub fn set(&mut self, name: &str, value: u32) {
+        let seen = domain::parameters::history(&self.view, name).unwrap().len();
+        let change = domain::parameters::Change::Set {
+            name: name.to_owned(),
+            value,
+            from: None,
+            seen: u32::try_from(seen).unwrap(),
+            reason: "a test".to_owned(),
+        };
+        self.propose(Author::Operator("olga".to_owned()), Change::Parameters(change)).unwrap();
+    }
+
+    fn now(&self) -> Stamp {
+        let seconds = match self.clock {
+            Clock::Noon => u64::try_from(NOON).unwrap(),
+            Clock::At(seconds) => u64::try_from(seconds).unwrap(),
+            Clock::Real => SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs(),
+        };
+        Stamp::from_seconds(seconds)
+    }
+
+    fn holes(&self, query: &HolesQuery) -> Vec<MeterHoles> {
+        use domain::readings;
+        let HolesQuery { device, reach_s, behind, meters } = query;
+        let window = readings::refill_window(&self.view, self.now()).unwrap();
+        let Some(mut window) = window else { return Vec::new() };
+        if let Some(reach_s) = reach_s {
+            window.0 = window.0.max(self.now().seconds() - reach_s);
+        }
+        let found = readings::holes(&self.view, device, window, behind.as_deref(), *meters);
+        let found = found.unwrap();
+        let of_meter = found.chunk_by(|one, next| one.ordinal == next.ordinal);
+        of_meter
+            .map(|holes| MeterHoles {
+                serial: holes[0].serial.clone(),
+                ordinal: holes[0].ordinal,
+                profile: domain::Obis::LOAD_PROFILE,
+                holes: holes.to_vec(),
+            })
+            .collect()
+    }
+
     fn answer(&mut self, node: NodeId, upcall: Upcall) {
         use domain::{keys, leases, readings};
         match upcall {
@@ -191,12 +265,23 @@ impl Cluster {
                 let standby = leases::Change::Standby { device, node, up };
                 ask.answer(self.node(node, Change::Leases(standby)).map(|_| ()));
             }
+            Upcall::Holes(ask) => {
+                let found = self.holes(&ask.request);
+                ask.answer(Ok(found));
+            }
+            Upcall::Refill(ask) => {
+                let change = Change::Readings(readings::Change::Refill(ask.request.clone()));
+                ask.answer(self.node(node, change).map(|done| match done {
+                    Done::Ingested(mut parts) => parts.remove(0).unwrap(),
+                    other => panic!("{other:?}"),
+                }));
+            }
             Upcall::Ingest(ask) => {
                 if self.refuse_ingests > 0 {
                     self.refuse_ingests -= 1;
                     return ask.answer(Err(Denied::Unavailable));
                 }
-                let parts = vec![ask.request.clone()];
+                let parts = vec![self.without_lost(ask.request.clone())];
                 let change = Change::Readings(readings::Change::Ingest(Ingest { parts }));
                 let part = self.node(node, change).and_then(|done| match done {
                     Done::Ingested(mut parts) => parts.remove(0).map_err(|refusal| {

@@ -6,6 +6,7 @@
 pub mod backups;
 pub mod channels;
 pub mod cluster;
+pub mod collection;
 pub mod commands;
 pub mod concentrators;
 pub mod cursor;
@@ -58,7 +59,8 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(models::list))
         .routes(routes!(models::show))
         .routes(routes!(readings::query))
-        .routes(routes!(readings::collection))
+        .routes(routes!(collection::show))
+        .routes(routes!(collection::list))
         .routes(routes!(summing::show))
         .routes(routes!(values::list))
         .routes(routes!(values::latest))

@@ -1,8 +1,7 @@
-//! Stored values: what the cluster holds, with their time and quality; and how much was due.
+//! Stored values: what the cluster holds, with their time and quality.
 //!
 //! Invariants: a value is the exact decimal number that the meter sent; conflicting later values
-//! are shown beside the first, never instead; the collection rate's denominator is what was due
-//! and is shown with it.
+//! are shown beside the first, never instead.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +10,8 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use cluster::LocalView;
 use domain::assets::Meter;
-use domain::readings::{Collection, Corrected, Series, flag};
-use domain::{Fault, Obis, View, assets};
+use domain::readings::{Corrected, Series, flag};
+use domain::{Obis, assets};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use storage::segment::{Point, Segments};
@@ -375,72 +374,6 @@ pub fn quality(bits: u8, beside: bool) -> String {
         words.push("conflict");
     }
     if words.is_empty() { "measured".to_string() } else { words.join(",") }
-}
-
-/// How much of what was due is stored, as the background job reckoned it last.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Collected {
-    /// Interval ends of the last 24 hours.
-    pub day: Collection,
-    /// All interval ends whose slots are kept (62 days).
-    pub kept: Collection,
-    /// Registered concentrators that are not retired.
-    pub concentrators: u64,
-}
-
-/// Reckons the collection; reads every meter, so it runs beside the requests.
-pub fn collected(view: &dyn View) -> Result<Collected, Fault> {
-    let now_s = i64::try_from(now_s()).unwrap_or(i64::MAX);
-    Ok(Collected {
-        day: domain::readings::collection(view, now_s - 86_400, now_s)?,
-        kept: domain::readings::collection(view, i64::MIN / 4, now_s)?,
-        concentrators: u64::from(assets::counts(view)?.concentrators),
-    })
-}
-
-/// The collection as this node reckoned it last.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
-pub struct CollectionBody {
-    /// Interval ends of the last 24 hours.
-    pub day: WindowBody,
-    /// All interval ends whose slots are kept (62 days).
-    pub kept: WindowBody,
-}
-
-/// The collection of a window: stored of expected, with who is silent.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
-pub struct WindowBody {
-    /// Interval values stored of those due.
-    pub stored: u64,
-    /// Interval values due: of every active meter since its registration or first value.
-    pub expected: u64,
-    /// Stored by expected in millionths, rounded down; null when nothing was due.
-    pub rate_ppm: Option<u64>,
-    /// Meters that had something due.
-    pub meters: u64,
-    /// Of these, meters with nothing stored.
-    pub silent: u64,
-}
-
-impl From<Collection> for WindowBody {
-    fn from(given: Collection) -> WindowBody {
-        WindowBody {
-            stored: given.stored,
-            expected: given.expected,
-            rate_ppm: given.rate_ppm(),
-            meters: given.meters,
-            silent: given.silent,
-        }
-    }
-}
-
-/// How much of what was due is stored, reckoned every few seconds.
-#[utoipa::path(get, path = "/api/v1/collection", tag = "collection",
-    responses((status = 200, body = CollectionBody)))]
-pub async fn collection(State(app): State<App>) -> Result<Json<CollectionBody>, Problem> {
-    app.live()?;
-    let collected = app.collected();
-    Ok(Json(CollectionBody { day: collected.day.into(), kept: collected.kept.into() }))
 }
 
 #[cfg(test)]

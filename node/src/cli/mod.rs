@@ -7,6 +7,7 @@ mod add;
 mod backup;
 mod channels;
 mod client;
+mod collection;
 mod decode;
 mod import;
 mod members;
@@ -88,6 +89,8 @@ enum Command {
     /// Stored values of many meters.
     #[command(subcommand)]
     Readings(values::ReadingsCommand),
+    /// How much of what was due is stored: first pass, after refill, overall, by concentrator.
+    Collection(collection::CollectionArgs),
     /// Take a backup of the running cluster; list, verify and prune backups.
     Backup(Box<backup::BackupArgs>),
     /// Make a new cluster from a backup.
@@ -331,6 +334,7 @@ impl Command {
             Command::Model(verb) => verb.json(),
             Command::Parameters(verb) => verb.cluster().json,
             Command::Readings(verb) => verb.cluster().json,
+            Command::Collection(args) => args.cluster.json,
             Command::Backup(args) => args.json(),
             Command::Restore(args) => args.from.json,
             Command::Decode(args) => args.json,
@@ -404,6 +408,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Model(verb) => runtime()?.block_on(model::model(verb)),
         Command::Parameters(verb) => runtime()?.block_on(parameters::parameters(verb)),
         Command::Readings(verb) => runtime()?.block_on(values::many(verb)),
+        Command::Collection(args) => runtime()?.block_on(collection::collection(&args)),
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => restore::restore(&args),
         Command::Decode(args) => decode::decode(&args),

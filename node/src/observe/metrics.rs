@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::app::App;
@@ -23,6 +23,8 @@ pub struct Metrics {
     request_seconds: HistogramVec,
     stored: IntGaugeVec,
     expected: IntGaugeVec,
+    by_way: IntGaugeVec,
+    spread: GaugeVec,
     ready: IntGauge,
     /// Proposals of readings made here, and the parts in them.
     pub ingests: IntCounter,
@@ -71,6 +73,17 @@ impl Metrics {
                 "Interval values due since each meter's registration or first value, by window",
                 &["window"],
             )?,
+            by_way: make.gauges(
+                "collection_values",
+                "Interval values stored of those due by the way they came, and those that nobody \
+                 holds, by window",
+                &["window", "way"],
+            )?,
+            spread: make.floats(
+                "collection_concentrator_rate",
+                "Overall collection rate of the last 24 hours of concentrators, by place in order",
+                &["place"],
+            )?,
             ready: make.gauge("ready", "1 while /readyz answers 200")?,
             ingests: make.counter("ingest_proposals_total", "Proposals of readings made here")?,
             ingest_parts: make.counter("ingest_parts_total", "Parts in those proposals")?,
@@ -112,12 +125,31 @@ impl Metrics {
         self.ready.set(i64::from(ready));
         let collected = app.collected();
         let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        for (window, part) in [("day", collected.day), ("kept", collected.kept)] {
+        for (window, part) in [("day", &collected.day.all), ("kept", &collected.kept.all)] {
+            for (way, count) in [
+                ("first_pass", part.first_pass()),
+                ("refill", part.refilled),
+                ("brought", part.brought),
+                ("missing", part.missing),
+            ] {
+                self.by_way.with_label_values(&[window, way]).set(number(count));
+            }
             self.stored.with_label_values(&[window]).set(number(part.stored));
             self.expected.with_label_values(&[window]).set(number(part.expected));
         }
+        let spread = collected.day.spread().unwrap_or_default();
+        for (place, ppm) in [
+            ("least", spread.least_ppm),
+            ("tenth", spread.tenth_ppm),
+            ("median", spread.median_ppm),
+            ("ninetieth", spread.ninetieth_ppm),
+            ("most", spread.most_ppm),
+        ] {
+            let rate = u32::try_from(ppm).map_or(0.0, |ppm| f64::from(ppm) / 1e6);
+            self.spread.with_label_values(&[place]).set(rate);
+        }
         for (kind, count) in
-            [("meter", collected.kept.meters), ("concentrator", collected.concentrators)]
+            [("meter", collected.kept.all.meters), ("concentrator", collected.concentrators)]
         {
             self.devices.with_label_values(&[kind]).set(number(count));
         }
@@ -144,6 +176,17 @@ impl Make<'_> {
         labels: &[&str],
     ) -> Result<IntGaugeVec, prometheus::Error> {
         let metric = IntGaugeVec::new(Self::opts(name, help), labels)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn floats(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<GaugeVec, prometheus::Error> {
+        let metric = GaugeVec::new(Self::opts(name, help), labels)?;
         self.0.register(Box::new(metric.clone()))?;
         Ok(metric)
     }

@@ -83,7 +83,7 @@ pub async fn collect(wires: Wires) {
     while wires.pause(COLLECT_EVERY.max(rest)).await {
         let begun = Instant::now();
         let view = wires.cluster.view();
-        let run = tokio::task::spawn_blocking(move || crate::areas::readings::collected(&view));
+        let run = tokio::task::spawn_blocking(move || crate::areas::collection::collected(&view));
         match run.await {
             Ok(Ok(collected)) => wires.app.set_collected(collected),
             Ok(Err(fault)) => wires.fault("collect", &fault),

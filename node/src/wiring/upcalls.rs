@@ -12,8 +12,8 @@ use domain::assets::{self, Attach, Authentication, Security};
 use domain::keys::KeyKind;
 use domain::{Change, Device, Done, Obis, View, keys, leases, readings};
 use gateway::{
-    Admission, Admit, Ask, Claim, Claimed, Denied, MeterAccess, MeterCredentials, MeterKeys,
-    MeterQuery, RosterQuery, Upcall,
+    Admission, Admit, Ask, Claim, Claimed, Denied, HolesQuery, MeterAccess, MeterCredentials,
+    MeterHoles, MeterKeys, MeterQuery, RosterQuery, Upcall,
 };
 use tokio::sync::{Semaphore, mpsc};
 use zeroize::Zeroizing;
@@ -100,6 +100,19 @@ async fn answer(wires: &Wires, question: Upcall) {
             let device = ask.request.device.clone();
             let change = leases::Change::Standby { device, node: wires.node, up: ask.request.up };
             noted(wires, ask, Change::Leases(change)).await;
+        }
+        Upcall::Holes(ask) => {
+            let answer = holes(wires, ask.request.clone()).await;
+            ask.answer(answer);
+        }
+        Upcall::Refill(ask) => {
+            let change = readings::Change::Refill(ask.request.clone());
+            let answer = log(wires, Change::Readings(change), ask.deadline, |done| match done {
+                Done::Ingested(parts) => parts.into_iter().next()?.ok(),
+                _ => None,
+            });
+            let answer = answer.await;
+            ask.answer(answer);
         }
         // Parts are gathered before this point.
         Upcall::Ingest(ask) => ask.answer(Err(Denied::Unavailable)),
@@ -311,6 +324,40 @@ fn roster(wires: &Wires, query: &RosterQuery) -> Result<HashMap<String, u32>, De
             return Ok(ordinals);
         }
     }
+}
+
+/// The gaps of a device's meters, read beside the tasks of the runtime: a concentrator has a
+/// thousand meters.
+async fn holes(wires: &Wires, query: HolesQuery) -> Result<Vec<MeterHoles>, Denied> {
+    let reader = wires.clone();
+    match tokio::task::spawn_blocking(move || holes_of(&reader, &query)).await {
+        Ok(found) => found.map_err(|no| fault(wires, &no)),
+        Err(_) => Err(Denied::Unavailable),
+    }
+}
+
+/// The gaps within the reach of the refill.
+fn holes_of(wires: &Wires, query: &HolesQuery) -> Result<Vec<MeterHoles>, domain::Fault> {
+    let (view, now) = (wires.cluster.view(), wires.cluster.stamp_now());
+    let Some(window) = readings::refill_window(&view, now)? else { return Ok(Vec::new()) };
+    let HolesQuery { device, reach_s, behind, meters } = query;
+    let from_s = reach_s.map_or(window.0, |reach_s| window.0.max(now.seconds() - reach_s));
+    let mut found: Vec<MeterHoles> = Vec::new();
+    for hole in readings::holes(&view, device, (from_s, window.1), behind.as_deref(), *meters)? {
+        if let Some(last) = found.last_mut().filter(|last| last.ordinal == hole.ordinal) {
+            last.holes.push(hole);
+            continue;
+        }
+        let model = assets::meter(&view, &hole.serial)?.map(|meter| meter.model);
+        let (model, _) = wires.app.models().or_generic(&model.unwrap_or_default());
+        found.push(MeterHoles {
+            serial: hole.serial.clone(),
+            ordinal: hole.ordinal,
+            profile: model.load_profile.unwrap_or(Obis::LOAD_PROFILE),
+            holes: vec![hole],
+        });
+    }
+    Ok(found)
 }
 
 fn device_keys(

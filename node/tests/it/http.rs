@@ -80,6 +80,8 @@ fn health(port: u16, token: &str) {
         "process_resident_memory_bytes",
         "holdfast_http_requests_total{",
         "holdfast_collection_values_expected{",
+        "holdfast_collection_values{",
+        "holdfast_collection_concentrator_rate{",
         "holdfast_cluster_term",
         "holdfast_storage_wal_flush_seconds",
         "holdfast_gateway_",

@@ -90,6 +90,32 @@ fn start(dir: &Path) -> Demo {
     }
 }
 
+fn the_collection_is_told_in_four_numbers(demo: &Demo) {
+    let body = demo.get("/api/v1/collection?from=2020-01-01T00:00:00Z");
+    for window in ["day", "kept", "window"] {
+        let of = |name: &str| body[window][name].as_u64().unwrap_or_else(|| panic!("{body}"));
+        let ways = of("first_pass") + of("refilled") + of("brought");
+        assert!(ways == of("stored") && of("stored") <= of("expected"), "{window}: {body}");
+        let rate = |count: u64| count * 1_000_000 / of("expected");
+        assert_eq!(of("first_pass_ppm"), rate(of("first_pass")), "{body}");
+        assert_eq!(of("after_refill_ppm"), rate(of("first_pass") + of("refilled")), "{body}");
+        assert_eq!(of("rate_ppm"), rate(of("stored")), "{body}");
+        // One concentrator: all rates are its.
+        let spread = &body[window]["concentrators"];
+        assert_eq!((&spread["count"], &spread["least_ppm"]), (&json!(1), &spread["most_ppm"]));
+    }
+    let list = demo.get("/api/v1/collection/concentrators?limit=1");
+    assert!(list["items"][0]["expected"].as_u64().is_some_and(|due| due > 0), "{list}");
+    assert!(list["next"].is_null(), "{list}");
+    let none = demo.get("/api/v1/collection/concentrators?query=nobody");
+    assert_eq!(none["items"], json!([]));
+    for wrong in ["to=2020-01-01T00:00:00Z", "from=2020-01-02T00:00:00Z&to=2020-01-01T00:00:00Z"] {
+        let path = format!("/api/v1/collection?{wrong}");
+        let refused = get(demo.port, &demo.token, &path);
+        assert_eq!((refused.status, refused.code().as_str()), (400, "bad_range"));
+    }
+}
+
 #[test]
 fn stored_values_are_asked_for_in_every_way() {
     let dir = tempfile::tempdir().unwrap();
@@ -102,6 +128,7 @@ fn stored_values_are_asked_for_in_every_way() {
         .map(|one| one["serial"].as_str().unwrap())
         .collect();
     assert_eq!(serials.len(), 3);
+    the_collection_is_told_in_four_numbers(&demo);
     // A range that no value is added to any more.
     let (whole, _) = demo.values(serials[0], "from=2000-01-01T00:00:00Z");
     let (first_s, last_s) = (whole[0].0, whole[whole.len() - 2].0);

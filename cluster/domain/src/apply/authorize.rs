@@ -37,7 +37,11 @@ fn by_operator(change: &Change) -> bool {
                     | commands::Change::Settle { .. }
             )
             | Change::Members(members::Change::Gone { .. })
-            | Change::Readings(readings::Change::Archive(_) | readings::Change::Forget(_))
+            | Change::Readings(
+                readings::Change::Archive(_)
+                    | readings::Change::Forget(_)
+                    | readings::Change::Refill(_)
+            )
     )
 }
 

@@ -131,6 +131,7 @@ impl Change {
                 readings::Change::Correct(_) => "readings.correct",
                 readings::Change::Archive(_) => "readings.archive",
                 readings::Change::Forget(_) => "readings.forget",
+                readings::Change::Refill(_) => "readings.refill",
             },
             Change::Leases(change) => match change {
                 leases::Change::Renew { .. } => "leases.renew",
@@ -185,6 +186,7 @@ impl Change {
                 }
                 readings::Change::Archive(archive) => archive.month.to_string(),
                 readings::Change::Forget(month) => month.to_string(),
+                readings::Change::Refill(refill) => refill.object(),
             },
             Change::Leases(change) => match change {
                 leases::Change::Renew { node, .. } => format!("node {node}"),

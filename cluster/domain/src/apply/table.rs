@@ -83,6 +83,8 @@ pub enum Table {
     GoneMonths = 55,
     /// readings: corrections and estimates beside what was measured.
     Overlay = 56,
+    /// readings: slots of a day that did not come by themselves, and those that nobody holds.
+    SlotOrigins = 57,
     /// members: what is wished of a node.
     Members = 60,
     /// members: nodes that are drained.
@@ -91,7 +93,7 @@ pub enum Table {
 
 impl Table {
     /// Every table, in order of its number.
-    pub const ALL: [Table; 35] = [
+    pub const ALL: [Table; 36] = [
         Table::Meta,
         Table::Dedup,
         Table::DedupOrder,
@@ -125,6 +127,7 @@ impl Table {
         Table::ArchivedMonths,
         Table::GoneMonths,
         Table::Overlay,
+        Table::SlotOrigins,
         Table::Members,
         Table::Drained,
     ];

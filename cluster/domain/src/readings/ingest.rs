@@ -4,12 +4,13 @@
 //! nothing. Cost of a part in steady state: one row read and one written for each meter and
 //! interval, and nothing more.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::slots::{DAY_S, DaySlots, day_of, interval_fits, interval_s};
 use super::{
-    Batch, DAY_SLOTS, Ingest, MARKS, Mark, PROGRESS, Part, Progress, Register, Row, SHARD_METERS,
-    Series, compact, flag, seal,
+    Batch, DAY_SLOTS, Ingest, MARKS, Mark, ORIGINS, Origins, PROGRESS, Part, Progress, Register,
+    Row, SHARD_METERS, Series, compact, flag, seal,
 };
 use crate::apply::table::Key;
 use crate::apply::{Author, Done, Effect, Tx};
@@ -50,7 +51,7 @@ pub(super) fn apply(tx: &mut Tx<'_>, ingest: &Ingest) -> Result<Done, Stop> {
     let mut outcomes = Vec::with_capacity(ingest.parts.len());
     let mut stored = 0;
     for part in &ingest.parts {
-        let outcome: Result<u32, Refusal> = match stage(tx, part) {
+        let outcome: Result<u32, Refusal> = match stage(tx, part, Origin::of(tx.author)) {
             Ok(staged) => {
                 let rows = staged.rows;
                 staged.write(tx, part)?;
@@ -68,22 +69,55 @@ pub(super) fn apply(tx: &mut Tx<'_>, ingest: &Ingest) -> Result<Done, Stop> {
     Ok(Done::Ingested(outcomes))
 }
 
+/// By what way the values of a part came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// By a push or a read on schedule.
+    FirstPass,
+    /// Asked for because they were missing.
+    Refill,
+    /// People brought them.
+    Brought,
+}
+
+impl Origin {
+    fn of(author: &Author) -> Origin {
+        match author {
+            Author::Node(_) => Origin::FirstPass,
+            Author::Operator(_) | Author::Bootstrap => Origin::Brought,
+        }
+    }
+}
+
 /// What a part will write when nothing in it is refused.
-#[derive(Default)]
-struct Staged {
-    rows: u32,
+pub(super) struct Staged {
+    origin: Origin,
+    pub(super) rows: u32,
     progress: BTreeMap<(u32, u16), Progress>,
     /// Days that are no longer recent.
     late: BTreeMap<(u32, u16, i32), DaySlots>,
     /// Days that a newer one has pushed out of what is kept.
     dropped: BTreeSet<(u32, u16, i32)>,
+    /// Days with slots that did not come by themselves.
+    origins: BTreeMap<(u32, u16, i32), Origins>,
+    /// Days whose origins go with them.
+    forgotten: BTreeSet<(u32, u16, i32)>,
     /// Rows that came, by day.
     open: BTreeMap<(u16, u32, i32), u64>,
 }
 
-fn stage(tx: &Tx<'_>, part: &Part) -> Result<Staged, Stop> {
+pub(super) fn stage(tx: &Tx<'_>, part: &Part, origin: Origin) -> Result<Staged, Stop> {
     let device = check_channel(tx, part)?;
-    let mut staged = Staged::default();
+    let mut staged = Staged {
+        origin,
+        rows: 0,
+        progress: BTreeMap::new(),
+        late: BTreeMap::new(),
+        dropped: BTreeSet::new(),
+        origins: BTreeMap::new(),
+        forgotten: BTreeSet::new(),
+        open: BTreeMap::new(),
+    };
     for batch in &part.batches {
         check_batch(batch)?;
         let rows = batch.rows().map_err(|why| refuse("bad_batch", why.to_string()))?;
@@ -181,17 +215,20 @@ impl Staged {
         let recent = &mut progress.recent;
         let at = recent.partition_point(|known| known.day < slots.day);
         if let Some(known) = recent.get_mut(at).filter(|known| known.day == slots.day) {
+            let fresh = slots.without(known);
             known.join(&slots);
-            return Ok(());
+            return self.note_origin(tx, (ordinal, interval, slots.day), &fresh);
         }
         if at == 0 && recent.len() >= RECENT_DAYS {
             let newest = recent.last().map_or(slots.day, |known| known.day);
             if slots.day > newest.saturating_sub(KEPT_DAYS) {
-                self.take_late(tx, (ordinal, interval, slots.day), &slots)?;
+                let fresh = self.take_late(tx, (ordinal, interval, slots.day), &slots)?;
+                self.note_origin(tx, (ordinal, interval, slots.day), &fresh)?;
             }
             return Ok(());
         }
         let newest = slots.day;
+        self.note_origin(tx, (ordinal, interval, slots.day), &slots)?;
         recent.insert(at, slots);
         if recent.len() > RECENT_DAYS {
             let evicted = recent.remove(0);
@@ -216,26 +253,69 @@ impl Staged {
             self.late.remove(&key);
             self.dropped.insert(key);
         }
+        for (_, old) in ORIGINS.scan(tx, &from, &to, MAX_DROPPED)? {
+            let key = (ordinal, interval, old.answered.day);
+            self.origins.remove(&key);
+            self.forgotten.insert(key);
+        }
         Ok(())
     }
 
+    /// Remembers slots that are stored for the first time and did not come by themselves.
+    fn note_origin(
+        &mut self,
+        tx: &Tx<'_>,
+        key: (u32, u16, i32),
+        fresh: &DaySlots,
+    ) -> Result<(), Fault> {
+        if self.origin == Origin::FirstPass || fresh.is_empty() {
+            return Ok(());
+        }
+        let refill = self.origin == Origin::Refill;
+        let origins = self.origins(tx, key)?;
+        if refill {
+            origins.refilled.join(fresh);
+        } else {
+            origins.brought.join(fresh);
+        }
+        Ok(())
+    }
+
+    /// The origins of a day, to be added to.
+    pub(super) fn origins(
+        &mut self,
+        tx: &Tx<'_>,
+        key: (u32, u16, i32),
+    ) -> Result<&mut Origins, Fault> {
+        self.forgotten.remove(&key);
+        match self.origins.entry(key) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(free) => {
+                let known = ORIGINS.get(tx, &key)?;
+                Ok(free.insert(known.unwrap_or_else(|| Origins::empty(key.2))))
+            }
+        }
+    }
+
+    /// Joins slots to those of a day that is no longer recent. Gives those that are new.
     fn take_late(
         &mut self,
         tx: &Tx<'_>,
         key: (u32, u16, i32),
         slots: &DaySlots,
-    ) -> Result<(), Fault> {
+    ) -> Result<DaySlots, Fault> {
         let known = match self.late.remove(&key) {
             Some(known) => Some(known),
             None => DAY_SLOTS.get(tx, &key)?,
         };
         let mut all = known.unwrap_or_else(|| DaySlots::empty(key.2));
+        let fresh = slots.without(&all);
         all.join(slots);
         self.late.insert(key, all);
-        Ok(())
+        Ok(fresh)
     }
 
-    fn write(self, tx: &mut Tx<'_>, part: &Part) -> Result<(), Fault> {
+    pub(super) fn write(self, tx: &mut Tx<'_>, part: &Part) -> Result<(), Fault> {
         for (key, progress) in &self.progress {
             PROGRESS.put(tx, key, progress)?;
         }
@@ -244,6 +324,12 @@ impl Staged {
         }
         for (key, slots) in &self.late {
             DAY_SLOTS.put(tx, key, slots)?;
+        }
+        for key in &self.forgotten {
+            ORIGINS.delete(tx, key);
+        }
+        for (key, origins) in &self.origins {
+            ORIGINS.put(tx, key, origins)?;
         }
         for (day, rows) in self.open {
             seal::open(tx, day.0, day.1, day.2)?;

@@ -8,6 +8,7 @@
 mod batch;
 mod collect;
 mod compact;
+mod gaps;
 mod ingest;
 mod overlay;
 mod packed;
@@ -20,8 +21,12 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use batch::{Batch, BatchBuilder, MAX_REGISTERS, MAX_ROWS, Register, Row, Rows};
-pub use collect::{Collection, DEFAULT_INTERVAL_MINUTES, collection, collection_of};
+pub use collect::{
+    Collection, DEFAULT_INTERVAL_MINUTES, Spread, collection, collection_of, collection_with,
+    spread,
+};
 pub use compact::{COMPACT_AFTER_DAYS, Compact, LATE_SHARE, MONTH_RECIPE, due_compactions};
+pub use gaps::{Answered, Hole, MAX_ANSWERED, Refill, holes, refill_window, slots_of};
 pub use ingest::{MAX_INGEST_ROWS, MAX_PARTS};
 pub use overlay::{Correct, Corrected, MAX_CORRECTED, Method, Quality, corrections, counting};
 pub use seal::{RECIPE, due_seals, is_sealed};
@@ -49,6 +54,8 @@ pub enum Change {
     Archive(Archive),
     /// A month is removed for good.
     Forget(MonthOf),
+    /// Store values that were asked for because they were missing.
+    Refill(Refill),
 }
 
 /// Values of any number of concentrators and meters, each part judged by itself.
@@ -142,6 +149,25 @@ struct Progress {
 
 static PROGRESS: Typed<(u32, u16), Progress> = Typed::new(Table::Progress);
 static DAY_SLOTS: Typed<(u32, u16, i32), DaySlots> = Typed::new(Table::DaySlots);
+/// How slots of a day came about that did not come by themselves. A day without such has no row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Origins {
+    /// Stored first by a refill.
+    refilled: DaySlots,
+    /// Stored first by people, not by a channel.
+    brought: DaySlots,
+    /// The device itself was asked for them and has answered.
+    answered: DaySlots,
+}
+
+impl Origins {
+    fn empty(day: i32) -> Origins {
+        let none = DaySlots::empty(day);
+        Origins { refilled: none.clone(), brought: none.clone(), answered: none }
+    }
+}
+
+static ORIGINS: Typed<(u32, u16, i32), Origins> = Typed::new(Table::SlotOrigins);
 static MARKS: Typed<str, Mark> = Typed::new(Table::Marks);
 
 pub(crate) fn apply(tx: &mut Tx<'_>, change: &Change) -> Result<Done, Stop> {
@@ -152,6 +178,7 @@ pub(crate) fn apply(tx: &mut Tx<'_>, change: &Change) -> Result<Done, Stop> {
         Change::Correct(correct) => overlay::apply(tx, correct),
         Change::Archive(archive) => tier::archive(tx, archive),
         Change::Forget(month) => tier::forget(tx, month),
+        Change::Refill(refill) => gaps::apply(tx, refill),
     }
 }
 

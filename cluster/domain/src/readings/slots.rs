@@ -92,6 +92,37 @@ impl DaySlots {
         }
     }
 
+    /// Sets every slot of the day that ends after `from_s` and not after `to_s`.
+    pub(crate) fn set_span(&mut self, interval_minutes: u16, from_s: i64, to_s: i64) {
+        let (step_s, start_s) = (interval_s(interval_minutes), i64::from(self.day) * DAY_S);
+        let mut end_s = start_s.max(from_s.div_euclid(step_s) * step_s) + step_s;
+        while end_s <= to_s.min(start_s + DAY_S) {
+            self.set(interval_minutes, end_s);
+            end_s += step_s;
+        }
+    }
+
+    /// Whether the slot that ends at `end_s` is set.
+    pub(crate) fn has(&self, interval_minutes: u16, end_s: i64) -> bool {
+        let into_day_s = end_s - i64::from(self.day) * DAY_S;
+        let slot = usize::try_from(into_day_s / interval_s(interval_minutes) - 1);
+        slot.is_ok_and(|slot| {
+            self.bits.get(slot / 8).is_some_and(|octet| octet >> (slot % 8) & 1 == 1)
+        })
+    }
+
+    /// The slots that are set here and not there, of the same day.
+    pub(crate) fn without(&self, there: &DaySlots) -> DaySlots {
+        let there = there.bits.iter().copied().chain(std::iter::repeat(0));
+        let bits = self.bits.iter().zip(there).map(|(own, other)| own & !other).collect();
+        DaySlots { day: self.day, bits }
+    }
+
+    /// Whether no slot is set.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bits.iter().all(|octet| *octet == 0)
+    }
+
     /// How many slots are set that end after `from_s` and not after `to_s`.
     pub(crate) fn count(&self, interval_minutes: u16, from_s: i64, to_s: i64) -> u64 {
         let start_s = i64::from(self.day) * DAY_S;
@@ -157,5 +188,13 @@ mod tests {
         let mut other = DaySlots::empty(1);
         other.join(&slots);
         assert_eq!(other, slots);
+        let mut some = DaySlots::empty(1);
+        some.set_span(15, DAY_S + 1, DAY_S + 1799);
+        assert!(some.has(15, DAY_S + 900) && !some.has(15, DAY_S + 1800));
+        let rest = slots.without(&some);
+        assert_eq!(rest.count(15, DAY_S, 2 * DAY_S), 2);
+        assert!(some.without(&slots).is_empty() && !rest.is_empty());
+        some.set_span(15, 0, i64::MAX);
+        assert_eq!(some.count(15, DAY_S, 2 * DAY_S), 96);
     }
 }

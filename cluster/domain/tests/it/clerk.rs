@@ -158,6 +158,18 @@ impl Clerk {
             "months" => lines(readings::due_compactions(view, now)?),
             "corrections" => corrections(view, words)?,
             "collection" => lines([readings::collection(view, from_s, to_s)?]),
+            "holes" => {
+                let meters = words.number("meters", 100);
+                let after = words.maybe("behind_serial");
+                let found = readings::holes(view, &words.device(), (from_s, to_s), after, meters)?;
+                let line = |hole: &readings::Hole| {
+                    let readings::Hole { serial, interval_minutes, from_s, to_s, .. } = hole;
+                    let slots = readings::slots_of(hole).count() as u64;
+                    assert_eq!(slots, hole.slots());
+                    format!("{serial} {interval_minutes} min {from_s}..{to_s} {slots} slots")
+                };
+                found.iter().map(line).collect()
+            }
             "members" => {
                 let members = members::members(view)?;
                 members
@@ -235,7 +247,7 @@ fn change(words: &Words<'_>) -> Change {
     match words.verb {
         "concentrator" | "meter" | "retire" => Change::Assets(asset(words)),
         "install" | "reserve" | "raise" => Change::Keys(key(words)),
-        "ingest" | "seal" | "compact" | "correct" | "archive" | "forget" => {
+        "ingest" | "refill" | "seal" | "compact" | "correct" | "archive" | "forget" => {
             Change::Readings(reading(words))
         }
         "parameter" => Change::Parameters(parameters::Change::Set {
@@ -439,7 +451,8 @@ fn order(words: &Words<'_>) -> Order {
     Order::Read { attributes: vec![register; words.number("attributes", 1)] }
 }
 
-/// `rows=ORDINAL@END:VALUE,...` with `-` for no value; `flag=` for all of them.
+/// `rows=ORDINAL@END:VALUE,...` with `-` for no value; `flag=` for all of them; of a refill
+/// `answered=ORDINAL@FROM..TO,...`.
 fn reading(words: &Words<'_>) -> readings::Change {
     let interval_minutes = words.number("interval", 15);
     if words.verb == "seal" {
@@ -514,5 +527,19 @@ fn reading(words: &Words<'_>) -> readings::Change {
         counter: words.number("counter", 0),
     });
     let part = Part { lease, mark, batches: vec![batch.finish()] };
+    if words.verb == "refill" {
+        let answered = words.maybe("answered").unwrap_or_default().split(',');
+        let answered = answered.filter(|span| !span.is_empty()).map(|span| {
+            let (ordinal, rest) = span.split_once('@').unwrap();
+            let (from_s, to_s) = rest.split_once("..").unwrap();
+            readings::Answered {
+                ordinal: ordinal.parse().unwrap(),
+                interval_minutes,
+                from_s: from_s.parse().unwrap(),
+                to_s: to_s.parse().unwrap(),
+            }
+        });
+        return readings::Change::Refill(readings::Refill { part, answered: answered.collect() });
+    }
     readings::Change::Ingest(Ingest { parts: vec![part] })
 }

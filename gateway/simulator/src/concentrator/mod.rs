@@ -14,6 +14,7 @@ mod line;
 mod meters;
 mod mischief;
 mod server;
+mod store;
 pub mod task;
 mod upkeep;
 
@@ -30,7 +31,7 @@ use self::line::Line;
 use self::meters::MeterPort;
 use self::mischief::Mischief;
 use crate::clock::FieldClock;
-use crate::fault::Plan;
+use crate::fault::{Kind, Plan};
 use crate::field::ConcentratorModel;
 use crate::journal::Journal;
 use crate::session::{Event, Session};
@@ -38,6 +39,7 @@ use crate::state::{Keeper, Memory};
 use crate::tally::{Count, Tally};
 use crate::witness::{Counters, Epochs, Title};
 
+pub use self::store::outage;
 pub use self::upkeep::{counter_base, parse_title, title_text};
 
 /// wPort of the concentrator's own logical device.
@@ -79,6 +81,8 @@ pub struct Settings {
     pub fault_every: Duration,
     /// How long a fault lasts.
     pub fault_hold: Duration,
+    /// Seconds that an outage in the history lasts.
+    pub outage_s: i64,
     /// The faults.
     pub faults: Plan,
     /// Serials of real meters behind the first concentrator.
@@ -153,9 +157,15 @@ impl Concentrator {
         keeper: Keeper,
         now: Now,
     ) -> io::Result<Self> {
-        let memory = keeper.load(settings.seed, counter_base(now.real_us))?;
+        let mut memory = keeper.load(settings.seed, counter_base(now.real_us))?;
         let now_s = now.real_us / 1_000_000;
         let first_s = memory.planned_to_s.map_or(now_s - settings.history_s, |s| s.min(now_s));
+        if memory.planned_to_s.is_none() {
+            let plays = role == Role::Genuine && settings.faults.plays(Kind::Outage, model.seed);
+            let span = (first_s, now_s, i64::from(settings.interval_s.max(1)));
+            memory.off = plays.then(|| outage(span, settings.outage_s, model.seed));
+            memory.first_s = Some(first_s);
+        }
         let clock = FieldClock::new(now.real_us, first_s * 1_000_000, settings.speed);
         let mut clients = Counters::default();
         for (title, highest) in &memory.clients {

@@ -25,8 +25,11 @@ pub const LAST_STORED: [u8; 6] = [0, 0, 94, 86, 130, 255];
 /// Active channel.
 pub const ACTIVE_CHANNEL: [u8; 6] = [0, 0, 94, 86, 131, 255];
 
+/// What it holds of its meters.
+pub const STORE: [u8; 6] = [0, 0, 94, 86, 132, 255];
+
 /// Objects with class and number of attributes.
-const OBJECTS: [(u16, [u8; 6], i8); 10] = [
+const OBJECTS: [(u16, [u8; 6], i8); 11] = [
     (1, DEVICE_NAME, 2),
     (1, SERIAL, 2),
     (1, FIRMWARE_ID, 2),
@@ -34,6 +37,7 @@ const OBJECTS: [(u16, [u8; 6], i8); 10] = [
     (1, METER_LIST, 2),
     (1, LAST_STORED, 2),
     (1, ACTIVE_CHANNEL, 2),
+    (1, STORE, 2),
     (8, CLOCK, 4),
     (15, ASSOCIATION, 2),
     (17, SAP_ASSIGNMENT, 2),
@@ -52,7 +56,16 @@ impl Concentrator {
             return Reply::Done(Err(DataAccessError::ReadWriteDenied));
         };
         match ask {
-            Ask::Get { attribute, .. } => Reply::Value(self.read(client, attribute, now)),
+            Ask::Get { attribute, selection: Some(selection) } => {
+                Reply::Value(known(attribute).and_then(|()| {
+                    let is_store = attribute.logical_name.0 == STORE && attribute.attribute == 2;
+                    let refused = Err(DataAccessError::ScopeOfAccessViolated);
+                    if is_store { self.stored_rows(selection, now) } else { refused }
+                }))
+            }
+            Ask::Get { attribute, selection: None } => {
+                Reply::Value(self.read(client, attribute, now))
+            }
             Ask::Set { attribute, value } => {
                 Reply::Done(self.write(line, client, attribute, value, now))
             }
@@ -94,6 +107,7 @@ impl Concentrator {
             (INVOCATION_COUNTER, _) => Data::U32(self.clients.highest(client).unwrap_or(0)),
             (METER_LIST, _) => self.meter_list(now),
             (LAST_STORED, _) => Data::U32(self.last_stored()),
+            (STORE, _) => self.store_bounds(now),
             (ACTIVE_CHANNEL, _) => Data::Structure(vec![Data::U32(self.epochs.highest)]),
             (CLOCK, 2) => self.clock_value(now),
             (CLOCK, 3) => Data::I16(0),
