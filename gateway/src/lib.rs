@@ -215,8 +215,8 @@ impl Gateway {
     ///
     /// # Errors
     /// `NoChannel` when the device is not connected or dialled here under that epoch and no octet
-    /// of the order has left, `ChannelLost` when the channel closes meanwhile, `NoAnswer` at the deadline, and what the
-    /// device or its association said.
+    /// of the order has left, `ChannelLost` when the channel closes meanwhile, `NoAnswer` at the
+    /// deadline, and what the device or its association said.
     pub async fn execute(
         &self,
         device: &Device,

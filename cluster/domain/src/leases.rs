@@ -3,8 +3,8 @@
 //! A node is alive while its own lease runs, which it renews through the log. The lease of a device
 //! is granted to a node under an epoch and holds for as long as that node is alive.
 //!
-//! A concentrator has a main and a standby address. When its main channel stands again, quiet for as
-//! long as the parameter `channels.switch_back_seconds` says, it becomes the active one again.
+//! A concentrator has a main and a standby address. When its main channel stands again, quiet for
+//! as long as the parameter `channels.switch_back_seconds` says, it becomes the active one again.
 //!
 //! Invariants: 1. Every grant of a device raises its epoch, so no epoch has two owners. 2. Nobody
 //! takes a device from a living node, but the device itself, an operator, or the main channel that
