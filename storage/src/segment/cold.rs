@@ -93,7 +93,7 @@ impl Cold {
             );
             return Ok(());
         }
-        let (place, limit) = self.place()?;
+        let (_, limit) = self.place()?;
         let _one = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
         if path.exists() {
             return Ok(());
@@ -102,20 +102,24 @@ impl Cold {
         file::make_dirs(&folder)?;
         make_room(&folder, limit.saturating_sub(entry.octets))?;
         let temp = file::temporary(&path);
-        let mut out = file::create(&temp)?;
-        let name = object(entry);
-        let mut source = Hashing::new(place.get(&name)?);
-        let copied = io::copy(&mut source, &mut out).and_then(|_| out.flush());
-        copied.map_err(Error::io("fetch", Path::new(&place.full_name(&name))))?;
-        let checked = check(entry, source.found(), &place.full_name(&name));
-        if let Err(error) = checked {
-            file::remove(&temp)?;
-            return Err(error);
-        }
+        // Half a file is no use: room for it was made, and nobody would look for it again.
+        self.copy(entry, &temp).inspect_err(|_| drop(file::remove(&temp)))?;
         // A cache needs no sync: its files are compared with their hashes again after a start.
         fs::rename(&temp, &path).map_err(Error::io("name", &path))?;
         metrics.cold_fetches.inc();
         Ok(())
+    }
+
+    /// Writes what the archive has into a file and compares it with its hash.
+    fn copy(&self, entry: &Entry, into: &Path) -> Result<()> {
+        let (place, _) = self.place()?;
+        let name = object(entry);
+        let full = place.full_name(&name);
+        let mut source = Hashing::new(place.get(&name)?);
+        let mut out = file::create(into)?;
+        let copied = io::copy(&mut source, &mut out).and_then(|_| out.flush());
+        copied.map_err(Error::io("fetch", Path::new(&full)))?;
+        check(entry, source.found(), &full)
     }
 }
 

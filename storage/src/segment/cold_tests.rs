@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::month_tests::{WAIT, answers, february, fold, month, open, put, until};
+use super::month_tests::{WAIT, answers, february, fold, month, open, put, seal, until};
 use super::{LEVEL_MONTH, Segments};
 
 fn archive_of(segments: &Segments, place: &Path) {
@@ -88,12 +88,20 @@ fn what_the_archive_lost_is_refused_by_name() {
     let ask = || segments.query(15, 0, [1, 0, 1, 8, 0, 255], 0, i64::MAX);
     let mut wrong = whole.clone();
     wrong[100] ^= 1;
+    let cache = dir.path().join("data/cold");
     fs::write(&file, wrong).unwrap();
     let error = ask().unwrap_err();
     assert_eq!(error.code(), "archive_damaged");
     assert!(error.to_string().contains(file.to_str().unwrap()), "{error}");
+    assert_eq!(files(&cache), Vec::<PathBuf>::new());
     fs::remove_file(&file).unwrap();
     assert_eq!(ask().unwrap_err().code(), "not_found");
+    // A folder opens as a file does and cannot be read: the copy breaks off.
+    fs::create_dir(&file).unwrap();
+    let error = ask().unwrap_err();
+    assert!(error.to_string().contains("fetch"), "{error}");
+    assert_eq!(files(&cache), Vec::<PathBuf>::new(), "half a file stayed behind");
+    fs::remove_dir(&file).unwrap();
     fs::write(&file, whole).unwrap();
     assert!(!ask().unwrap().is_empty());
     let other = folded(&dir.path().join("other"));
@@ -135,4 +143,41 @@ fn a_forgotten_month_is_gone_with_all_its_files() {
     assert_eq!(found.len(), 1, "what came later is still there");
     assert_eq!(segments.query(0, 64, [1, 0, 1, 8, 0, 255], 0, i64::MAX).unwrap(), []);
     until("files go", || local(&data) == 0);
+}
+
+#[test]
+fn a_digest_in_pages_is_the_whole_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let segments = open(&dir.path().join("data"));
+    archive_of(&segments, &dir.path().join("archive"));
+    let agrees = |lines: usize| {
+        let whole = segments.digest().sealed;
+        assert_eq!(whole.len(), lines);
+        for limit in 1..=lines + 1 {
+            let mut paged = Vec::new();
+            loop {
+                let after = paged.last().map(super::Sealed::place);
+                let page = segments.digest_after(after, limit);
+                assert!(page.len() <= limit);
+                if page.is_empty() {
+                    break;
+                }
+                paged.extend(page);
+            }
+            assert_eq!(paged, whole, "pages of {limit}");
+        }
+    };
+    agrees(0);
+    february(&segments, &|_, _| {});
+    segments.settle(WAIT).unwrap();
+    // Four days, the first of them twice, of both intervals.
+    agrees(10);
+    fold(&segments, 20);
+    put(&segments, 30, 0, 7, [Some(99), None]);
+    seal(&segments, 31, 15, super::month_tests::FIRST);
+    segments.settle(WAIT).unwrap();
+    agrees(3);
+    let entries = [15, 0].map(|minutes| segments.archive(month(minutes), 20).unwrap());
+    segments.cool(&entries).unwrap();
+    agrees(3);
 }

@@ -14,7 +14,7 @@ use crate::metrics::Metrics;
 const A: Column = [1, 0, 1, 8, 0, 255];
 const B: Column = [1, 0, 2, 8, 0, 255];
 /// The first of February 2024, a month of 29 days.
-const FIRST: i32 = 19_754;
+pub(super) const FIRST: i32 = 19_754;
 const START_S: i64 = 19_754 * 86_400;
 pub(super) const WAIT: Duration = Duration::from_secs(60);
 const METERS: [u32; 4] = [0, 63, 64, 8191];
@@ -44,7 +44,7 @@ fn irregular(segments: &Segments, index: u64, meter: u32, second: i64, value: i6
     segments.merge(index, 0, &[A], &[row]).unwrap();
 }
 
-fn seal(segments: &Segments, index: u64, interval_minutes: u16, day: i32) {
+pub(super) fn seal(segments: &Segments, index: u64, interval_minutes: u16, day: i32) {
     let key = DayKey { interval_minutes, shard: 0, day };
     assert!(segments.seal(index, key, RECIPE_DAY).unwrap());
 }
