@@ -1,12 +1,13 @@
 //! Questions about many meters at once, and about the newest value.
 //!
-//! Where many meters of a block of 64 are asked for, the block's column is read once; where few
-//! are, each meter's page is. Invariants: the lock is held only to share what is in memory and
+//! Meters of a block of 64 are asked for together, so that their pages are read at once.
+//! Invariants: the lock is held only to share what is in memory and
 //! the list of files; the answers are those that [`Segments::query`] gives meter by meter; a
 //! damaged file is told by its name.
 
 use std::sync::Arc;
 
+use super::dense::Asked;
 use super::grid::{self, BLOCK, Day, SHARD_METERS};
 use super::manifest::Entry;
 use super::open::month_key;
@@ -14,9 +15,6 @@ use super::query::{days_of, join};
 use super::reader::Question;
 use super::{Column, DayKey, MonthKey, Point, Segments, calendar};
 use crate::error::{Error, Result};
-
-/// From so many meters of a block on its whole column is read.
-const WHOLE_BLOCK: usize = 8;
 
 /// The least and the greatest value of a meter in a month.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,13 +100,13 @@ impl Segments {
         found: &mut [Vec<Point>],
     ) -> Result<()> {
         let columns = [column];
-        let whole = block.len() >= WHOLE_BLOCK;
         for entry in &shared.files {
-            // Values beside others stand elsewhere in the file: meter by meter.
-            if whole && entry.besides == 0 {
-                self.sound(entry, || whole_block(self, entry, block, column, span, found))?;
+            if entry.besides == 0 {
+                let asked = Asked { meters: block, column, span };
+                self.sound(entry, || self.core.readers.of_block(entry, &asked, found))?;
                 continue;
             }
+            // Values beside others stand elsewhere in the file: meter by meter.
             for (ordinal, at) in block {
                 let question = Question { ordinal: *ordinal, columns: &columns, span };
                 let Some(out) = found.get_mut(*at) else { continue };
@@ -183,39 +181,4 @@ impl Segments {
     pub fn latest_octets(&self) -> u64 {
         self.core.read().latest.octets()
     }
-}
-
-fn whole_block(
-    segments: &Segments,
-    entry: &Entry,
-    block: &[(u32, usize)],
-    column: Column,
-    span: (i64, i64),
-    found: &mut [Vec<Point>],
-) -> Result<()> {
-    let Some((first, _)) = block.first() else { return Ok(()) };
-    let number = u16::try_from(first % SHARD_METERS / BLOCK).unwrap_or_default();
-    let Some(rows) = segments.core.readers.block(entry, number, &[column])? else {
-        return Ok(());
-    };
-    let Some(values) = rows.columns.first().filter(|values| !values.is_empty()) else {
-        return Ok(());
-    };
-    let step_s = i64::from(entry.key.interval_minutes) * 60;
-    let start_s = i64::from(entry.key.day) * grid::DAY_S;
-    // The slots that end within the span, counted from the file's first.
-    let slot = |after_s: i64| usize::try_from(after_s.div_euclid(step_s)).unwrap_or(0);
-    let first_slot = slot(span.0.saturating_sub(start_s).max(0));
-    let end_slot = slot(span.1.saturating_sub(start_s).max(0)).min(rows.slots);
-    for (ordinal, at) in block {
-        let Some(out) = found.get_mut(*at) else { continue };
-        let base = (ordinal % BLOCK) as usize * rows.slots;
-        for slot in first_slot..end_slot {
-            let Some(value) = values.get(base + slot).copied().flatten() else { continue };
-            let flag = rows.flags.get(base + slot).copied().flatten().unwrap_or_default();
-            let end_s = grid::end_of(entry.key, slot);
-            out.push(Point { end_s, value, flag, beside: false });
-        }
-    }
-    Ok(())
 }

@@ -183,3 +183,55 @@ fn a_months_bounds_are_its_least_and_greatest_values() {
     fill(&segments, &mut dice, 101, FIRST + 4);
     assert_eq!(segments.month_bounds(month, A).unwrap(), None, "late rows stand beside it");
 }
+
+/// A value of any size: small steps, wild ones, the least and the greatest.
+fn any_value(dice: &mut Dice, slot: i64) -> i64 {
+    match dice.roll(12) {
+        0 => i64::MIN,
+        1 => i64::MAX,
+        2 => -i64::from(u32::MAX) * slot,
+        3 | 4 => dice.roll(u64::MAX).cast_signed() >> dice.roll(60),
+        _ => slot * 1000 + dice.roll(7).cast_signed(),
+    }
+}
+
+/// Files are read by a decoder of our own: what was in memory must come back, whatever it was.
+#[test]
+fn any_values_come_back_from_day_and_month_files() {
+    for seed in 1..=6 {
+        let dir = tempfile::tempdir().unwrap();
+        let segments = open(dir.path());
+        let mut dice = Dice(seed * 977);
+        let density = [1, 2, 10, 1000][dice.roll(4) as usize];
+        for meter in 0..70 {
+            let tame = meter % 4 == 0;
+            for slot in 1..=96 {
+                let held = meter % 9 != 0 && dice.roll(density) > 0 || density == 1;
+                let wild = if tame { slot } else { any_value(&mut dice, slot) };
+                let values = [held.then_some(wild), (meter != 5).then_some(slot / 30)];
+                let flag = if dice.roll(3) == 0 { dice.roll(256) as u8 } else { 0 };
+                let end_s = i64::from(FIRST) * DAY_S + slot * 900;
+                let row = Row { ordinal: meter, end_s, flag, values: &values };
+                segments.merge(1, 15, &[A, B], &[row]).unwrap();
+            }
+        }
+        let all: Vec<u32> = (0..70).collect();
+        let from_s = i64::from(FIRST) * DAY_S;
+        let answers = || {
+            let spans = [(0, i64::MAX), (from_s + 900, from_s + 5400), (from_s + 86_399, i64::MAX)];
+            let ask = |column, span| segments.query_many(15, &all, column, span).unwrap();
+            let one = |meter| segments.query(15, meter, A, 0, i64::MAX).unwrap();
+            let many = [A, B].map(|column| spans.map(|span| ask(column, span)));
+            (many, [0, 1, 63, 64].map(one))
+        };
+        let expect = answers();
+        let key = DayKey { interval_minutes: 15, shard: 0, day: FIRST };
+        assert!(segments.seal(2, key, RECIPE_DAY).unwrap());
+        segments.settle(WAIT).unwrap();
+        assert!(answers() == expect, "the day file, seed {seed}");
+        let month = MonthKey { interval_minutes: 15, shard: 0, month: month_of(FIRST) };
+        assert!(segments.compact(3, month, RECIPE_MONTH).unwrap());
+        segments.settle(WAIT).unwrap();
+        assert!(answers() == expect, "the month file, seed {seed}");
+    }
+}

@@ -19,6 +19,7 @@
 mod calendar;
 mod cold;
 mod damage;
+mod dense;
 mod digest;
 mod grid;
 mod image;
@@ -28,6 +29,7 @@ mod manifest;
 mod many;
 mod month;
 mod open;
+mod packed;
 mod query;
 mod reader;
 mod recipe;

@@ -18,6 +18,7 @@ use parquet::file::reader::FileReader;
 use parquet::file::serialized_reader::{ReadOptionsBuilder, SerializedFileReader};
 use parquet::file::statistics::Statistics;
 
+use super::dense::{self, Asked, Opened, Pieces, other};
 use super::grid::{self, SHARD_METERS};
 use super::manifest::Entry;
 use super::writer::{BLOCK_METERS, LEADING, Line, column_name, parse_name};
@@ -26,19 +27,19 @@ use crate::error::{Error, Result};
 use crate::file;
 
 type Read<T> = std::result::Result<T, ParquetError>;
-type Reader = Arc<SerializedFileReader<File>>;
+type Reader = SerializedFileReader<Pieces>;
 
 /// Open files with their footers.
 pub struct Readers {
     dir: PathBuf,
     limit: usize,
-    open: Mutex<Opened>,
+    open: Mutex<Held>,
 }
 
 #[derive(Default)]
-struct Opened {
+struct Held {
     clock: u64,
-    files: BTreeMap<[u8; 32], (u64, Reader)>,
+    files: BTreeMap<[u8; 32], (u64, Arc<Opened>)>,
 }
 
 /// What is asked of a file.
@@ -84,13 +85,21 @@ impl Readers {
         question: &Question<'_>,
         out: &mut [Vec<Point>],
     ) -> Result<()> {
-        self.with(entry, |reader| {
+        self.with(entry, |file| {
             if entry.key.interval_minutes == 0 {
-                sparse_points(reader, question, out)
+                sparse_points(&file.reader, question, out)
             } else {
-                dense_points(reader, entry, question, out)
+                dense_points(file, entry, question, out)
             }
         })
+    }
+
+    /// Adds what a dense file without values beside others answers for some meters of a block.
+    ///
+    /// # Errors
+    /// As [`Readers::points`].
+    pub fn of_block(&self, entry: &Entry, asked: &Asked<'_>, out: &mut [Vec<Point>]) -> Result<()> {
+        self.with(entry, |file| dense::points(file, entry, asked, out))
     }
 
     /// One block of 64 meters with some of its columns; none when the file has no such block.
@@ -106,7 +115,7 @@ impl Readers {
         let Ok(group) = entry.blocks.binary_search(&number) else { return Ok(None) };
         let slots = slots_of(entry);
         let rows = Rows { skip: 0, take: usize::from(BLOCK_METERS) * slots };
-        let found = self.with(entry, |reader| {
+        let found = self.with(entry, |Opened { reader, .. }| {
             let flags = optional(int_column(reader, group, 2)?, rows)?;
             let octet = |flag: &Option<i32>| flag.and_then(|flag| u8::try_from(flag).ok());
             let flags = flags.iter().map(octet).collect();
@@ -128,7 +137,7 @@ impl Readers {
     pub fn bounds(&self, entry: &Entry, name: Column) -> Result<Vec<Bounds>> {
         let Ok(place) = entry.columns.binary_search(&name) else { return Ok(Vec::new()) };
         let shard = entry.key.shard * SHARD_METERS;
-        self.with(entry, |reader| {
+        self.with(entry, |Opened { reader, .. }| {
             let mut bounds = Vec::new();
             for (group, block) in entry.blocks.iter().enumerate() {
                 let index = reader.metadata().page_index_for_row_group(group);
@@ -158,7 +167,7 @@ impl Readers {
             return Ok(Vec::new());
         }
         let (group, rows) = beside_group(entry);
-        self.with(entry, |reader| {
+        self.with(entry, |Opened { reader, .. }| {
             let lead = Lead::read(reader, group, rows)?;
             let mut columns = Vec::with_capacity(entry.columns.len());
             for place in 0..entry.columns.len() {
@@ -182,7 +191,7 @@ impl Readers {
     /// # Errors
     /// As [`Readers::points`].
     pub fn lines(&self, entry: &Entry) -> Result<Vec<Line>> {
-        self.with(entry, |reader| {
+        self.with(entry, |Opened { reader, .. }| {
             let mut lines = Vec::new();
             for group in 0..reader.num_row_groups() {
                 let found = SparseGroup::read(reader, group)?;
@@ -198,10 +207,10 @@ impl Readers {
     }
 
     /// Runs work on an open file where a panic of the decoder is caught.
-    fn with<T>(&self, entry: &Entry, work: impl FnOnce(&Reader) -> Read<T>) -> Result<T> {
+    fn with<T>(&self, entry: &Entry, work: impl FnOnce(&Opened) -> Read<T>) -> Result<T> {
         let path = self.dir.join(entry.name());
-        let reader = self.open(entry, &path)?;
-        match catch_unwind(AssertUnwindSafe(|| work(&reader))) {
+        let file = self.open(entry, &path)?;
+        match catch_unwind(AssertUnwindSafe(|| work(&file))) {
             Ok(Ok(found)) => Ok(found),
             Ok(Err(error)) => Err(damaged(&path, error.to_string())),
             Err(_) => Err(damaged(&path, "the decoder panicked".to_owned())),
@@ -223,13 +232,13 @@ impl Readers {
         opened.files.remove(&entry.file_hash);
     }
 
-    fn open(&self, entry: &Entry, path: &Path) -> Result<Reader> {
+    fn open(&self, entry: &Entry, path: &Path) -> Result<Arc<Opened>> {
         let mut opened = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         opened.clock += 1;
         let now = opened.clock;
-        if let Some((used, reader)) = opened.files.get_mut(&entry.file_hash) {
+        if let Some((used, file)) = opened.files.get_mut(&entry.file_hash) {
             *used = now;
-            return Ok(reader.clone());
+            return Ok(file.clone());
         }
         drop(opened);
         let (octets, hash) = file::hash(path)?;
@@ -237,12 +246,13 @@ impl Readers {
             return Err(damaged(path, "its hash is not the one it was sealed with".to_owned()));
         }
         let handle = File::open(path).map_err(Error::io("open", path))?;
+        let pieces = Pieces::new(handle, octets);
         let parse = || {
             let options = ReadOptionsBuilder::new().with_page_index().build();
-            SerializedFileReader::new_with_options(handle, options)
+            SerializedFileReader::new_with_options(pieces.clone(), options)
         };
-        let reader = match catch_unwind(AssertUnwindSafe(parse)) {
-            Ok(Ok(reader)) => Arc::new(reader),
+        let file = match catch_unwind(AssertUnwindSafe(parse)) {
+            Ok(Ok(reader)) => Arc::new(Opened::new(reader, pieces)),
             Ok(Err(error)) => return Err(damaged(path, error.to_string())),
             Err(_) => return Err(damaged(path, "the decoder panicked".to_owned())),
         };
@@ -252,8 +262,8 @@ impl Readers {
             let Some(oldest) = oldest.map(|(hash, _)| *hash) else { break };
             opened.files.remove(&oldest);
         }
-        opened.files.insert(entry.file_hash, (now, reader.clone()));
-        Ok(reader)
+        opened.files.insert(entry.file_hash, (now, file.clone()));
+        Ok(file)
     }
 }
 
@@ -261,39 +271,20 @@ fn damaged(path: &Path, detail: String) -> Error {
     Error::damaged("segment_damaged", "a segment file", path, detail)
 }
 
-fn other(what: &str) -> ParquetError {
-    ParquetError::General(what.to_owned())
-}
-
 fn dense_points(
-    reader: &Reader,
+    file: &Opened,
     entry: &Entry,
     question: &Question<'_>,
     out: &mut [Vec<Point>],
 ) -> Read<()> {
-    let slots = slots_of(entry);
-    let meter = u16::try_from(question.ordinal % SHARD_METERS).unwrap_or_default();
-    let Ok(group) = entry.blocks.binary_search(&(meter / BLOCK_METERS)) else { return Ok(()) };
-    let rows = Rows { skip: usize::from(meter % BLOCK_METERS) * slots, take: slots };
-    let mut flags = None;
     for (column, out) in question.columns.iter().zip(out) {
         let Ok(place) = entry.columns.binary_search(column) else { continue };
-        if flags.is_none() {
-            flags = Some(optional(int_column(reader, group, 2)?, rows)?);
-        }
-        let values = optional(long_column(reader, group, LEADING + place)?, rows)?;
-        for (slot, value) in values.iter().enumerate() {
-            let end_s = grid::end_of(entry.key, slot);
-            let Some(value) = *value else { continue };
-            if question.span.0 < end_s && end_s <= question.span.1 {
-                let flag = flags.as_ref().and_then(|flags| flags.get(slot)).copied().flatten();
-                let flag = flag.and_then(|flag| u8::try_from(flag).ok()).unwrap_or_default();
-                out.push(Point { end_s, value, flag, beside: false });
-            }
-        }
+        let meters = [(question.ordinal, 0)];
+        let asked = Asked { meters: &meters, column: *column, span: question.span };
+        dense::points(file, entry, &asked, std::slice::from_mut(out))?;
         if entry.besides > 0 {
             let (group, rows) = beside_group(entry);
-            beside_points(reader, group, LEADING + place, rows, question, out)?;
+            beside_points(&file.reader, group, LEADING + place, rows, question, out)?;
         }
     }
     Ok(())
