@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod collection;
 pub mod commands;
 pub mod concentrators;
+pub mod conflicts;
 pub mod cursor;
 pub mod history;
 pub mod keys;
@@ -65,6 +66,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(values::list))
         .routes(routes!(values::latest))
         .routes(routes!(summing::list))
+        .routes(routes!(conflicts::list))
         .routes(routes!(history::correct))
         .routes(routes!(history::latest))
         .routes(routes!(history::integrity))

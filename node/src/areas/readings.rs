@@ -310,7 +310,7 @@ pub fn obis(text: &str) -> Result<Obis, Problem> {
 }
 
 /// What was measured with what counts instead, in order of time; either may be missing.
-fn merged(points: Vec<Point>, mut corrected: BTreeMap<i64, Corrected>) -> Vec<Counted> {
+pub fn merged(points: Vec<Point>, mut corrected: BTreeMap<i64, Corrected>) -> Vec<Counted> {
     let mut merged: Vec<_> = points
         .into_iter()
         .map(|point| {

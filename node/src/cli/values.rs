@@ -1,5 +1,5 @@
 //! Stored values from the command line: of one meter (`meter readings`, `sums`, `latest`,
-//! `correct`) and of many (`readings list`, `sums`, `latest`).
+//! `correct`) and of many (`readings list`, `sums`, `latest`, `conflicts`).
 //!
 //! Invariant: what is printed is whole: pages are followed to the last one, or to `--limit`.
 
@@ -170,6 +170,58 @@ pub enum ReadingsCommand {
         #[command(flatten)]
         cluster: ClusterArgs,
     },
+    /// Times for which several values came.
+    Conflicts {
+        /// Which of them.
+        #[command(flatten)]
+        which: ConflictsArgs,
+        /// How to reach the cluster.
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+}
+
+/// Which conflicts.
+#[derive(Args, Clone)]
+pub struct ConflictsArgs {
+    /// Only those of this meter.
+    #[arg(long)]
+    pub meter: Option<String>,
+    /// Only those of this register.
+    #[arg(long)]
+    pub obis: Option<String>,
+    /// Only those of intervals of so many minutes; 0: of irregular readings.
+    #[arg(long)]
+    pub interval: Option<u16>,
+    /// After this time (RFC 3339); 31 days before --to when left out.
+    #[arg(long)]
+    pub from: Option<String>,
+    /// Up to this time (RFC 3339); now when left out.
+    #[arg(long)]
+    pub to: Option<String>,
+    /// The most conflicts.
+    #[arg(long, default_value_t = 1000)]
+    pub limit: usize,
+    /// As CSV.
+    #[arg(long, conflicts_with = "json")]
+    pub csv: bool,
+}
+
+impl ConflictsArgs {
+    fn query(&self) -> String {
+        let interval = self.interval.map(|minutes| minutes.to_string());
+        let parts = [
+            ("meter", &self.meter),
+            ("obis", &self.obis),
+            ("interval", &interval),
+            ("from", &self.from),
+            ("to", &self.to),
+        ];
+        let parts = parts.into_iter().filter_map(|(name, value)| {
+            value.as_ref().map(|value| format!("&{name}={}", encode(value)))
+        });
+        parts.collect()
+    }
 }
 
 impl ReadingsCommand {
@@ -178,7 +230,8 @@ impl ReadingsCommand {
         match self {
             ReadingsCommand::List { cluster, .. }
             | ReadingsCommand::Sums { cluster, .. }
-            | ReadingsCommand::Latest { cluster, .. } => cluster,
+            | ReadingsCommand::Latest { cluster, .. }
+            | ReadingsCommand::Conflicts { cluster, .. } => cluster,
         }
     }
 }
@@ -356,7 +409,30 @@ pub async fn many(verb: ReadingsCommand) -> Result<(), Failure> {
             let names = ["serial", "time", "value", "unit", "quality"];
             print(&names, &lines(&items, &[], &names), false);
         }
+        ReadingsCommand::Conflicts { which, cluster } => conflicts(&which, &cluster).await?,
     }
+    Ok(())
+}
+
+/// A line for each value that came for one time: the one that counts first.
+async fn conflicts(which: &ConflictsArgs, cluster: &ClusterArgs) -> Result<(), Failure> {
+    let limit = which.limit.clamp(1, 1000);
+    let path = format!("/api/v1/conflicts?limit={limit}{}", which.query());
+    let (_, items) = follow(&Api::of(cluster)?, &path, "items", which.limit).await?;
+    if cluster.json {
+        println!("{}", json!({"items": items}));
+        return Ok(());
+    }
+    let names = ["time", "value", "unit", "quality", "measured"];
+    let mut all = Vec::new();
+    for item in &items {
+        let before = ["serial", "obis", "interval_minutes"].map(|name| field(item, &[name]));
+        let before: Vec<&str> = before.iter().map(String::as_str).collect();
+        let own = item["values"].as_array().map_or(&[][..], Vec::as_slice);
+        all.extend(lines(own, &before, &names));
+    }
+    let head = ["serial", "obis", "interval", "time", "value", "unit", "quality", "measured"];
+    print(&head, &all, which.csv);
     Ok(())
 }
 

@@ -140,6 +140,7 @@ fn stored_values_are_asked_for_in_every_way() {
     local_days(&demo, serials[0], (first_s, last_s), &values);
     newest_values(&demo, &serials);
     corrections(&demo, serials[0], &values);
+    conflicts(&demo, serials[0]);
     senseless_questions(&demo, serials[0]);
     let verify = demo.cli(&["verify", "--json"]);
     assert!(verify.status.success(), "{}", stderr(&verify));
@@ -272,6 +273,17 @@ fn corrections(demo: &Demo, serial: &str, values: &[(i64, i64)]) {
     let range = format!("obis={REGISTER}&from={from}&to={}", values[12].0);
     let shown = demo.get(&format!("/api/v1/meters/{serial}/readings?{range}"));
     assert_eq!(shown["values"][0]["value"], 5, "the first was left alone: {shown}");
+}
+
+/// The meters of the demo send each value once.
+fn conflicts(demo: &Demo, serial: &str) {
+    let path = format!("/api/v1/conflicts?meter={serial}&from=0");
+    assert_eq!(demo.get(&path), json!({"items": [], "next": null}));
+    let told = demo.cli(&["readings", "conflicts", "--meter", serial, "--from", "0", "--json"]);
+    assert!(told.status.success(), "{}", stderr(&told));
+    assert_eq!(serde_json::from_slice::<Value>(&told.stdout).unwrap(), json!({"items": []}));
+    let told = demo.cli(&["readings", "conflicts", "--meter", "nobody"]);
+    assert_eq!(told.status.code(), Some(1), "{}", stderr(&told));
 }
 
 fn senseless_questions(demo: &Demo, serial: &str) {

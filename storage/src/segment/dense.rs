@@ -334,10 +334,37 @@ fn flags(file: &Opened, group: usize, rows: Range<usize>) -> Outcome<Vec<u8>> {
     {
         return Ok(Vec::new());
     }
+    let mut flags = Vec::with_capacity(rows.len());
+    each_page(file, (chunk, locations), rows, &mut |page, dictionary, wanted| {
+        flags_of(page, dictionary, wanted, &mut flags)
+    })?;
+    Ok(flags)
+}
+
+/// The meters of a row group, by their number in it, that have rows of their own.
+pub fn meters(file: &Opened, group: usize, rows: usize) -> Outcome<Vec<usize>> {
+    let mut held = Vec::new();
+    let all = 0..usize::from(BLOCK_METERS) * rows;
+    each_page(file, column(file, group, FLAG)?, all, &mut |page, _, wanted| {
+        packed::runs(levels(page)?.0, 1, wanted, &mut held).map(drop)
+    })?;
+    let meters = held.chunks(rows.max(1)).enumerate();
+    Ok(meters.filter(|(_, held)| held.contains(&1)).map(|(meter, _)| meter).collect())
+}
+
+/// What is done with a page of flags: its octets, the dictionary, and which rows of it are wanted.
+type Show<'a> = dyn FnMut(&[u8], &[u8], Range<usize>) -> Option<()> + 'a;
+
+/// Shows the pages that hold rows of a column of flags.
+fn each_page(
+    file: &Opened,
+    (chunk, locations): (&ColumnChunkMetaData, Vec<PageLocation>),
+    rows: Range<usize>,
+    show: &mut Show<'_>,
+) -> Outcome<()> {
     let pieces = file.pieces.clone();
     let all = usize::try_from(chunk.num_values()).unwrap_or(0);
     let mut reader = SerializedPageReader::new(pieces, chunk, all, Some(locations))?;
-    let mut flags = Vec::with_capacity(rows.len());
     let (mut dictionary, mut first) = (Bytes::new(), 0);
     while first < rows.end {
         let page = reader.get_next_page()?.ok_or_else(|| other("a page is missing"))?;
@@ -350,11 +377,10 @@ fn flags(file: &Opened, group: usize, rows: Range<usize>) -> Outcome<Vec<u8>> {
         }
         let end = first + num_values as usize;
         let wanted = rows.start.clamp(first, end) - first..rows.end.min(end) - first;
-        flags_of(&buf, &dictionary, wanted, &mut flags)
-            .ok_or_else(|| other("flags that contradict themselves"))?;
+        show(&buf, &dictionary, wanted).ok_or_else(|| other("flags that contradict themselves"))?;
         first = end;
     }
-    Ok(flags)
+    Ok(())
 }
 
 /// Adds the flags of some rows of a page. A dictionary holds them as numbers of four octets.

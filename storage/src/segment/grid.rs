@@ -7,6 +7,7 @@
 //! Invariants: a stored value is never overwritten; a later value unlike it is kept beside it;
 //! merging the same rows again changes nothing.
 
+mod doubt;
 mod newest;
 
 use std::collections::BTreeMap;

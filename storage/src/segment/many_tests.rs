@@ -9,19 +9,19 @@ use super::{Bounds, Column, DayKey, MonthKey, RECIPE_DAY, RECIPE_MONTH, Row, Seg
 use crate::config::Config;
 use crate::metrics::Metrics;
 
-const A: Column = [1, 0, 1, 8, 0, 255];
-const B: Column = [1, 0, 2, 8, 0, 255];
+pub(super) const A: Column = [1, 0, 1, 8, 0, 255];
+pub(super) const B: Column = [1, 0, 2, 8, 0, 255];
 /// The first of January 2024.
-const FIRST: i32 = 19_723;
-const DAY_S: i64 = 86_400;
-const WAIT: Duration = Duration::from_secs(60);
+pub(super) const FIRST: i32 = 19_723;
+pub(super) const DAY_S: i64 = 86_400;
+pub(super) const WAIT: Duration = Duration::from_secs(60);
 
-fn open(dir: &Path) -> Segments {
+pub(super) fn open(dir: &Path) -> Segments {
     Segments::open(dir, &Config::for_test(dir), &Metrics::unregistered()).unwrap()
 }
 
 /// Small numbers that look random, the same for one seed.
-struct Dice(u64);
+pub(super) struct Dice(pub u64);
 
 impl Dice {
     fn roll(&mut self, bound: u64) -> u64 {
@@ -33,7 +33,7 @@ impl Dice {
 }
 
 /// Fills a day: most of the first 100 meters and some of the next shard, holes, conflicts.
-fn fill(segments: &Segments, dice: &mut Dice, index: u64, day: i32) {
+pub(super) fn fill(segments: &Segments, dice: &mut Dice, index: u64, day: i32) {
     for meter in (0..100).chain([8191, 8192, 8200]) {
         for slot in 1..=24 {
             if dice.roll(10) == 0 {
@@ -51,7 +51,7 @@ fn fill(segments: &Segments, dice: &mut Dice, index: u64, day: i32) {
     segments.merge(index, 0, &[A], &[row]).unwrap();
 }
 
-fn seal(segments: &Segments, index: u64, day: i32) {
+pub(super) fn seal(segments: &Segments, index: u64, day: i32) {
     for shard in [0, 1] {
         let key = DayKey { interval_minutes: 60, shard, day };
         assert!(segments.seal(index, key, RECIPE_DAY).unwrap());
@@ -60,7 +60,7 @@ fn seal(segments: &Segments, index: u64, day: i32) {
 
 /// A folded January with late rows beside it, sealed days of February, two of them with late
 /// rows, and an open day.
-fn history(segments: &Segments, seed: u64) {
+pub(super) fn history(segments: &Segments, seed: u64) {
     let mut dice = Dice(seed);
     let mut index = 1;
     for day in [0, 1, 2, 30] {
@@ -83,7 +83,7 @@ fn history(segments: &Segments, seed: u64) {
     segments.settle(WAIT).unwrap();
 }
 
-fn spans() -> [(i64, i64); 5] {
+pub(super) fn spans() -> [(i64, i64); 5] {
     let at = |day: i32, s: i64| i64::from(FIRST + day) * DAY_S + s;
     [
         (0, i64::MAX),

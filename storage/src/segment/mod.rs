@@ -18,6 +18,7 @@
 
 mod calendar;
 mod cold;
+mod conflicts;
 mod damage;
 mod dense;
 mod digest;
@@ -54,6 +55,7 @@ use scrub::Scrubber;
 use worker::{Core, Worker};
 
 pub use calendar::{first_day, month_of};
+pub use conflicts::{Conflict, Search, Spot};
 pub use damage::{Healing, Want};
 pub use digest::{Digest, Place, Sealed};
 pub use grid::DAY_S;
@@ -317,3 +319,6 @@ mod many_tests;
 
 #[cfg(test)]
 mod cold_tests;
+
+#[cfg(test)]
+mod conflict_tests;

@@ -102,6 +102,28 @@ impl Readers {
         self.with(entry, |file| dense::points(file, entry, asked, out))
     }
 
+    /// The ordinals of the meters that have rows in a file.
+    ///
+    /// # Errors
+    /// As [`Readers::points`].
+    pub fn meters(&self, entry: &Entry) -> Result<Vec<u32>> {
+        if entry.key.interval_minutes == 0 {
+            return Ok(self.lines(entry)?.iter().map(|line| line.ordinal).collect());
+        }
+        let shard = entry.key.shard * SHARD_METERS;
+        self.with(entry, |file| {
+            let mut ordinals = Vec::new();
+            for (group, block) in entry.blocks.iter().enumerate() {
+                let first = shard + u32::from(block * BLOCK_METERS);
+                let meters = dense::meters(file, group, slots_of(entry))?;
+                ordinals.extend(
+                    meters.into_iter().filter_map(|at| Some(first + u32::try_from(at).ok()?)),
+                );
+            }
+            Ok(ordinals)
+        })
+    }
+
     /// One block of 64 meters with some of its columns; none when the file has no such block.
     ///
     /// # Errors

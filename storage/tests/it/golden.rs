@@ -2,14 +2,16 @@
 //!
 //! `v1`: day files numbered 0 and 1, and a checkpoint without folds, as the first version wrote
 //! them. `v2`: numbers are log indexes; a month file of each kind beside later days. What they
-//! hold can be reckoned: see `examples/golden.rs`.
+//! hold can be reckoned: see `examples/golden.rs`. `snapshots/v1`: two snapshots of one store, the
+//! second with a part of changes: see `examples/golden_snapshot.rs`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use storage::segment::{Checkpoint, MonthKey, RECIPE_MONTH, month_of};
-use storage::{Config, Metrics, Segments};
+use storage::snapshot::{Kind, Manifest, Months};
+use storage::{Config, Metrics, Segments, Store};
 
 const COLUMNS: [[u8; 6]; 2] = [[1, 0, 1, 8, 0, 255], [1, 0, 2, 8, 0, 255]];
 const DAY: i32 = 20_727;
@@ -122,5 +124,97 @@ fn the_encoder_is_that_of_the_recipes() {
         let made = made.unwrap();
         assert_eq!(made.content_hash, golden.content_hash, "{interval_minutes} minutes");
         assert_eq!(made.file_hash, golden.file_hash, "{interval_minutes} minutes");
+    }
+}
+
+/// A store without tables beside the golden snapshots, of which only those up to `last` are left.
+fn with_snapshots(dir: &Path, last: u64) -> Store {
+    let fixtures = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    copy(&fixtures.join("snapshots/v1"), dir);
+    if last < 20 {
+        fs::remove_dir_all(dir.join(format!("snapshots/g0/{:020}", 20))).unwrap();
+    }
+    Store::open(&Config::for_test(dir), 0, &Metrics::unregistered()).unwrap().0
+}
+
+/// What the store held at an index, reckoned as it was written.
+fn holds(store: &Store, index: u64) {
+    let value = |at: u32| -> Vec<u8> { (0..at % 90).map(|o| ((at + o * 7) % 251) as u8).collect() };
+    let mut expect: Vec<(u8, Vec<u8>, Vec<u8>)> =
+        (0..4000_u32).map(|at| (1, at.to_be_bytes().to_vec(), value(at))).collect();
+    if index == 20 {
+        expect[8].2 = b"later".to_vec();
+        expect.remove(7);
+        expect.push((2, b"new".to_vec(), b"one".to_vec()));
+    }
+    expect.push((7, vec![], vec![]));
+    expect.push((7, b"\x00\xff".to_vec(), b"\xff\x00".to_vec()));
+    let mut found = Vec::new();
+    let mut visit = |table, key: &[u8], value: &[u8]| {
+        found.push((table, key.to_vec(), value.to_vec()));
+        Ok(())
+    };
+    store.tables.dump(&mut visit).unwrap();
+    assert!(found == expect, "the tables at {index}");
+    for meter in 0..4 {
+        let points = store.segments.query(15, meter, COLUMNS[0], 0, i64::MAX).unwrap();
+        let found: Vec<i64> = points.iter().map(|point| point.value).collect();
+        let slots = 1..=if meter == 2 && index == 20 { 101 } else { 100 };
+        let mut expect: Vec<i64> = slots.map(|slot| slot * 25).collect();
+        match (meter, index) {
+            (3, _) => expect.clear(),
+            (2, 20) => expect.insert(1, 30),
+            _ => {}
+        }
+        assert_eq!(found, expect, "meter {meter} at {index}");
+    }
+}
+
+#[test]
+fn snapshots_open_and_can_be_sent() {
+    for index in [10, 20] {
+        let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let store = with_snapshots(dirs[0].path(), index);
+        let manifest = store.snapshots.rebuild().unwrap().unwrap();
+        assert_eq!((manifest.index, manifest.meta.as_slice()), (index, &[1, 2, 3][..]));
+        let changes = manifest.items.iter().filter(|item| item.kind == Kind::Changes).count();
+        assert_eq!(changes, usize::from(index == 20));
+        holds(&store, index);
+        // Over the wire, and written anew by today's program.
+        let file = dirs[0].path().join(format!("snapshots/g0/{index:020}/manifest"));
+        let sent = Manifest::decode(&fs::read(file).unwrap()).unwrap();
+        assert_eq!(sent, manifest);
+        let config = Config::for_test(dirs[1].path());
+        let to = Store::open(&config, 0, &Metrics::unregistered()).unwrap().0;
+        let mut incoming = to.snapshots.receive(sent, Months::Now).unwrap();
+        for (item, offset) in incoming.missing() {
+            let read = store.snapshots.read(index, &item.name, offset, 1 << 24);
+            incoming.receive(&item.name, offset, &read.unwrap()).unwrap();
+        }
+        to.snapshots.install(incoming).unwrap();
+        holds(&to, index);
+        let frozen = to.snapshots.freeze(30, vec![]).unwrap();
+        to.snapshots.write(frozen).unwrap();
+        to.snapshots.rebuild().unwrap();
+        holds(&to, index);
+    }
+}
+
+#[test]
+fn a_golden_snapshot_with_a_wrong_octet_is_refused() {
+    for name in ["tables", "tables-1", "open-days"] {
+        let dir = tempfile::tempdir().unwrap();
+        drop(with_snapshots(dir.path(), 20));
+        let path = dir.path().join(format!("snapshots/g0/{:020}", 20)).join(name);
+        let mut octets = fs::read(&path).unwrap();
+        let middle = octets.len() / 2;
+        octets[middle] ^= 1;
+        fs::write(&path, octets).unwrap();
+        let opened = Store::open(&Config::for_test(dir.path()), 0, &Metrics::unregistered());
+        let code = match opened {
+            Ok((store, _)) => store.snapshots.rebuild().unwrap_err().code(),
+            Err(error) => error.code(),
+        };
+        assert!(["snapshot_damaged", "open_days_damaged"].contains(&code), "{name}: {code}");
     }
 }
