@@ -151,7 +151,7 @@ fn what_came_otherwise_is_listed_by_meter_and_time() {
     let mut params = ConflictParams { limit: Some(1), ..all() };
     for line in &expect {
         let (found, next) = street.ask(&params);
-        assert_eq!(found.iter().map(brief).collect::<Vec<_>>(), [line.clone()]);
+        assert_eq!(found.iter().map(brief).collect::<Vec<_>>(), std::slice::from_ref(line));
         params.cursor = next;
     }
     assert_eq!(params.cursor, None, "the last page says so");
