@@ -93,7 +93,7 @@ impl House {
         for node in 0..3 {
             nodes.wait_ready(node, LIMIT).await?;
         }
-        let before = |node: u16| Proxy::start(format!("127.0.0.1:{}", port + 100 + node));
+        let before = |node: u16| Proxy::start(format!("127.0.0.1:{}", port + 100 + 10 * node));
         let proxies = [before(0).await?, before(1).await?];
         let simulator = simulator(dir, &proxies)?;
         let house = Self { nodes, proxies, dir: dir.to_owned(), simulator };
