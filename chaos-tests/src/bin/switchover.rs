@@ -24,7 +24,7 @@ struct Arguments {
     #[arg(long, default_value_t = 20)]
     rounds: u32,
     /// HTTP port of the first node.
-    #[arg(long, default_value_t = 18_480)]
+    #[arg(long, default_value_t = 19_480)]
     port: u16,
 }
 

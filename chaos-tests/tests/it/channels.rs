@@ -51,7 +51,7 @@ async fn a_channel_is_switched_by_order_and_returns_by_itself() -> anyhow::Resul
     let scratch = tempfile::tempdir()?;
     let demo = Demo::start(Options {
         dir: scratch.path().join("demo"),
-        port: 18_380,
+        port: 19_180,
         concentrators: 2,
         meters: 5,
         seconds: 400,
