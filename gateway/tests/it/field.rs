@@ -62,14 +62,7 @@ impl Field {
     pub async fn dial(&self, entry: &MeterEntry, change: impl FnOnce(&mut MeterAccess)) -> Device {
         let mut access = access_of(entry);
         change(&mut access);
-        let attach = Attach::Direct {
-            address: access.address.clone().unwrap(),
-            client_sap: access.client_sap,
-            server_sap: access.server_sap,
-            authentication: access.authentication,
-            security: access.security,
-            system_title: None,
-        };
+        let attach = attach_of(&access);
         let device = Device::Meter(entry.serial.clone());
         let epoch = {
             let mut cluster = self.house.cluster.lock().unwrap();
@@ -107,6 +100,18 @@ impl Field {
 fn octets(hex: &str) -> Zeroizing<Vec<u8>> {
     let pairs = (0..hex.len() / 2).map(|at| &hex[2 * at..2 * at + 2]);
     Zeroizing::new(pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect())
+}
+
+/// How a meter with this access is attached.
+pub fn attach_of(access: &MeterAccess) -> Attach {
+    Attach::Direct {
+        address: access.address.clone().unwrap(),
+        client_sap: access.client_sap,
+        server_sap: access.server_sap,
+        authentication: access.authentication,
+        security: access.security,
+        system_title: None,
+    }
 }
 
 pub fn access_of(entry: &MeterEntry) -> MeterAccess {

@@ -18,7 +18,7 @@ use simulator::registry::{ConcentratorEntry, MeterEntry};
 use simulator::run::Running;
 use zeroize::Zeroizing;
 
-use crate::field::{IMPORT, access_of};
+use crate::field::{IMPORT, access_of, attach_of};
 use crate::support::{Clock, Cluster, House, join};
 
 const DAY_S: i64 = 86_400;
@@ -366,14 +366,7 @@ async fn a_dialled_meter_fills_its_gaps_in_its_own_session() {
     // Two rows were stored, two days ago and now; the time between is missing.
     let device = Device::Meter(meter.serial.clone());
     let access = access_of(&meter);
-    let attach = Attach::Direct {
-        address: access.address.clone().unwrap(),
-        client_sap: access.client_sap,
-        server_sap: access.server_sap,
-        authentication: access.authentication,
-        security: access.security,
-        system_title: None,
-    };
+    let attach = attach_of(&access);
     let now_s = first_s + 2 * DAY_S;
     let epoch = {
         let mut cluster = street.house.cluster.lock().unwrap();
