@@ -3,10 +3,11 @@
 
 use crate::alone;
 use anyhow::Context;
-use chaos_tests::demo::{Demo, Options};
+use chaos_tests::demo::{Demo, Options, programs};
 use chaos_tests::drill;
 use hyper::Method;
 use serde_json::{Value, json};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -99,6 +100,26 @@ async fn a_channel_is_switched_by_order_and_returns_by_itself() -> anyhow::Resul
     let reasons: Vec<&str> = history.iter().filter_map(|grant| grant["reason"].as_str()).collect();
     anyhow::ensure!(reasons.starts_with(&["returned", "ordered"]), "{reasons:?}");
     anyhow::ensure!(history[0]["until"].is_null() && !history[1]["until"].is_null(), "{returned}");
+
+    // The same by the command line, which waits for the end and tells what it sees.
+    let token = scratch.path().join("token");
+    std::fs::write(&token, demo.http.token())?;
+    let holdfast = |words: &[&str]| -> anyhow::Result<(bool, String)> {
+        let output = Command::new(programs()?.join("holdfast"))
+            .args(words)
+            .args(["--url", &demo.nodes[0].1, "--token-file"])
+            .arg(&token)
+            .output()?;
+        let said = [output.stdout, output.stderr].concat();
+        Ok((output.status.success(), String::from_utf8_lossy(&said).into_owned()))
+    };
+    let (done, said) = holdfast(&["concentrator", "switch", &id, "--to", standby])?;
+    let active = format!("active at {standby} on its standby address");
+    anyhow::ensure!(done && said.contains(&active) && said.contains("returned"), "{said}");
+    let (done, said) = holdfast(&["concentrator", "switch", &id, "--to", third])?;
+    anyhow::ensure!(!done && said.contains("no_standby"), "{said}");
+    let (done, said) = holdfast(&["concentrator", "channels", &id])?;
+    anyhow::ensure!(done && said.contains(&active), "{said}");
 
     demo.wait_equal(PATIENCE).await?;
     for (node, verdict) in drill::nothing_lost(&demo).await? {
