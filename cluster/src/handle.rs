@@ -30,7 +30,7 @@ use crate::{
     read::Reader,
     serve::Served,
     stamp::{Stamper, system_clock},
-    transport::{Endpoint, EndpointFactory, udp_endpoint},
+    transport::{Cut, Endpoint, EndpointFactory, udp_endpoint},
     watch as watching,
 };
 
@@ -50,6 +50,7 @@ pub struct Cluster {
 struct Inner {
     config: Config,
     endpoint: Endpoint,
+    cut: Cut,
     group: Group,
     proposer: Arc<Proposer>,
     reader: Arc<Reader>,
@@ -80,17 +81,19 @@ impl Cluster {
         opening: &Opening,
         registry: &Registry,
     ) -> Result<Self, OpenError> {
-        Self::open_with(config, identity, store, opening, registry, &udp_endpoint()).await
+        let cut = Cut::default();
+        let factory = udp_endpoint(&cut);
+        Self::open_with(config, identity, store, opening, registry, (&factory, cut)).await
     }
 
-    /// As `open`, with an endpoint of the caller's making.
+    /// As `open`, with an endpoint of the caller's making and the cable that it was made with.
     pub async fn open_with(
         config: Config,
         identity: &Identity,
         store: Store,
         opening: &Opening,
         registry: &Registry,
-        factory: &EndpointFactory,
+        (factory, cut): (&EndpointFactory, Cut),
     ) -> Result<Self, OpenError> {
         let faults = config.validate();
         if !faults.is_empty() {
@@ -117,7 +120,7 @@ impl Cluster {
                 return Err(error);
             }
         };
-        let parts = Parts { config, endpoint, applied, publisher, store };
+        let parts = Parts { config, endpoint, cut, applied, publisher, store };
         let inner = parts.assemble(group, server, &metrics);
         inner.start_tasks(&metrics);
         Ok(Self { inner: Arc::new(inner) })
@@ -293,6 +296,16 @@ impl Cluster {
         timeout(HAND_OVER, progress.wait_for(other)).await.is_ok()
     }
 
+    /// The cable of this node's links: pulled, it neither hears its peers nor is heard. For drills.
+    pub fn cable(&self) -> Cut {
+        self.inner.cut.clone()
+    }
+
+    /// Behaves for so long as with a full disk; nothing is written for it. For drills.
+    pub fn pretend_full(&self, hold: Duration) {
+        self.inner.store.space.pretend_full(hold);
+    }
+
     /// Says that this node is about to stop: from now on a lost quorum or a stall is no news,
     /// because peers may be stopping at the same time. Proposals are still taken until `stop`.
     pub fn begin_stop(&self) {
@@ -345,6 +358,7 @@ impl Cluster {
 struct Parts {
     config: Config,
     endpoint: Endpoint,
+    cut: Cut,
     applied: Arc<Applied>,
     publisher: Publisher,
     store: Arc<Store>,
@@ -353,7 +367,7 @@ struct Parts {
 impl Parts {
     /// Puts the rooms around a running group together and begins to answer peers.
     fn assemble(self, group: Group, server: Server, metrics: &Metrics) -> Inner {
-        let Self { config, endpoint, applied, publisher, store } = self;
+        let Self { config, endpoint, cut, applied, publisher, store } = self;
         let (progress, leadership) = group.follow();
         let links = endpoint.links();
         let proposer = Arc::new(Proposer::new(
@@ -393,6 +407,7 @@ impl Parts {
         Inner {
             config,
             endpoint,
+            cut,
             group,
             proposer,
             reader,

@@ -41,5 +41,5 @@ pub use handle::Cluster;
 pub use members::Verb;
 pub use raft::{Restored, begin_from_backup, describe_backup};
 pub use status::{NodeStatus, Role, Status};
-pub use transport::{Identity, node_dns_name};
+pub use transport::{Cut, Identity, node_dns_name};
 pub use view::LocalView;

@@ -30,6 +30,9 @@ use crate::upcall::{
     Admit, Claim, Claimed, MeterQuery, RaiseCounter, Release, Reserve, RosterQuery, Standby, Upcall,
 };
 
+/// The longest that a drill keeps a line dead.
+const LONGEST_HUSH: Duration = Duration::from_secs(120);
+
 /// Octets read from the socket at a time.
 const READ_OCTETS: usize = 16 * 1024;
 
@@ -75,6 +78,8 @@ struct Channel<S> {
     acting: watch::Receiver<bool>,
     status: ChannelStatus,
     is_proven: bool,
+    /// Until when a drill keeps the line dead.
+    deaf_until: Option<Instant>,
     closed: Option<Cause>,
 }
 
@@ -104,6 +109,7 @@ where
         commands,
         status: status(remote, wire),
         is_proven: false,
+        deaf_until: None,
         closed: None,
         shared,
     };
@@ -117,9 +123,11 @@ where
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Channel<S> {
     async fn select(&mut self) -> Event {
-        let wants_input = self.session.wants_input();
-        let timeout = self.session.poll_timeout();
-        let at = timeout.map_or_else(Instant::now, Instant::from_std);
+        self.deaf_until = self.deaf_until.filter(|until| Instant::now() < *until);
+        let wants_input = self.session.wants_input() && self.deaf_until.is_none();
+        let timeout = self.session.poll_timeout().map(Instant::from_std);
+        let timeout = [timeout, self.deaf_until].into_iter().flatten().min();
+        let at = timeout.unwrap_or_else(Instant::now);
         self.buffer.reserve(READ_OCTETS);
         let mut limited = (&mut self.stream).take(READ_OCTETS as u64);
         tokio::select! {
@@ -146,6 +154,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Channel<S> {
             }
             Event::Answer(answer) => self.session.handle_answer(now, answer),
             Event::Command(Command::Order(order)) => self.session.order(now, order),
+            Event::Command(Command::Notice(Notice::Hush { hold })) => {
+                self.deaf_until = Instant::now().checked_add(hold.min(LONGEST_HUSH));
+            }
             Event::Command(Command::Notice(notice)) => self.session.handle_notice(now, notice),
             Event::Command(Command::Superseded) => self.session.supersede(),
             Event::Acting(true) => self.session.resume(now),
@@ -177,6 +188,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Channel<S> {
     }
 
     async fn write(&mut self, frames: &[u8]) {
+        if self.deaf_until.is_some_and(|until| Instant::now() < until) {
+            return;
+        }
         let limit = Duration::from_millis(self.shared.config.write_timeout_ms);
         let stream = &mut self.stream;
         let written = timeout(limit, async {

@@ -108,11 +108,13 @@ pub enum Cause {
     ClusterUnavailable,
     /// The node stops.
     Stopped,
+    /// A drill broke it off.
+    Drilled,
 }
 
 impl Cause {
     /// All causes, for the metrics.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::IdentityLate,
         Self::IdentityExpected,
         Self::NotAdmitted,
@@ -134,6 +136,7 @@ impl Cause {
         Self::ClusterRefused,
         Self::ClusterUnavailable,
         Self::Stopped,
+        Self::Drilled,
     ];
 
     /// The label.
@@ -161,6 +164,7 @@ impl Cause {
             Self::ClusterRefused => "cluster_refused",
             Self::ClusterUnavailable => "cluster_unavailable",
             Self::Stopped => "stopped",
+            Self::Drilled => "drilled",
         }
     }
 }

@@ -82,6 +82,14 @@ pub enum Notice {
     Return,
     /// Meters were registered or retired behind this concentrator.
     MetersChanged,
+    /// The channel here shall break off, as a cut line would; for drills.
+    Cut,
+    /// The channel here shall neither hear nor say anything for so long, as behind a dead switch;
+    /// for drills.
+    Hush {
+        /// How long.
+        hold: Duration,
+    },
 }
 
 /// The handle: cheap to clone, dropped without effect. `stop` ends the tasks.

@@ -51,6 +51,8 @@ pub struct Made {
 pub struct Extra {
     /// TOML lines for `[gateway]`.
     pub gateway: String,
+    /// Whether drills are allowed.
+    pub drills: bool,
 }
 
 /// Parses `NAME=HOST` options; nodes that share a host count their ports up (gateway by tens).
@@ -212,12 +214,13 @@ listen = \"{gateway}\"
 {gateway_extra}
 [cluster]
 listen = \"{cluster}\"
-{peers}",
+{peers}{drills}",
         name = node.name,
         http = host_port(&listen, node.http_port),
         gateway = host_port(&listen, node.gateway_port),
         gateway_extra = extra.gateway,
         cluster = host_port(&listen, node.cluster_port),
+        drills = if extra.drills { "\n[drills]\nallowed = true\n" } else { "" },
     )
 }
 

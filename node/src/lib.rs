@@ -7,7 +7,7 @@
 //! gateway through the cluster and runs the jobs; `http` is the frame of the API, `areas` its
 //! content and the pages; `observe` holds log lines and metrics; `init` makes certificates and
 //! configurations, `extend` those of one more node; `demo` runs a whole cluster with a simulated
-//! field on one machine.
+//! field on one machine; `drills` hurts a live cluster on purpose and judges how it took it.
 //!
 //! Invariants: a concentrator is acknowledged only after the commit; a node that could not renew
 //! its lease stops acting before the lease ends; plain keys live in zeroised memory of the node
@@ -18,6 +18,7 @@ pub mod areas;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod drills;
 pub mod exit;
 pub mod extend;
 pub mod http;

@@ -101,6 +101,24 @@ impl MasterKey {
         genuine && prefix_good && expires.is_some_and(|expires| now_s < expires)
     }
 
+    /// The cluster's seal over a drill's report: every node can make it and tell a false one, and
+    /// nobody else can.
+    pub fn seal(&self, drill: u64, report: &[u8]) -> [u8; 32] {
+        let key = Zeroizing::new(blake3::derive_key(
+            "holdfast 2026 drill report",
+            self.octets.as_slice(),
+        ));
+        let mut hasher = blake3::Hasher::new_keyed(&key);
+        hasher.update(&drill.to_be_bytes());
+        hasher.update(report);
+        *hasher.finalize().as_bytes()
+    }
+
+    /// Whether a seal is this cluster's, over this report of this drill.
+    pub fn seal_holds(&self, drill: u64, report: &[u8], seal: &[u8; 32]) -> bool {
+        bool::from(self.seal(drill, report).ct_eq(seal))
+    }
+
     fn session_mac(&self, body: &str) -> blake3::Hash {
         let key =
             Zeroizing::new(blake3::derive_key("holdfast 2026 session", self.octets.as_slice()));
@@ -204,6 +222,16 @@ mod tests {
         for text in ["", ".", "hfs1", "hfs1.3e8.00.zz"] {
             assert!(!master.session_holds(text, 0), "{text}");
         }
+    }
+
+    #[test]
+    fn a_seal_is_of_one_cluster_one_drill_and_one_report() {
+        let master = MasterKey::new([7; 32]);
+        let seal = master.seal(12, b"passed");
+        assert!(master.seal_holds(12, b"passed", &seal));
+        assert!(!master.seal_holds(12, b"failed", &seal), "changed");
+        assert!(!master.seal_holds(13, b"passed", &seal), "of another drill");
+        assert!(!MasterKey::new([8; 32]).seal_holds(12, b"passed", &seal), "another cluster");
     }
 
     #[test]

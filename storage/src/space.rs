@@ -5,6 +5,8 @@
 //! the reserve is given back to the file system, so that what was taken already (flushes, votes)
 //! can still be written; when there is room again the reserve is taken anew.
 //!
+//! A drill may pretend a full disk for a while: everything happens as if, the reserve included.
+//!
 //! Not here: what is stopped (the caller asks `is_full`). A write that fails all the same,
 //! because somebody else took the reserve too, is a fault as before: no sync is ever tried again.
 //! Invariant: full is said from the first look below the mark until the reserve stands again
@@ -12,9 +14,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
@@ -25,6 +27,9 @@ use crate::metrics::Metrics;
 
 /// How often the space is looked at. A look is one system call of a microsecond.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// The longest that a drill may pretend a full disk.
+const LONGEST_PRETENCE: Duration = Duration::from_secs(120);
 
 /// Name of the reserve in the data directory.
 const RESERVE: &str = "reserve";
@@ -43,6 +48,7 @@ struct Inner {
     reserve_octets: u64,
     free: AtomicU64,
     full: AtomicBool,
+    pretended: Mutex<Option<Instant>>,
     metrics: Metrics,
 }
 
@@ -58,6 +64,7 @@ impl Space {
             reserve_octets: config.reserve_octets,
             free: AtomicU64::new(0),
             full: AtomicBool::new(false),
+            pretended: Mutex::new(None),
             metrics: metrics.clone(),
         });
         inner.look()?;
@@ -68,6 +75,13 @@ impl Space {
     /// Whether the disk is too full to take more work.
     pub fn is_full(&self) -> bool {
         self.inner.full.load(Ordering::Acquire)
+    }
+
+    /// Behaves for so long as if the disk were full, as a drill of that: two minutes at most, and
+    /// it ends by itself. No time at all ends an earlier one. The next look makes it so.
+    pub fn pretend_full(&self, hold: Duration) {
+        let end = Instant::now().checked_add(hold.min(LONGEST_PRETENCE));
+        *self.inner.pretended() = end.filter(|_| !hold.is_zero());
     }
 
     /// Octets that were free at the last look.
@@ -84,12 +98,14 @@ impl Inner {
         self.free.store(free, Ordering::Release);
         self.metrics.disk_free_octets.set(i64::try_from(free).unwrap_or(i64::MAX));
         let path = self.dir.join(RESERVE);
-        if free < self.low_octets {
+        let pretends = self.pretends();
+        if free < self.low_octets || pretends {
             if !self.full.swap(true, Ordering::AcqRel) {
                 tracing::error!(
                     code = "disk_full",
                     free,
                     low_water = self.low_octets,
+                    drill = pretends,
                     dir = %self.dir.display(),
                     "the disk is almost full: this node takes no writes until there is room"
                 );
@@ -113,6 +129,18 @@ impl Inner {
             self.open_again(free);
         }
         Ok(())
+    }
+
+    fn pretended(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.pretended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pretends(&self) -> bool {
+        let mut end = self.pretended();
+        if end.is_some_and(|end| Instant::now() >= end) {
+            *end = None;
+        }
+        end.is_some()
     }
 
     fn open_again(&self, free: u64) {

@@ -4,9 +4,8 @@
 //! them. Time, ids and keys are arguments. Equal log, equal state, on every replica.
 //!
 //! Map: [`apply`](mod@apply) takes an [`Entry`] and a [`View`] and gives [`Applied`]; one file for
-//! each area ([`assets`], [`keys`], [`readings`], [`leases`], [`commands`], [`members`]) holds its
-//! changes,
-//! records, rules and queries; [`audit`] is written by `apply` alone; [`units`] holds small values.
+//! each area ([`assets`], [`keys`], [`readings`], [`leases`], [`commands`], [`members`],
+//! [`parameters`], [`drills`]) holds its changes, records, rules and queries; [`audit`] is written by `apply` alone; [`units`] holds small values.
 //!
 //! Invariants: 1. `apply` never writes, it returns what to write. 2. A refused change leaves no
 //! trace in its area. 3. A repeated proposal id gives the first outcome and nothing else. 4. Stamps
@@ -16,6 +15,7 @@ pub mod apply;
 pub mod assets;
 pub mod audit;
 pub mod commands;
+pub mod drills;
 pub mod error;
 pub mod keys;
 pub mod leases;

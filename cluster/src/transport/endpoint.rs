@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use quinn::{
     ClientConfig, Connection, ConnectionError, Endpoint as QuicEndpoint, EndpointConfig,
-    IdleTimeout, Incoming, ServerConfig, TokioRuntime, TransportConfig, VarInt,
+    IdleTimeout, Incoming, Runtime, ServerConfig, TokioRuntime, TransportConfig, VarInt,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 use rustls_pki_types::CertificateDer;
@@ -24,6 +24,7 @@ use tokio::{
 
 use super::{
     LinkError,
+    cut::{Cable, Cut},
     links::{Links, Maker},
     peer::CODE_REMOVED,
     stream::{FrameReceiver, FrameSender},
@@ -60,11 +61,16 @@ const ALERT_NO_APPLICATION_PROTOCOL: u64 = 0x100 + 120;
 pub type EndpointFactory =
     Arc<dyn Fn(ServerConfig, SocketAddr) -> io::Result<QuicEndpoint> + Send + Sync>;
 
-/// The ordinary endpoint: a UDP socket of the system, driven by tokio.
-pub fn udp_endpoint() -> EndpointFactory {
-    Arc::new(|server, address| {
-        let socket = std::net::UdpSocket::bind(address)?;
-        QuicEndpoint::new(EndpointConfig::default(), Some(server), socket, Arc::new(TokioRuntime))
+/// The ordinary endpoint: a UDP socket of the system, driven by tokio, with a cable that drills
+/// can pull.
+pub fn udp_endpoint(cut: &Cut) -> EndpointFactory {
+    let cut = cut.clone();
+    Arc::new(move |server, address| {
+        let runtime = Arc::new(TokioRuntime);
+        let socket = runtime.wrap_udp_socket(std::net::UdpSocket::bind(address)?)?;
+        let socket = Arc::new(Cable { socket, cut: cut.clone() });
+        let config = EndpointConfig::default();
+        QuicEndpoint::new_with_abstract_socket(config, Some(server), socket, runtime)
     })
 }
 

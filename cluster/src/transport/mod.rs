@@ -9,6 +9,7 @@
 //! 4. Nothing waits without a deadline; every call takes its time to live and keeps it.
 //! 5. Sockets come from a factory, so that tests can stand between two nodes.
 
+mod cut;
 mod endpoint;
 mod links;
 mod peer;
@@ -16,6 +17,7 @@ mod stream;
 mod tls;
 mod wire;
 
+pub use cut::Cut;
 pub use endpoint::{Endpoint, EndpointFactory, Handler, udp_endpoint};
 pub use links::Links;
 pub use peer::{Link, Trouble};

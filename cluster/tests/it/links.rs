@@ -10,7 +10,8 @@ use cluster::{
     Config,
     metrics::Metrics,
     transport::{
-        Endpoint, FrameReceiver, FrameSender, Handler, Kind, Link, LinkError, Trouble, udp_endpoint,
+        Cut, Endpoint, FrameReceiver, FrameSender, Handler, Kind, Link, LinkError, Trouble,
+        udp_endpoint,
     },
 };
 use futures::future::BoxFuture;
@@ -92,7 +93,8 @@ fn node_as(
     adapt(&mut config);
     let registry = Registry::new();
     let metrics = Metrics::new(&registry).unwrap();
-    let endpoint = Endpoint::open(&config, &identity, &udp_endpoint(), &metrics).unwrap();
+    let endpoint =
+        Endpoint::open(&config, &identity, &udp_endpoint(&Cut::default()), &metrics).unwrap();
     endpoint.serve(Arc::new(Echo));
     Node { endpoint, registry }
 }

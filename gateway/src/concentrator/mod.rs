@@ -292,6 +292,9 @@ impl Session {
             Notice::Return => self.wish(Reason::Returned),
             Notice::LeaseMoved { epoch } => self.lease_moved(epoch),
             Notice::MetersChanged => self.ask_roster(now),
+            Notice::Cut => self.close(Cause::Drilled),
+            // The driver of the byte stream does that.
+            Notice::Hush { .. } => {}
         }
         self.turn(now);
     }

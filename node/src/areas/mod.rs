@@ -11,6 +11,7 @@ pub mod commands;
 pub mod concentrators;
 pub mod conflicts;
 pub mod cursor;
+pub mod drills;
 pub mod history;
 pub mod keys;
 pub mod members;
@@ -43,6 +44,14 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(members::replace))
         .routes(routes!(members::drain, members::undrain))
         .routes(routes!(members::hand_over))
+        .routes(routes!(drills::list, drills::begin))
+        .routes(routes!(drills::plan))
+        .routes(routes!(drills::show))
+        .routes(routes!(drills::abort))
+        .routes(routes!(drills::run::write, drills::run::held))
+        .routes(routes!(drills::run::read))
+        .routes(routes!(drills::run::begin_injection, drills::run::end_injection))
+        .routes(routes!(drills::run::finish))
         .routes(routes!(backups::begin))
         .routes(routes!(backups::show, backups::end))
         .routes(routes!(backups::manifest))

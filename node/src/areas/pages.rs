@@ -37,6 +37,7 @@ pub fn router() -> Router<App> {
         .route("/", get(home))
         .route("/meters", get(meter_list))
         .route("/meters/{serial}", get(meter))
+        .merge(crate::areas::drills::page::router())
 }
 
 /// Style and icon, needed before the login.

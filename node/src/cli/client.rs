@@ -106,6 +106,39 @@ impl Api {
         }
     }
 
+    /// One request to the first address alone: its status and JSON, whatever they are, or why there
+    /// was no answer. `key` is the idempotency key; nothing is tried twice.
+    pub async fn once(
+        &self,
+        method: Method,
+        path: &str,
+        (body, key): (Option<Bytes>, &str),
+        patience: Duration,
+    ) -> Result<(u16, Value), NoAnswer> {
+        let url = self.urls.first().map_or("", |url| url.trim_end_matches('/'));
+        let mut request = Request::builder().method(&method).uri(format!("{url}{path}"));
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.as_str()));
+        }
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        if method != Method::GET {
+            request = request.header("idempotency-key", key);
+        }
+        let request = request
+            .body(Full::new(body.unwrap_or_default()))
+            .map_err(|error| NoAnswer::Down(error.to_string()))?;
+        match tokio::time::timeout(patience, self.exchange(request)).await {
+            Ok(Ok((status, text))) => {
+                let value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+                Ok((status.as_u16(), value))
+            }
+            Ok(Err(why)) => Err(NoAnswer::Down(why)),
+            Err(_) => Err(NoAnswer::Late),
+        }
+    }
+
     /// One client for each address, in their order.
     pub fn each(&self) -> Vec<Api> {
         let one = |url: &String| Api { urls: vec![url.clone()], ..self.clone() };
@@ -170,6 +203,15 @@ impl Api {
         let octets = body.map_err(|error| error.to_string())?.to_bytes();
         Ok((status, String::from_utf8_lossy(&octets).into_owned()))
     }
+}
+
+/// Why a request was not answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// No connection, or it broke.
+    Down(String),
+    /// Not in time.
+    Late,
 }
 
 fn unreachable(url: &str, reason: &str) -> Failure {

@@ -9,6 +9,7 @@ mod channels;
 mod client;
 mod collection;
 mod decode;
+mod drill;
 mod import;
 mod members;
 mod meters;
@@ -26,7 +27,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-pub use client::Api;
+pub use client::{Api, NoAnswer};
 
 use crate::exit::{Exit, Failure};
 use crate::{config, init, observe};
@@ -93,6 +94,9 @@ enum Command {
     Collection(collection::CollectionArgs),
     /// Take a backup of the running cluster; list, verify and prune backups.
     Backup(Box<backup::BackupArgs>),
+    /// Failures on purpose: hurt the cluster, measure how it takes it, keep a sealed report.
+    #[command(subcommand)]
+    Drill(drill::DrillCommand),
     /// Make a new cluster from a backup.
     Restore(Box<restore::RestoreArgs>),
     /// Octets of a frame as a tree; exit 1 and the offset when they make no sense.
@@ -336,6 +340,7 @@ impl Command {
             Command::Readings(verb) => verb.cluster().json,
             Command::Collection(args) => args.cluster.json,
             Command::Backup(args) => args.json(),
+            Command::Drill(verb) => verb.cluster().json,
             Command::Restore(args) => args.from.json,
             Command::Decode(args) => args.json,
         }
@@ -410,6 +415,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Readings(verb) => runtime()?.block_on(values::many(verb)),
         Command::Collection(args) => runtime()?.block_on(collection::collection(&args)),
         Command::Backup(args) => backup::backup(&args),
+        Command::Drill(verb) => runtime()?.block_on(drill::drill(verb)),
         Command::Restore(args) => restore::restore(&args),
         Command::Decode(args) => decode::decode(&args),
     }

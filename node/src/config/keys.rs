@@ -75,6 +75,7 @@ pub const SECTIONS: &[(&str, &str)] = &[
          the like.",
     ),
     ("storage", "Bytes on disk."),
+    ("drills", "Failures on purpose, see [drills](../operations/drills.md)."),
     ("log", "Lines on standard output."),
 ];
 
@@ -439,6 +440,15 @@ pub const KEYS: &[Key] = &[
         Some("4294967296"),
         "Disk for files of the archive that were asked for. Small: they are fetched again and \
          again.",
+    ),
+    key(
+        "drills",
+        "allowed",
+        Kind::Flag,
+        Some("false"),
+        "Whether this node takes part in drills and hurts itself when one says so: ends its \
+         process, loses its network, closes channels. Where it is false no drill begins on this \
+         node and none can hurt it.",
     ),
     key(
         "log",

@@ -36,6 +36,8 @@ pub struct Config {
     pub gateway: Gateway,
     /// Bytes on disk.
     pub storage: Storage,
+    /// Failures on purpose.
+    pub drills: Drills,
     /// Lines on standard output.
     pub log: Log,
 }
@@ -184,6 +186,14 @@ pub struct Storage {
     pub archive: String,
     /// What may be held here of the archive.
     pub archive_cache_bytes: u64,
+}
+
+/// `[drills]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Drills {
+    /// Whether this node hurts itself when a drill says so.
+    pub allowed: bool,
 }
 
 /// `[log]`.

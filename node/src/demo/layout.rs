@@ -174,7 +174,7 @@ pub fn extra() -> Extra {
         "answer_timeout_ms = {ANSWER_MS}\nmeter_timeout_ms = 5000\nheartbeat_interval_ms = 500\n\
          heartbeat_misses = 4\nprofile_every_s = 60\nregisters_every_s = 60\n"
     );
-    Extra { gateway }
+    Extra { gateway, drills: true }
 }
 
 /// Keeps the token for the next start, as private as the keys beside it.

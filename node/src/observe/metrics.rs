@@ -37,6 +37,17 @@ pub struct Metrics {
     /// Seconds of validity left are computed by who scrapes: this is the end of the certificate.
     pub certificate_end: IntGauge,
     devices: IntGaugeVec,
+    drills: Drills,
+}
+
+/// What the replicated state knows of drills.
+#[derive(Clone)]
+struct Drills {
+    last_success: IntGaugeVec,
+    last_run: IntGaugeVec,
+    last_passed: IntGaugeVec,
+    last_recovery: GaugeVec,
+    open: IntGauge,
 }
 
 impl Metrics {
@@ -94,6 +105,7 @@ impl Metrics {
                 "When this node's certificate ends, Unix time",
             )?,
             devices: make.gauges("devices", "Registered devices", &["kind"])?,
+            drills: Drills::new(&make)?,
             registry,
         })
     }
@@ -121,6 +133,7 @@ impl Metrics {
 
     /// Takes over what stands in the replicated state.
     fn refresh(&self, app: &App) {
+        self.drills.refresh(app);
         let ready = crate::http::health::is_ready(app);
         self.ready.set(i64::from(ready));
         let collected = app.collected();
@@ -152,6 +165,77 @@ impl Metrics {
             [("meter", collected.kept.all.meters), ("concentrator", collected.concentrators)]
         {
             self.devices.with_label_values(&[kind]).set(number(count));
+        }
+    }
+}
+
+impl Drills {
+    fn new(make: &Make<'_>) -> Result<Drills, prometheus::Error> {
+        Ok(Drills {
+            last_success: make.gauges(
+                "drill_last_success_timestamp_seconds",
+                "When a scenario passed last, Unix time; 0: never",
+                &["scenario"],
+            )?,
+            last_run: make.gauges(
+                "drill_last_run_timestamp_seconds",
+                "When a scenario was judged last, Unix time; 0: never",
+                &["scenario"],
+            )?,
+            last_passed: make.gauges(
+                "drill_last_passed",
+                "1 when the last judged run of a scenario passed",
+                &["scenario"],
+            )?,
+            last_recovery: make.floats(
+                "drill_last_recovery_seconds",
+                "Longest time without service in the last judged run of a scenario",
+                &["scenario", "kind"],
+            )?,
+            open: make.gauge("drill_open", "1 while a drill is under way")?,
+        })
+    }
+
+    fn refresh(&self, app: &App) {
+        let Ok(live) = app.live() else { return };
+        let kept = match domain::drills::list(&live.cluster.view()) {
+            Ok(kept) => kept,
+            Err(fault) => {
+                tracing::error!(%fault, "the drills cannot be read");
+                return;
+            }
+        };
+        let now = live.cluster.stamp_now();
+        self.open.set(i64::from(kept.iter().any(|record| record.is_open(now))));
+        for scenario in crate::drills::scenario::SCENARIOS {
+            let label = [scenario.name];
+            let of = || kept.iter().rev().filter(|record| record.begin.scenario == scenario.name);
+            let last = of().find(|record| record.summary.is_some());
+            let good = of().find(|record| domain::drills::passed(record));
+            let ended = |record: Option<&domain::drills::Record>| {
+                record.and_then(|record| record.ended).map_or(0, domain::Stamp::seconds)
+            };
+            self.last_success.with_label_values(&label).set(ended(good));
+            self.last_run.with_label_values(&label).set(ended(last));
+            let passed = last.is_some_and(domain::drills::passed);
+            self.last_passed.with_label_values(&label).set(i64::from(passed));
+            let Some(summary) = last.and_then(|record| record.summary.as_ref()) else { continue };
+            for (kind, ms) in [
+                ("write", summary.write_ms),
+                ("read", summary.read_ms),
+                ("channel", summary.channel_ms),
+            ] {
+                // What did not come back has no length: the verdict tells.
+                let labels = [scenario.name, kind];
+                match ms {
+                    Some(ms) => {
+                        let seconds = f64::from(ms) / 1000.0;
+                        self.last_recovery.with_label_values(&labels).set(seconds);
+                    }
+                    // An error only says that there was none.
+                    None => drop(self.last_recovery.remove_label_values(&labels)),
+                }
+            }
         }
     }
 }

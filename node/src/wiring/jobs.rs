@@ -93,6 +93,14 @@ pub async fn collect(wires: Wires) {
     }
 }
 
+/// Undoes what a drill did to this node when the log says that it is over.
+pub async fn end_drills(wires: Wires) {
+    tokio::select! {
+        () = wires.stopped() => {}
+        () = crate::drills::inject::heed_ends(wires.cluster.clone()) => {}
+    }
+}
+
 fn leads(wires: &Wires) -> bool {
     wires.cluster.status().role == Role::Leader
 }

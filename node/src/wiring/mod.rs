@@ -136,6 +136,7 @@ impl Wiring {
         tasks.spawn(jobs::compact(wires.clone()));
         tasks.spawn(jobs::collect(wires.clone()));
         tasks.spawn(tiers::run(wires.clone()));
+        tasks.spawn(jobs::end_drills(wires.clone()));
         let mut answering = JoinSet::new();
         answering.spawn(upcalls::run(wires.clone(), questions));
         Wiring { wires, stop, tasks, answering }

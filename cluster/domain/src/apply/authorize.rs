@@ -5,7 +5,7 @@
 use crate::apply::{Author, Change};
 use crate::error::Refusal;
 use crate::units::NodeId;
-use crate::{assets, commands, keys, leases, members, readings};
+use crate::{assets, commands, drills, keys, leases, members, readings};
 
 /// Refuses what an author may not do.
 pub(crate) fn authorize(author: &Author, change: &Change) -> Result<(), Refusal> {
@@ -37,6 +37,7 @@ fn by_operator(change: &Change) -> bool {
                     | commands::Change::Settle { .. }
             )
             | Change::Members(members::Change::Gone { .. })
+            | Change::Drills(drills::Change::Inject { .. } | drills::Change::Finish { .. })
             | Change::Readings(
                 readings::Change::Archive(_)
                     | readings::Change::Forget(_)
@@ -69,6 +70,14 @@ fn by_node(own: NodeId, change: &Change) -> bool {
         },
         Change::Members(change) => matches!(change, members::Change::Gone { .. }),
         Change::Parameters(_) => false,
+        Change::Drills(change) => match change {
+            drills::Change::Begin(_)
+            | drills::Change::Probe { .. }
+            | drills::Change::Abort { .. } => false,
+            drills::Change::Inject { node, .. } | drills::Change::Finish { node, .. } => {
+                *node == own
+            }
+        },
     }
 }
 
@@ -80,6 +89,7 @@ fn by_bootstrap(change: &Change) -> bool {
         | Change::Leases(_)
         | Change::Commands(_)
         | Change::Members(_)
-        | Change::Parameters(_) => false,
+        | Change::Parameters(_)
+        | Change::Drills(_) => false,
     }
 }

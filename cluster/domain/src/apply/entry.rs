@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Malformed;
 use crate::units::{NodeId, ProposalId, Stamp};
-use crate::{assets, commands, keys, leases, members, parameters, readings};
+use crate::{assets, commands, drills, keys, leases, members, parameters, readings};
 
 /// The format of entries: the first octet of each.
 const VERSION: u8 = 1;
@@ -74,6 +74,8 @@ pub enum Change {
     Members(members::Change),
     /// What operators decide for all nodes.
     Parameters(parameters::Change),
+    /// Failures on purpose.
+    Drills(drills::Change),
 }
 
 impl Entry {
@@ -161,6 +163,13 @@ impl Change {
                 members::Change::Gone { .. } => "members.gone",
             },
             Change::Parameters(parameters::Change::Set { .. }) => "parameters.set",
+            Change::Drills(change) => match change {
+                drills::Change::Begin(_) => "drills.begin",
+                drills::Change::Inject { .. } => "drills.inject",
+                drills::Change::Probe { .. } => "drills.probe",
+                drills::Change::Abort { .. } => "drills.abort",
+                drills::Change::Finish { .. } => "drills.finish",
+            },
         }
     }
 
@@ -219,6 +228,13 @@ impl Change {
             Change::Parameters(parameters::Change::Set { name, value, .. }) => {
                 format!("{name} {value}")
             }
+            Change::Drills(change) => match change {
+                drills::Change::Begin(begin) => format!("{} node {}", begin.scenario, begin.target),
+                drills::Change::Inject { drill, .. }
+                | drills::Change::Abort { drill, .. }
+                | drills::Change::Finish { drill, .. } => drill.to_string(),
+                drills::Change::Probe { drill, number } => format!("{drill} {number}"),
+            },
         }
     }
 }

@@ -25,7 +25,7 @@ pub use view::{KeyValue, MemoryView, View, Write};
 use crate::error::{Fault, Refusal, Stop};
 use crate::readings::{Batch, Compact, Seal};
 use crate::units::{CommandId, Device, NodeId, ProposalId, Stamp};
-use crate::{assets, audit, commands, keys, leases, members, parameters, readings};
+use crate::{assets, audit, commands, drills, keys, leases, members, parameters, readings};
 use table::Typed;
 
 /// What an entry does to the state.
@@ -138,6 +138,11 @@ pub enum Effect {
     },
     /// What is wished of the cluster's nodes changed.
     MembersChanged,
+    /// A drill is over: whatever it did to a node is undone.
+    DrillEnded {
+        /// Which.
+        drill: u64,
+    },
 }
 
 /// What `apply` itself keeps from entry to entry.
@@ -214,6 +219,7 @@ fn judge(tx: &mut Tx<'_>, proposal: &Proposal) -> Result<Done, Stop> {
         Change::Commands(change) => commands::apply(tx, change),
         Change::Members(change) => members::apply(tx, change),
         Change::Parameters(change) => parameters::apply(tx, change),
+        Change::Drills(change) => drills::apply(tx, change),
     }
 }
 
@@ -225,7 +231,11 @@ fn finish(
     outcome: Outcome,
 ) -> Result<Applied, Fault> {
     meta.remembered = dedup::remember(&mut tx, proposal, &outcome, meta.remembered)?;
-    if let Author::Operator(operator) = &proposal.author {
+    // A drill stands in the trail by its begin; its numbered writes would bury everything else.
+    let is_probe = matches!(proposal.change, Change::Drills(drills::Change::Probe { .. }));
+    if let Author::Operator(operator) = &proposal.author
+        && !is_probe
+    {
         meta.audit = audit::record(&mut tx, &meta.audit, operator, proposal, &outcome)?;
     }
     (meta.index, meta.stamp) = (tx.index, tx.stamp);

@@ -75,6 +75,10 @@ pub enum Table {
     CommandExpiry = 35,
     /// commands: all by log index turned over, so that the newest comes first.
     CommandRecent = 36,
+    /// drills: by log index of their begin.
+    Drills = 37,
+    /// drills: numbered writes of the open one in blocks, and the reports of those that are over.
+    DrillParts = 38,
     /// parameters: versions by name.
     Parameters = 48,
     /// readings: months whose file lies in the archive.
@@ -93,7 +97,7 @@ pub enum Table {
 
 impl Table {
     /// Every table, in order of its number.
-    pub const ALL: [Table; 36] = [
+    pub const ALL: [Table; 38] = [
         Table::Meta,
         Table::Dedup,
         Table::DedupOrder,
@@ -123,6 +127,8 @@ impl Table {
         Table::CommandLog,
         Table::CommandExpiry,
         Table::CommandRecent,
+        Table::Drills,
+        Table::DrillParts,
         Table::Parameters,
         Table::ArchivedMonths,
         Table::GoneMonths,

@@ -9,8 +9,18 @@ use std::{env, fs};
 use crate::clerk::Clerk;
 
 /// Areas that must have scripts: the files of `src`, and `apply` itself.
-const AREAS: [&str; 9] =
-    ["apply", "assets", "audit", "commands", "keys", "leases", "members", "parameters", "readings"];
+const AREAS: [&str; 10] = [
+    "apply",
+    "assets",
+    "audit",
+    "commands",
+    "drills",
+    "keys",
+    "leases",
+    "members",
+    "parameters",
+    "readings",
+];
 
 #[test]
 fn scripts_say_what_happens() {

@@ -1,0 +1,295 @@
+//! What can be drilled, as data: hypothesis, injection, blast radius, limits, alerts, undo.
+//!
+//! Not how it is injected (`inject`) or measured (`drive`, `judge`). Invariants: names are a
+//! contract and label metrics; a scenario's failure ends by itself or by whoever supervises the
+//! processes, never only by the driver.
+
+use std::time::Duration;
+
+/// What is done to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Injection {
+    /// The leader hands its office over.
+    HandOver,
+    /// The process kills itself: SIGKILL, nothing is saved.
+    Kill,
+    /// Every thread of the node's runtime stands still for a while.
+    Hang,
+    /// Whatever the node's links send or receive is lost for a while.
+    CutNetwork,
+    /// The node takes its disk for full for a while.
+    FillDisk,
+    /// The node closes the active channel of a concentrator.
+    CutChannel,
+    /// The node neither hears nor answers a concentrator's active channel for a while.
+    HushChannel,
+}
+
+impl Injection {
+    /// Whether it takes the node's vote away.
+    pub fn takes_a_voter(self) -> bool {
+        matches!(self, Self::Kill | Self::Hang | Self::CutNetwork | Self::FillDisk)
+    }
+
+    /// Whether it hurts a channel of the field.
+    pub fn is_of_a_channel(self) -> bool {
+        matches!(self, Self::CutChannel | Self::HushChannel)
+    }
+
+    /// Whether it lasts, so that a length can be chosen.
+    pub fn lasts(self) -> bool {
+        matches!(self, Self::Hang | Self::CutNetwork | Self::FillDisk | Self::HushChannel)
+    }
+
+    /// Whether the node cannot answer meanwhile.
+    pub fn silences(self) -> bool {
+        matches!(self, Self::Kill | Self::Hang)
+    }
+}
+
+/// Which node is hurt when none is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// The leader.
+    Leader,
+    /// A voter that does not lead.
+    Follower,
+    /// The node with the active channel.
+    Owner,
+}
+
+/// A promise and the customer's limit, ms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// What we promise (p99).
+    pub promise_ms: u32,
+    /// What fails the drill.
+    pub limit_ms: u32,
+}
+
+const fn limit(promise_ms: u32, limit_ms: u32) -> Limit {
+    Limit { promise_ms, limit_ms }
+}
+
+/// Warm standby: the customer's 30 s, our p99 of 0.7 s.
+const FAILOVER: Limit = limit(700, 30_000);
+/// A planned hand-over needs no election.
+const PLANNED: Limit = limit(200, 30_000);
+/// A lost channel: the customer's 5 s, our p99 of 1.5 s.
+const CHANNEL: Limit = limit(1_500, 5_000);
+
+/// One scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scenario {
+    /// Its name.
+    pub name: &'static str,
+    /// What is believed and shall be shown.
+    pub hypothesis: &'static str,
+    /// What is done.
+    pub injection: Injection,
+    /// The same for people.
+    pub does: &'static str,
+    /// To whom when nobody is named.
+    pub whom: Whom,
+    /// What it touches, at most.
+    pub blast_radius: &'static str,
+    /// How it is undone.
+    pub undo: &'static str,
+    /// How long it lasts when nothing is said, s; 0 where it does not last.
+    pub hold_s: u32,
+    /// Writes: longest time without an accepted one.
+    pub write: Limit,
+    /// Reads: longest time without an answered one.
+    pub read: Limit,
+    /// The channel, where one is hurt.
+    pub channel: Option<Limit>,
+    /// Whether another node must lead afterwards, when the leader was hurt.
+    pub moves_office: bool,
+    /// Counters of `/metrics` of which at least one node's must rise.
+    pub signs: &'static [&'static str],
+    /// Alerts that a watching system should raise; they are told, not checked.
+    pub alerts: &'static [&'static str],
+}
+
+const NEW_LEADER: &[&str] = &["holdfast_cluster_leader_changes_total"];
+const SWITCHED: &[&str] = &["holdfast_gateway_switches_total"];
+
+/// Every scenario.
+pub const SCENARIOS: [Scenario; 8] = [
+    Scenario {
+        name: "graceful-hand-over",
+        hypothesis: "The leader hands its office over and nobody who writes or reads notices.",
+        injection: Injection::HandOver,
+        does: "the leader hands its office to the best of the others",
+        whom: Whom::Leader,
+        blast_radius: "writes wait for a moment; no node stops",
+        undo: "none needed; `holdfast transfer-leader --to NODE` moves the office back",
+        hold_s: 0,
+        write: PLANNED,
+        read: PLANNED,
+        channel: None,
+        moves_office: true,
+        signs: NEW_LEADER,
+        alerts: &[],
+    },
+    Scenario {
+        name: "leader-kill",
+        hypothesis: "The leader's process dies in the middle of its work, another takes office, \
+                     and nothing that was acknowledged is lost.",
+        injection: Injection::Kill,
+        does: "the leader's process ends itself by SIGKILL and saves nothing",
+        whom: Whom::Leader,
+        blast_radius: "one node is gone until it is started again; its channels move to standbys",
+        undo: "a supervisor (systemd, the demo) starts the process again; without one you do",
+        hold_s: 0,
+        write: FAILOVER,
+        read: FAILOVER,
+        channel: None,
+        moves_office: true,
+        signs: NEW_LEADER,
+        alerts: &["NodeDown", "NoQuorumMargin"],
+    },
+    Scenario {
+        name: "node-kill",
+        hypothesis: "A follower's process dies and the others go on without a pause.",
+        injection: Injection::Kill,
+        does: "a follower's process ends itself by SIGKILL and saves nothing",
+        whom: Whom::Follower,
+        blast_radius: "one node is gone until it is started again; its channels move to standbys",
+        undo: "a supervisor (systemd, the demo) starts the process again; without one you do",
+        hold_s: 0,
+        write: FAILOVER,
+        read: FAILOVER,
+        channel: None,
+        moves_office: false,
+        signs: &[],
+        alerts: &["NodeDown", "NoQuorumMargin"],
+    },
+    Scenario {
+        name: "leader-hang",
+        hypothesis: "The leader stands still without dying, another takes office, and the old one \
+                     does no harm when it wakes.",
+        injection: Injection::Hang,
+        does: "every thread of the leader's runtime sleeps",
+        whom: Whom::Leader,
+        blast_radius: "one node answers nobody for the length; its channels move to standbys",
+        undo: "the threads wake by themselves",
+        hold_s: 5,
+        write: FAILOVER,
+        read: FAILOVER,
+        channel: None,
+        moves_office: true,
+        signs: NEW_LEADER,
+        alerts: &["NotReady", "NoQuorumMargin"],
+    },
+    Scenario {
+        name: "channel-cut",
+        hypothesis: "A concentrator's active channel breaks and its standby goes on.",
+        injection: Injection::CutChannel,
+        does: "the node closes the concentrator's active channel",
+        whom: Whom::Owner,
+        blast_radius: "one concentrator; orders under way to it are answered `channel_lost`",
+        undo: "the concentrator dials again; the main channel takes over after \
+               `channels.switch_back_seconds`",
+        hold_s: 0,
+        write: FAILOVER,
+        read: FAILOVER,
+        channel: Some(CHANNEL),
+        moves_office: false,
+        signs: SWITCHED,
+        alerts: &["StandbyMissing"],
+    },
+    Scenario {
+        name: "channel-black-hole",
+        hypothesis: "A concentrator's active channel goes dead without a word, that is noticed, \
+                     and its standby goes on.",
+        injection: Injection::HushChannel,
+        does: "the node neither hears nor answers the concentrator's active channel",
+        whom: Whom::Owner,
+        blast_radius: "one concentrator; orders under way to it are answered `channel_lost`",
+        undo: "the line is alive again after its time; the main channel takes over after \
+               `channels.switch_back_seconds`",
+        hold_s: 20,
+        write: FAILOVER,
+        read: FAILOVER,
+        channel: Some(CHANNEL),
+        moves_office: false,
+        signs: SWITCHED,
+        alerts: &["StandbyMissing"],
+    },
+    Scenario {
+        name: "network-cut",
+        hypothesis: "A node that loses its peers stops acting, the others go on, and it catches \
+                     up when it hears them again.",
+        injection: Injection::CutNetwork,
+        does: "every datagram between the node and its peers is lost, both ways",
+        whom: Whom::Leader,
+        blast_radius: "one node takes no writes for the length; its channels move to standbys",
+        undo: "the cut ends by itself on the node",
+        hold_s: 10,
+        write: FAILOVER,
+        read: FAILOVER,
+        channel: None,
+        moves_office: true,
+        signs: NEW_LEADER,
+        alerts: &["PeerLinkDown", "NotReady", "NoQuorumMargin"],
+    },
+    Scenario {
+        name: "full-disk",
+        hypothesis: "A node short of room steps back before its disk is full, and works again \
+                     when there is room.",
+        injection: Injection::FillDisk,
+        does: "the node behaves as below `storage.low_water_bytes`; nothing is written for it",
+        whom: Whom::Leader,
+        blast_radius: "one node takes no writes for the length; its channels move to standbys",
+        undo: "the pretence ends by itself on the node",
+        hold_s: 10,
+        write: FAILOVER,
+        read: FAILOVER,
+        channel: None,
+        moves_office: true,
+        signs: NEW_LEADER,
+        alerts: &["DiskFull", "NotReady"],
+    },
+];
+
+/// Time before the injection in which the usual is measured.
+pub const BASELINE: Duration = Duration::from_secs(3);
+/// Time behind the recovery in which the usual is measured again.
+pub const SETTLE: Duration = Duration::from_secs(2);
+/// How long the cluster may take until every node works again, from the end of the failure on.
+pub const WHOLE_WITHIN: Duration = Duration::from_secs(90);
+/// The longest failure that can be chosen, s.
+pub const MAX_HOLD_S: u32 = 60;
+
+impl Scenario {
+    /// After so many seconds the drill is over whatever happens.
+    pub fn limit_s(&self, hold_s: u32) -> u32 {
+        let rest = BASELINE + SETTLE + WHOLE_WITHIN;
+        // A minute for read-back and report on a busy machine.
+        hold_s + u32::try_from(rest.as_secs()).unwrap_or(u32::MAX / 2) + 60
+    }
+}
+
+/// The scenario of a name.
+pub fn find(name: &str) -> Option<&'static Scenario> {
+    SCENARIOS.iter().find(|scenario| scenario.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_scenario_fits_the_log_and_is_named_once() {
+        for (place, one) in SCENARIOS.iter().enumerate() {
+            assert!(SCENARIOS.iter().skip(place + 1).all(|other| other.name != one.name));
+            assert!(one.limit_s(MAX_HOLD_S) <= domain::drills::MAX_LIMIT_S, "{}", one.name);
+            assert_eq!(one.injection.lasts(), one.hold_s > 0, "{}", one.name);
+            assert_eq!(one.injection.is_of_a_channel(), one.channel.is_some(), "{}", one.name);
+            assert!(one.write.promise_ms < one.write.limit_ms, "{}", one.name);
+            assert_eq!(find(one.name), Some(one));
+        }
+        assert_eq!(find("site-lost"), None);
+    }
+}
