@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod channels;
+mod drills;
 mod full_disk;
 mod interop;
 mod orders;
