@@ -51,7 +51,7 @@ struct Shared {
     course: Arc<Course>,
     zero: Instant,
     book: Mutex<Book>,
-    flights: Semaphore,
+    flights: Arc<Semaphore>,
 }
 
 impl Shared {
@@ -78,7 +78,7 @@ impl Probing {
             course: course.clone(),
             zero: Instant::now(),
             book: Mutex::default(),
-            flights: Semaphore::new(IN_FLIGHT),
+            flights: Arc::new(Semaphore::new(IN_FLIGHT)),
         });
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
@@ -179,31 +179,41 @@ async fn tries(shared: Arc<Shared>, stop: watch::Receiver<bool>) {
     let mut turn = 0;
     while !*stop.borrow() {
         tick.tick().await;
+        if *stop.borrow() {
+            return;
+        }
         let place = turn % nodes;
         turn += 1;
+        let flight = || shared.flights.clone().try_acquire_owned();
+        let (write_flight, read_flight) = (flight(), flight());
         let (number, known) = {
             let mut book = shared.book();
             let room = book.operations.len() < MAX_OPERATIONS - IN_FLIGHT * 2;
-            if !room || book.next >= domain::drills::MAX_PROBES {
-                book.skipped += 2;
+            let flies = write_flight.is_ok() && read_flight.is_ok();
+            if !room || !flies || book.next >= domain::drills::MAX_PROBES {
+                // While all are waited for at the end nothing more is to be sent.
+                book.skipped += if *stop.borrow() { 0 } else { 2 };
                 continue;
             }
             book.next += 1;
             (book.next - 1, book.acknowledged)
         };
-        tokio::spawn(write(shared.clone(), place, number));
-        if let Some(known) = known {
-            tokio::spawn(read(shared.clone(), place, known));
-        }
+        let (writer, reader) = (shared.clone(), shared.clone());
+        tokio::spawn(async move {
+            write(&writer, place, number).await;
+            drop(write_flight);
+        });
+        tokio::spawn(async move {
+            if let Some(known) = known {
+                read(&reader, place, known).await;
+            }
+            drop(read_flight);
+        });
     }
 }
 
 /// A write at one node, and when that fails once more at the next.
-async fn write(shared: Arc<Shared>, place: usize, number: u32) {
-    let Ok(_permit) = shared.flights.try_acquire() else {
-        shared.book().skipped += 1;
-        return;
-    };
+async fn write(shared: &Shared, place: usize, number: u32) {
     let drill = shared.course.drill;
     let path = format!("/api/v1/drills/{drill}/probes");
     let key = format!("{drill} {number}");
@@ -223,18 +233,14 @@ async fn write(shared: Arc<Shared>, place: usize, number: u32) {
             Err(NoAnswer::Down(_)) => Answer::Down,
             Err(NoAnswer::Late) => Answer::Late,
         };
-        if note(&shared, Kind::Write, place, number, sent_us, answer) {
+        if note(shared, Kind::Write, place, number, sent_us, answer) {
             return;
         }
     }
 }
 
 /// A read of a number that was acknowledged before it is sent.
-async fn read(shared: Arc<Shared>, place: usize, number: u32) {
-    let Ok(_permit) = shared.flights.try_acquire() else {
-        shared.book().skipped += 1;
-        return;
-    };
+async fn read(shared: &Shared, place: usize, number: u32) {
     let path = format!("/api/v1/drills/{}/probes/{number}", shared.course.drill);
     let Some(client) = shared.course.clients.get(place) else { return };
     let sent_us = shared.clock();
@@ -245,7 +251,7 @@ async fn read(shared: Arc<Shared>, place: usize, number: u32) {
         Err(NoAnswer::Down(_)) => Answer::Down,
         Err(NoAnswer::Late) => Answer::Late,
     };
-    note(&shared, Kind::Read, place, number, sent_us, answer);
+    note(shared, Kind::Read, place, number, sent_us, answer);
 }
 
 /// Puts an attempt down. True when it was good.
