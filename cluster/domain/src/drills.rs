@@ -288,8 +288,8 @@ fn begin(tx: &mut Tx<'_>, wish: &Begin) -> Result<(), Stop> {
 fn drop_old(tx: &mut Tx<'_>, kept: &[Record]) -> Result<(), Fault> {
     let mut over = (kept.len() + 1).saturating_sub(MAX_KEPT);
     let last_good = |record: &Record| {
-        let of_kind = kept.iter().filter(|other| other.begin.scenario == record.begin.scenario);
-        of_kind.filter(|other| passed(other)).next_back() == Some(record)
+        let alike = |other: &&Record| other.begin.scenario == record.begin.scenario;
+        kept.iter().rfind(|other| alike(other) && passed(other)) == Some(record)
     };
     for record in kept {
         if over == 0 {
