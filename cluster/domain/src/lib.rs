@@ -24,6 +24,7 @@ pub mod members;
 pub mod parameters;
 pub mod readings;
 pub mod restore;
+pub mod tasks;
 pub mod units;
 
 pub use apply::{

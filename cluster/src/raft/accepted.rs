@@ -13,6 +13,7 @@ use std::io;
 use domain::{
     Done, Outcome,
     readings::{self, Batch, Compact, Seal},
+    tasks,
 };
 use openraft::EntryPayload;
 use storage::{
@@ -162,6 +163,10 @@ fn marked(index: u64, marker: &[u8], log: &LogStore) -> io::Result<Work> {
         // A refill with a marker was taken: it has one part.
         domain::Change::Readings(readings::Change::Refill(refill)) => {
             work.rows.extend(refill.part.batches);
+        }
+        // So does a report of a task.
+        domain::Change::Tasks(tasks::Change::Report(report)) => {
+            work.rows.extend(report.part.batches);
         }
         domain::Change::Readings(readings::Change::Seal(seal)) => work.seals.push(seal),
         domain::Change::Readings(readings::Change::Compact(month)) => work.compactions.push(month),

@@ -43,7 +43,7 @@ fn by_operator(change: &Change) -> bool {
                     | readings::Change::Forget(_)
                     | readings::Change::Refill(_)
             )
-    )
+    ) && !matches!(change, Change::Tasks(change) if change.is_of_nodes())
 }
 
 fn by_node(own: NodeId, change: &Change) -> bool {
@@ -78,6 +78,7 @@ fn by_node(own: NodeId, change: &Change) -> bool {
                 *node == own
             }
         },
+        Change::Tasks(change) => change.is_of_nodes(),
     }
 }
 
@@ -90,6 +91,7 @@ fn by_bootstrap(change: &Change) -> bool {
         | Change::Commands(_)
         | Change::Members(_)
         | Change::Parameters(_)
-        | Change::Drills(_) => false,
+        | Change::Drills(_)
+        | Change::Tasks(_) => false,
     }
 }

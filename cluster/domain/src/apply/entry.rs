@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Malformed;
 use crate::units::{NodeId, ProposalId, Stamp};
-use crate::{assets, commands, drills, keys, leases, members, parameters, readings};
+use crate::{assets, commands, drills, keys, leases, members, parameters, readings, tasks};
 
 /// The format of entries: the first octet of each.
 const VERSION: u8 = 1;
@@ -76,6 +76,8 @@ pub enum Change {
     Parameters(parameters::Change),
     /// Failures on purpose.
     Drills(drills::Change),
+    /// What is read again and again.
+    Tasks(tasks::Change),
 }
 
 impl Entry {
@@ -170,6 +172,7 @@ impl Change {
                 drills::Change::Abort { .. } => "drills.abort",
                 drills::Change::Finish { .. } => "drills.finish",
             },
+            Change::Tasks(change) => change.name(),
         }
     }
 
@@ -235,6 +238,7 @@ impl Change {
                 | drills::Change::Finish { drill, .. } => drill.to_string(),
                 drills::Change::Probe { drill, number } => format!("{drill} {number}"),
             },
+            Change::Tasks(change) => change.object(),
         }
     }
 }

@@ -25,7 +25,7 @@ pub use view::{KeyValue, MemoryView, View, Write};
 use crate::error::{Fault, Refusal, Stop};
 use crate::readings::{Batch, Compact, Seal};
 use crate::units::{CommandId, Device, NodeId, ProposalId, Stamp};
-use crate::{assets, audit, commands, drills, keys, leases, members, parameters, readings};
+use crate::{assets, audit, commands, drills, keys, leases, members, parameters, readings, tasks};
 use table::Typed;
 
 /// What an entry does to the state.
@@ -220,6 +220,7 @@ fn judge(tx: &mut Tx<'_>, proposal: &Proposal) -> Result<Done, Stop> {
         Change::Members(change) => members::apply(tx, change),
         Change::Parameters(change) => parameters::apply(tx, change),
         Change::Drills(change) => drills::apply(tx, change),
+        Change::Tasks(change) => tasks::apply(tx, change),
     }
 }
 

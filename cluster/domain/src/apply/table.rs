@@ -81,6 +81,14 @@ pub enum Table {
     DrillParts = 38,
     /// parameters: versions by name.
     Parameters = 48,
+    /// tasks: by name.
+    Tasks = 49,
+    /// tasks: runs by task number and run.
+    TaskRuns = 50,
+    /// tasks: how far a device is in its last run, by task number.
+    TaskProgress = 51,
+    /// tasks: how far profiles without slots were read, by meter ordinal; the next task's number.
+    TaskMarks = 52,
     /// readings: months whose file lies in the archive.
     ArchivedMonths = 54,
     /// readings: months that were removed.
@@ -97,7 +105,7 @@ pub enum Table {
 
 impl Table {
     /// Every table, in order of its number.
-    pub const ALL: [Table; 38] = [
+    pub const ALL: [Table; 42] = [
         Table::Meta,
         Table::Dedup,
         Table::DedupOrder,
@@ -130,6 +138,10 @@ impl Table {
         Table::Drills,
         Table::DrillParts,
         Table::Parameters,
+        Table::Tasks,
+        Table::TaskRuns,
+        Table::TaskProgress,
+        Table::TaskMarks,
         Table::ArchivedMonths,
         Table::GoneMonths,
         Table::Overlay,

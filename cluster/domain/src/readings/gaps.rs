@@ -91,12 +91,30 @@ pub(super) fn apply(tx: &mut Tx<'_>, refill: &Refill) -> Result<Done, Stop> {
     let Some((device, _)) = &refill.part.lease else {
         return Err(refuse("lease_required", "a refill comes under a lease"));
     };
-    let mut staged = stage(tx, &refill.part, Origin::Refill)?;
+    let rows = take(tx, (&refill.part, &refill.answered), Origin::Refill, device)?;
+    Ok(Done::Ingested(vec![Ok(rows)]))
+}
+
+/// Takes what came by a read on schedule, and for what the meters have answered.
+pub(crate) fn collected(tx: &mut Tx<'_>, part: &Part, answered: &[Answered]) -> Result<u32, Stop> {
+    match &part.lease {
+        Some((device, _)) => take(tx, (part, answered), Origin::FirstPass, device),
+        None => Err(refuse("lease_required", "what a node has read comes under a lease")),
+    }
+}
+
+fn take(
+    tx: &mut Tx<'_>,
+    (part, spans): (&Part, &[Answered]),
+    origin: Origin,
+    device: &Device,
+) -> Result<u32, Stop> {
+    let mut staged = stage(tx, part, origin)?;
     let mut days = 0;
-    if refill.answered.len() > MAX_ANSWERED {
+    if spans.len() > MAX_ANSWERED {
         return Err(refuse("bad_refill", format!("at most {MAX_ANSWERED} spans")));
     }
-    for answered in &refill.answered {
+    for answered in spans {
         let Answered { ordinal, interval_minutes, from_s, to_s } = *answered;
         let Some(place) = assets::place(tx, ordinal)? else {
             return Err(refuse("unknown_meter", format!("ordinal {ordinal}")));
@@ -124,11 +142,11 @@ pub(super) fn apply(tx: &mut Tx<'_>, refill: &Refill) -> Result<Done, Stop> {
         }
     }
     let rows = staged.rows;
-    staged.write(tx, &refill.part)?;
+    staged.write(tx, part)?;
     if rows > 0 {
         tx.wake(Effect::ReadingsStored { rows });
     }
-    Ok(Done::Ingested(vec![Ok(rows)]))
+    Ok(rows)
 }
 
 /// The gaps of the meters by a device's channel, for interval ends with `from_s < end <= to_s`, in
@@ -168,6 +186,18 @@ pub fn holes(
         }
         behind = page.last().map(|meter| meter.serial.clone());
     }
+}
+
+/// The gaps of one meter, for interval ends with `from_s < end <= to_s`, in order of profile and
+/// time.
+pub fn holes_of(
+    view: &dyn View,
+    meter: &assets::Meter,
+    span: (i64, i64),
+) -> Result<Vec<Hole>, Fault> {
+    let mut found = Vec::new();
+    of_meter(view, meter, span, &mut found)?;
+    Ok(found)
 }
 
 /// Within which time missing values are asked for at a stamp, by the parameters of the cluster:

@@ -26,7 +26,8 @@ pub use collect::{
     spread,
 };
 pub use compact::{COMPACT_AFTER_DAYS, Compact, LATE_SHARE, MONTH_RECIPE, due_compactions};
-pub use gaps::{Answered, Hole, MAX_ANSWERED, Refill, holes, refill_window, slots_of};
+pub(crate) use gaps::collected;
+pub use gaps::{Answered, Hole, MAX_ANSWERED, Refill, holes, holes_of, refill_window, slots_of};
 pub use ingest::{MAX_INGEST_ROWS, MAX_PARTS};
 pub use overlay::{Correct, Corrected, MAX_CORRECTED, Method, Quality, corrections, counting};
 pub use seal::{RECIPE, due_seals, is_sealed};

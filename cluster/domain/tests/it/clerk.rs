@@ -4,6 +4,8 @@
 //! `node:N` or `bootstrap`), `at=` (seconds of the stamp, kept from then on) and `id=` (a number;
 //! else each line has a fresh one). Devices are `c:NAME` and `m:SERIAL`.
 
+mod tasks;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
@@ -121,6 +123,10 @@ impl Clerk {
         let now = Stamp::from_seconds(self.now_s);
         let (from_s, to_s) = (words.number("from", 0), words.number("to", 0));
         let what = words.named.keys().find(|name| words.named[*name].is_empty());
+        let of_tasks = tasks::show(view, what.copied().unwrap_or_default(), words, now)?;
+        if let Some(said) = of_tasks {
+            return Ok(said);
+        }
         Ok(match what.copied().unwrap_or_default() {
             "meters" => lines(assets::meters(view, None, 100)?),
             "concentrators" => lines(assets::concentrators(view, None, 100)?),
@@ -301,7 +307,7 @@ fn change(words: &Words<'_>) -> Change {
         "concentrator" | "meter" | "retire" => Change::Assets(asset(words)),
         "install" | "reserve" | "raise" => Change::Keys(key(words)),
         "ingest" | "refill" | "seal" | "compact" | "correct" | "archive" | "forget" => {
-            Change::Readings(reading(words))
+            Change::Readings(reading(words, words.verb))
         }
         "parameter" => Change::Parameters(parameters::Change::Set {
             name: words.text("name"),
@@ -310,6 +316,7 @@ fn change(words: &Words<'_>) -> Change {
             seen: words.number("seen", 0),
             reason: words.text("reason"),
         }),
+        "task" => Change::Tasks(tasks::change(words)),
         "renew" | "claim" | "release" | "standby" | "switch" => Change::Leases(lease(words)),
         "add" | "promote" | "remove" | "replace" | "drain" | "undrain" | "hand_over" | "object"
         | "gone" => Change::Members(member(words)),
@@ -506,9 +513,9 @@ fn order(words: &Words<'_>) -> Order {
 
 /// `rows=ORDINAL@END:VALUE,...` with `-` for no value; `flag=` for all of them; of a refill
 /// `answered=ORDINAL@FROM..TO,...`.
-fn reading(words: &Words<'_>) -> readings::Change {
+fn reading(words: &Words<'_>, verb: &str) -> readings::Change {
     let interval_minutes = words.number("interval", 15);
-    if words.verb == "seal" {
+    if verb == "seal" {
         return readings::Change::Seal(Seal {
             interval_minutes,
             shard: words.number("shard", 0),
@@ -516,7 +523,7 @@ fn reading(words: &Words<'_>) -> readings::Change {
             recipe: readings::RECIPE,
         });
     }
-    if words.verb == "compact" {
+    if verb == "compact" {
         return readings::Change::Compact(readings::Compact {
             interval_minutes,
             shard: words.number("shard", 0),
@@ -525,13 +532,13 @@ fn reading(words: &Words<'_>) -> readings::Change {
             up_to_index: words.number("up_to", 0),
         });
     }
-    if matches!(words.verb, "archive" | "forget") {
+    if matches!(verb, "archive" | "forget") {
         let month = readings::MonthOf {
             interval_minutes,
             shard: words.number("shard", 0),
             month: words.number("month", 0),
         };
-        if words.verb == "forget" {
+        if verb == "forget" {
             return readings::Change::Forget(month);
         }
         let file = readings::ArchivedFile {
@@ -548,7 +555,7 @@ fn reading(words: &Words<'_>) -> readings::Change {
         };
         return readings::Change::Archive(readings::Archive { month, file });
     }
-    if words.verb == "correct" {
+    if verb == "correct" {
         let values = words.text("values");
         let values = values.split(',').map(|value| value.parse().ok());
         return readings::Change::Correct(readings::Correct {
@@ -580,7 +587,7 @@ fn reading(words: &Words<'_>) -> readings::Change {
         counter: words.number("counter", 0),
     });
     let part = Part { lease, mark, batches: vec![batch.finish()] };
-    if words.verb == "refill" {
+    if verb == "refill" {
         let answered = words.maybe("answered").unwrap_or_default().split(',');
         let answered = answered.filter(|span| !span.is_empty()).map(|span| {
             let (ordinal, rest) = span.split_once('@').unwrap();

@@ -9,7 +9,7 @@ use std::{env, fs};
 use crate::clerk::Clerk;
 
 /// Areas that must have scripts: the files of `src`, and `apply` itself.
-const AREAS: [&str; 10] = [
+const AREAS: [&str; 11] = [
     "apply",
     "assets",
     "audit",
@@ -20,6 +20,7 @@ const AREAS: [&str; 10] = [
     "members",
     "parameters",
     "readings",
+    "tasks",
 ];
 
 #[test]
