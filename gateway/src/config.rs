@@ -97,6 +97,10 @@ pub struct Config {
     pub refill_backoff_first_ms: u64,
     /// The longest such pause, milliseconds.
     pub refill_backoff_cap_ms: u64,
+    /// Between two looks for what tasks want to be read, milliseconds.
+    pub task_look_ms: u64,
+    /// Time for one read for a task, milliseconds.
+    pub task_read_timeout_ms: u64,
     /// Serial ports of this node.
     pub serial: Vec<SerialPort>,
     /// Conversations that wait for one line at a time. More are told that it is busy.
@@ -154,6 +158,8 @@ impl Default for Config {
             refill_attempts: 8,
             refill_backoff_first_ms: 60_000,
             refill_backoff_cap_ms: 21_600_000,
+            task_look_ms: 1_000,
+            task_read_timeout_ms: 120_000,
             serial: Vec::new(),
             line_queue: 256,
             line_answer_timeout_ms: 3_000,
@@ -200,6 +206,8 @@ impl Config {
             refill_attempts: 3,
             refill_backoff_first_ms: 100,
             refill_backoff_cap_ms: 1_000,
+            task_look_ms: 50,
+            task_read_timeout_ms: 10_000,
             line_queue: 8,
             line_answer_timeout_ms: 500,
             line_backoff_first_ms: 20,
@@ -276,6 +284,8 @@ impl Config {
             ("refill_read_timeout_ms", self.refill_read_timeout_ms, DAY_MS),
             ("refill_backoff_first_ms", self.refill_backoff_first_ms, DAY_MS),
             ("refill_backoff_cap_ms", self.refill_backoff_cap_ms, 7 * DAY_MS),
+            ("task_look_ms", self.task_look_ms, 60_000),
+            ("task_read_timeout_ms", self.task_read_timeout_ms, DAY_MS),
         ];
         for (key, value, most) in times {
             if value == 0 || value > most {

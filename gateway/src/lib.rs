@@ -6,7 +6,7 @@
 //! `concentrator`; `dial` runs sessions with meters of their own address as `schedule` says, over
 //! TCP or in turns on a `line` that meters share; both speak to a COSEM meter with `meter`
 //! (association, counters) and `script` (a read as steps);
-//! `refill` asks for values that are missing, `holes` by `holes`;
+//! `refill` asks for values that are missing, `collect` for what tasks say;
 //! `translate` alone turns the wire's types into the domain's; `roster` knows who is connected.
 //!
 //! Invariants: 1. a push is acknowledged only after its Ingest upcall was answered, and only up to
@@ -19,6 +19,7 @@
 
 mod ask;
 mod channel;
+mod collect;
 mod concentrator;
 mod config;
 mod dial;
@@ -48,6 +49,9 @@ use domain::{Device, Obis};
 use tokio::sync::{mpsc, oneshot};
 use tokio_rustls::TlsAcceptor;
 
+pub use collect::pieces::{
+    TaskDevices, TaskMeter, TaskQuery, TaskRead, TaskWork, task_devices, task_work,
+};
 pub use config::Config;
 /// Any frame of the field as a tree, for people.
 pub use cosem::{Keys, Suite, tree};
@@ -139,6 +143,7 @@ impl Gateway {
         let dialler = dial::start(&shared);
         let gateway = Self { shared, dialler, address, tls_address };
         gateway.shared.tasks.spawn(refill::run(gateway.clone()));
+        gateway.shared.tasks.spawn(collect::run(gateway.clone()));
         Ok((gateway, questions))
     }
 

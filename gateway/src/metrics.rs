@@ -69,6 +69,9 @@ pub(crate) struct Metrics {
     pub refill_rows: IntCounterVec,
     pub refill_missing: IntCounter,
     pub refill_running: IntGauge,
+    pub task_devices: IntGauge,
+    pub task_rows: IntCounterVec,
+    pub task_reads: IntCounterVec,
     pub line_up: IntGaugeVec,
     pub line_turns: IntCounterVec,
     pub line_busy: IntCounterVec,
@@ -179,6 +182,17 @@ impl Metrics {
             )?,
             refill_running: make
                 .gauge("refill_running", "Concentrators whose gaps are being filled now.")?,
+            task_devices: make.gauge(
+                "task_devices",
+                "Concentrators and dialled meters that are read for tasks now.",
+            )?,
+            task_rows: make.counters(
+                "task_rows_total",
+                "Rows stored that were read for tasks, by what they are.",
+                "what",
+                &TASKS,
+            )?,
+            task_reads: make.task_reads()?,
             line_up: make.gauges(
                 "line_up",
                 "1 while a serial port of this node is open, by its name.",
@@ -258,6 +272,9 @@ pub(crate) fn known_code(code: &str) -> &'static str {
     CODES.iter().find(|known| **known == code).copied().unwrap_or("other")
 }
 
+/// What tasks read.
+const TASKS: [&str; 5] = ["billing", "events", "registers", "instantaneous", "load"];
+
 struct Make<'a> {
     registry: &'a Registry,
 }
@@ -279,6 +296,16 @@ impl Make<'_> {
         let counters = IntCounterVec::new(Opts::new(full(name), help), &[label])?;
         for value in values {
             counters.with_label_values(&[value]);
+        }
+        self.registry.register(Box::new(counters.clone()))?;
+        Ok(counters)
+    }
+
+    fn task_reads(&self) -> Result<IntCounterVec, Error> {
+        let options = Opts::new(full("task_reads_total"), "Reads for tasks by what and result.");
+        let counters = IntCounterVec::new(options, &["what", "result"])?;
+        for what in TASKS {
+            counters.with_label_values(&[what, "ok"]);
         }
         self.registry.register(Box::new(counters.clone()))?;
         Ok(counters)
@@ -333,7 +360,7 @@ mod tests {
             assert!(family.name().starts_with("holdfast_gateway_"), "{}", family.name());
             series += family.get_metric().len();
         }
-        assert!(series < 100, "{series} series");
+        assert!(series < 120, "{series} series");
         assert_eq!(known_code("unaligned"), "unaligned");
         assert_eq!(known_code("anything"), "other");
         assert!(Metrics::new(&registry, &[]).is_err(), "twice in one registry is a fault");

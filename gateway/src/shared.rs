@@ -1,11 +1,13 @@
 //! What all tasks of the gateway share: settings, metrics, roster, the way to the cluster, and the
 //! count of running tasks. No decision is taken here.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use domain::Device;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::Config;
@@ -29,6 +31,10 @@ pub(crate) struct Shared {
     pub acting: watch::Sender<bool>,
     pub strangers: Arc<Strangers>,
     pub lines: Lines,
+    /// Devices whose load profiles are being read: for gaps, or for a task.
+    filling: Mutex<BTreeSet<Device>>,
+    /// Meters that are dialled here, and under which grant.
+    dialled: Mutex<BTreeMap<String, u64>>,
     /// Meters that failed when they were asked for missing rows.
     pub rests: Mutex<Rests>,
     roster: Mutex<Roster>,
@@ -52,6 +58,8 @@ impl Shared {
             acting: watch::Sender::new(true),
             strangers: Arc::default(),
             lines: Lines::default(),
+            filling: Mutex::default(),
+            dialled: Mutex::default(),
             rests: Mutex::new(rests),
             roster: Mutex::default(),
             channels: AtomicU64::new(1),
@@ -63,6 +71,21 @@ impl Shared {
         self.roster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Meters that are dialled here, and under which grant.
+    pub fn dialled(&self) -> Vec<(Device, u64)> {
+        let dialled = self.dialled.lock().unwrap_or_else(PoisonError::into_inner);
+        dialled.iter().map(|(serial, epoch)| (Device::Meter(serial.clone()), *epoch)).collect()
+    }
+
+    /// Notes that a meter is dialled under a grant, or no more.
+    pub fn note_dialled(&self, serial: &str, epoch: Option<u64>) {
+        let mut dialled = self.dialled.lock().unwrap_or_else(PoisonError::into_inner);
+        match epoch {
+            Some(epoch) => dialled.insert(serial.to_owned(), epoch),
+            None => dialled.remove(serial),
+        };
+    }
+
     /// Whether this node may act now.
     pub fn is_acting(&self) -> bool {
         *self.acting.borrow()
@@ -71,6 +94,28 @@ impl Shared {
     /// The number of a new channel.
     pub fn next_channel(&self) -> u64 {
         self.channels.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// The reading of a device's load profiles, while it lasts: for gaps or for a task, never both.
+pub(crate) struct Filling {
+    shared: Arc<Shared>,
+    device: Device,
+}
+
+impl Filling {
+    /// Begins it; None while another one lasts.
+    pub fn begin(shared: &Arc<Shared>, device: &Device) -> Option<Self> {
+        let mut filling = shared.filling.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_free = filling.insert(device.clone());
+        is_free.then(|| Self { shared: Arc::clone(shared), device: device.clone() })
+    }
+}
+
+impl Drop for Filling {
+    fn drop(&mut self) {
+        let mut filling = self.shared.filling.lock().unwrap_or_else(PoisonError::into_inner);
+        filling.remove(&self.device);
     }
 }
 

@@ -15,10 +15,12 @@ use std::time::Instant;
 use domain::assets::{Authentication, Security};
 use domain::leases::{Reason, Role};
 use domain::readings::{Hole, Part, Refill};
+use domain::tasks::Report;
 use domain::{Device, NodeId, Obis};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
+use crate::collect::pieces::{TaskDevices, TaskQuery, TaskWork};
 use crate::error::Denied;
 use crate::model::Model;
 
@@ -72,6 +74,12 @@ pub enum Upcall {
     /// Values that were missing, and what the meters answered for; answered after the commit with
     /// the number of rows.
     Refill(Ask<Refill, u32>),
+    /// Which of these devices have something to be read for tasks now?
+    TaskDevices(Ask<Vec<Device>, TaskDevices>),
+    /// What is to be read next of a device for tasks?
+    TaskWork(Ask<TaskQuery, Option<TaskWork>>),
+    /// What came of it; answered after the commit with the number of rows.
+    TaskReport(Ask<Report, u32>),
     /// Readings to store; answered after the commit with the number of rows.
     Ingest(Ask<Part, u32>),
 }

@@ -5,7 +5,7 @@
 //!
 //! Map: `cli` takes the command line apart; `run` boots and stops one node; `wiring` answers the
 //! gateway through the cluster and runs the jobs; `http` is the frame of the API, `areas` its
-//! content and the pages; `observe` holds log lines and metrics; `init` makes certificates and
+//! content and the pages; `timetable` says when tasks are due; `observe` holds log lines and metrics; `init` makes certificates and
 //! configurations, `extend` those of one more node; `demo` runs a whole cluster with a simulated
 //! field on one machine; `drills` hurts a live cluster on purpose and judges how it took it.
 //!
@@ -26,6 +26,7 @@ pub mod init;
 pub mod observe;
 pub mod run;
 pub mod secret;
+pub mod timetable;
 pub mod wiring;
 
 /// The source revision that was built: what the build was told (`HOLDFAST_REVISION`) or found by

@@ -47,6 +47,10 @@ pub const SWITCH_BACK: &str = "channels.switch_back_seconds";
 pub const REFILL_REACH: &str = "collection.refill.reach_days";
 /// After which time a value that was due is asked for.
 pub const REFILL_WAIT: &str = "collection.refill.wait_minutes";
+/// Concentrators and dialled meters that one node reads for tasks at a time.
+pub const TASK_DEVICES: &str = "collection.tasks.devices";
+/// Meters of one concentrator that are read for tasks at a time.
+pub const TASK_READS: &str = "collection.tasks.reads_per_device";
 /// Months that load profiles stay on the nodes' disks.
 pub const PROFILES_ONLINE: &str = "retention.profiles.online_months";
 /// Months after which load profiles are removed.
@@ -57,7 +61,7 @@ pub const READINGS_ONLINE: &str = "retention.readings.online_months";
 pub const READINGS_KEPT: &str = "retention.readings.kept_months";
 
 /// Every parameter, in order of the names.
-pub const DEFINITIONS: [Definition; 7] = [
+pub const DEFINITIONS: [Definition; 9] = [
     Definition {
         name: SWITCH_BACK,
         unit: "seconds",
@@ -81,6 +85,22 @@ pub const DEFINITIONS: [Definition; 7] = [
         most: 1440,
         default: 60,
         about: "A missing value is asked for so long after it was due; 0: at once.",
+    },
+    Definition {
+        name: TASK_DEVICES,
+        unit: "devices",
+        least: 1,
+        most: 65_536,
+        default: 64,
+        about: "So many devices a node reads for tasks at a time; 0: tasks read nothing.",
+    },
+    Definition {
+        name: TASK_READS,
+        unit: "meters",
+        least: 1,
+        most: 256,
+        default: 2,
+        about: "So many meters of a device are read for tasks at a time; 0: tasks read nothing.",
     },
     Definition {
         name: PROFILES_KEPT,

@@ -193,6 +193,8 @@ impl Meters {
 
     fn start(&mut self, now: Instant) {
         let mut running = self.links.values().filter(|link| link.order.is_some()).count();
+        // The last place is for who reads on demand: nobody waits for work in the background.
+        let background = self.bounds.running.saturating_sub(1).max(1);
         let mut left = VecDeque::new();
         // Who asks on demand goes first; nobody waits for the others.
         let waiting = std::mem::take(&mut self.waiting);
@@ -201,7 +203,11 @@ impl Meters {
         for order in first.into_iter().chain(then) {
             let Some(serial) = order.meter.clone() else { continue };
             let busy = self.links.get(&serial).is_some_and(|link| link.order.is_some());
-            if running >= self.bounds.running || busy {
+            let most = match order.pace {
+                Pace::OnDemand => self.bounds.running,
+                Pace::Background => background,
+            };
+            if running >= most || busy {
                 left.push_back(order);
                 continue;
             }

@@ -10,12 +10,14 @@ use crate::order::{Outcome, Work};
 use crate::refill::plan::meter_asks;
 use crate::refill::rests::May;
 use crate::refill::{Filled, fill};
+use crate::shared::Filling;
 use crate::upcall::{HolesQuery, Upcall};
 
 impl Session<'_> {
     /// Fills what can be filled, range by range, each stored before the next.
     pub(super) async fn gaps(&mut self) -> Result<(), Broken> {
         let device = Device::Meter(self.serial.to_owned());
+        let Some(_filling) = Filling::begin(self.shared, &device) else { return Ok(()) };
         let query = HolesQuery { device: device.clone(), reach_s: None, behind: None, meters: 1 };
         let found = ask(self.shared, query, Upcall::Holes).await.map_err(Broken::Cluster)?;
         let Some(meter) = found.into_iter().find(|meter| !meter.holes.is_empty()) else {

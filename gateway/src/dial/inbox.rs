@@ -9,7 +9,7 @@ use std::time::Duration;
 use domain::commands::Failure;
 use tokio::time::Instant;
 
-use crate::order::Order;
+use crate::order::{Order, Pace};
 
 /// So long before the end of an order a wait for the line ends.
 pub(super) const TOLD_BEFORE: Duration = Duration::from_millis(500);
@@ -20,8 +20,19 @@ pub(super) const TOLD_BEFORE: Duration = Duration::from_millis(500);
 pub(super) struct Inbox(Arc<Mutex<VecDeque<Order>>>);
 
 impl Inbox {
+    /// Puts an order in: behind those before it, but one on demand before those in the background.
     pub fn put(&self, order: Order) {
-        self.lock().push_back(order);
+        let mut orders = self.lock();
+        let place = match order.pace {
+            Pace::Background => orders.len(),
+            Pace::OnDemand => orders.iter().take_while(|o| o.pace == Pace::OnDemand).count(),
+        };
+        orders.insert(place, order);
+    }
+
+    /// Whether somebody waits for one of them.
+    pub fn is_wanted(&self) -> bool {
+        self.lock().iter().any(|order| order.pace == Pace::OnDemand)
     }
 
     pub fn len(&self) -> usize {

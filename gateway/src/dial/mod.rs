@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, Id, JoinSet};
 
 use crate::line::Urgency;
-use crate::order::Order;
+use crate::order::{Order, Pace};
 use crate::schedule::{Job, Schedule, Times};
 use crate::script::Known;
 use crate::shared::{Shared, random};
@@ -122,6 +122,7 @@ impl Dialler {
         match command {
             Command::Dial { serial, epoch } => {
                 self.schedule.add(now, &serial);
+                let name = serial.clone();
                 let known = self.meters.entry(serial).or_insert_with(|| Dialled {
                     epoch,
                     known: None,
@@ -130,9 +131,11 @@ impl Dialler {
                     urgency: Urgency::default(),
                 });
                 known.epoch = epoch;
+                self.shared.note_dialled(&name, Some(epoch));
             }
             Command::HangUp { serial } => {
                 self.schedule.remove(&serial);
+                self.shared.note_dialled(&serial, None);
                 if let Some(meter) = self.meters.remove(&serial) {
                     if let Some(session) = meter.session {
                         session.abort();
@@ -155,9 +158,11 @@ impl Dialler {
             let busy = "too many orders wait for this device".to_owned();
             return order.answer(Err(Failure::Unsupported(busy)));
         }
-        meter.orders.put(order);
         // A session that waits for its line with scheduled work goes first now.
-        meter.urgency.raise();
+        if order.pace == Pace::OnDemand {
+            meter.urgency.raise();
+        }
+        meter.orders.put(order);
         if self.may_open() && self.schedule.take(serial) {
             self.open(serial, Vec::new());
         }
@@ -187,7 +192,7 @@ impl Dialler {
     fn open(&mut self, serial: &str, jobs: Vec<Job>) {
         let Some(meter) = self.meters.get_mut(serial) else { return };
         meter.urgency = Urgency::default();
-        if meter.orders.len() > 0 {
+        if meter.orders.is_wanted() {
             meter.urgency.raise();
         }
         let errand = Errand {

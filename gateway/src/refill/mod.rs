@@ -13,7 +13,7 @@
 mod book;
 pub(crate) mod plan;
 pub(crate) mod rests;
-mod run;
+pub(crate) mod run;
 
 use std::collections::HashMap;
 use std::sync::PoisonError;

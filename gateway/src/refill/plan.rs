@@ -23,7 +23,7 @@ const MAX_JOINED: usize = 512;
 
 /// A read of the concentrator's store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct StoreAsk {
+pub(crate) struct StoreAsk {
     /// First interval end.
     pub from_s: i64,
     /// Last interval end.
@@ -53,7 +53,7 @@ fn step_s(interval_minutes: u16) -> i64 {
 }
 
 /// The reads of the store that cover the gaps of these meters, meters beside each other together.
-pub(super) fn store_asks(meters: &[MeterHoles]) -> Vec<StoreAsk> {
+pub(crate) fn store_asks(meters: &[MeterHoles]) -> Vec<StoreAsk> {
     let bounds = |meter: &MeterHoles| {
         let from_s = meter.holes.iter().map(|hole| hole.from_s + step_s(hole.interval_minutes));
         let to_s = meter.holes.iter().map(|hole| hole.to_s).max()?;
@@ -164,7 +164,7 @@ pub(crate) fn wanted_rows(
 }
 
 /// What is left of gaps when some slots of them are filled.
-pub(super) fn without(holes: &[Hole], filled: &BTreeSet<Slot>) -> Vec<Hole> {
+pub(crate) fn without(holes: &[Hole], filled: &BTreeSet<Slot>) -> Vec<Hole> {
     let mut left: Vec<Hole> = Vec::new();
     for hole in holes {
         let step = step_s(hole.interval_minutes);

@@ -17,7 +17,7 @@ use crate::Gateway;
 use crate::ask::ask;
 use crate::error::Denied;
 use crate::order::{Outcome, Pace, Work};
-use crate::shared::Shared;
+use crate::shared::{Filling, Shared};
 use crate::translate;
 use crate::upcall::{HolesQuery, MeterHoles, Upcall};
 
@@ -30,7 +30,7 @@ const BARREN: u32 = 2;
 /// So many meters in a row that do not answer, and the power line is left alone for now.
 const SILENT: u32 = 16;
 
-struct Run {
+pub(crate) struct Run {
     gateway: Gateway,
     device: Device,
     epoch: u64,
@@ -43,7 +43,7 @@ struct Run {
 }
 
 /// The channel is lost, or the lease, or the cluster.
-struct Cut;
+pub(crate) struct Cut;
 
 /// Fills what can be filled of a concentrator's gaps.
 pub(super) async fn run(gateway: Gateway, look: Look) -> Ended {
@@ -53,7 +53,10 @@ pub(super) async fn run(gateway: Gateway, look: Look) -> Ended {
         Depth::Recent => Some(RECENT_S),
         Depth::Whole => None,
     };
-    let mut run = Run { gateway, device, epoch, reach_s, barren: 0, silent: 0, left: false };
+    let shared = gateway.shared.clone();
+    // A task reads load profiles of its meters: what is missing then is soon looked for again.
+    let Some(_filling) = Filling::begin(&shared, &device) else { return Ended::Part };
+    let mut run = Run { reach_s, ..Run::of(gateway, device, epoch) };
     match run.all().await {
         Err(Cut) => Ended::Cut,
         Ok(()) if run.left => Ended::Part,
@@ -62,6 +65,11 @@ pub(super) async fn run(gateway: Gateway, look: Look) -> Ended {
 }
 
 impl Run {
+    /// A look at all of a device.
+    pub(crate) fn of(gateway: Gateway, device: Device, epoch: u64) -> Self {
+        Self { gateway, device, epoch, reach_s: None, barren: 0, silent: 0, left: false }
+    }
+
     fn shared(&self) -> &Shared {
         &self.gateway.shared
     }
@@ -120,7 +128,7 @@ impl Run {
     }
 
     /// What the store has; None when it is not to be asked again now.
-    async fn ask_store(
+    pub(crate) async fn ask_store(
         &mut self,
         asked: &StoreAsk,
         meters: &[MeterHoles],

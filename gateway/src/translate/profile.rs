@@ -47,6 +47,14 @@ impl Column {
             _ => None,
         }
     }
+
+    /// Whether its cells are numbers that can be stored: registers, and the event codes of logs
+    /// (0-b:96.11.e, IEC 62056-6-1), which have neither scaler nor unit.
+    pub fn is_value(&self) -> bool {
+        let is_event =
+            matches!((self.class, self.obis.0, self.attribute), (1, [0, _, 96, 11, ..], 2));
+        is_event || self.scaler_attribute().is_some()
+    }
 }
 
 /// What the rows of a profile look like; read once and kept.
@@ -98,8 +106,8 @@ pub(crate) fn profile_read(
 ) -> Result<(ProfileRead, u64), Failure> {
     let malformed = |what: &str| Failure::Malformed(what.to_owned());
     let rows = buffer.as_array().ok_or_else(|| malformed("the buffer is no array"))?;
-    let is_register = |column: &&Column| column.scaler_attribute().is_some();
-    let registers = shape.columns.iter().filter(is_register).take(MAX_REGISTERS);
+    let is_value = |column: &&Column| column.is_value();
+    let registers = shape.columns.iter().filter(is_value).take(MAX_REGISTERS);
     let registers = registers.map(|column| {
         let (scaler, unit) = column.scaled.unwrap_or((0, cosem::scaler::unit::NONE));
         register(column.obis, scaler, unit)
@@ -146,7 +154,7 @@ fn row(
             (1, [_, _, 96, 10, _, _], 2) => {
                 flags |= status_flags(cell.as_u64().unwrap_or(0), pairs);
             }
-            _ if column.scaler_attribute().is_some() && values.len() < MAX_REGISTERS => {
+            _ if column.is_value() && values.len() < MAX_REGISTERS => {
                 values.push(cell.as_i64());
             }
             _ => {}

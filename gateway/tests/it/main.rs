@@ -26,4 +26,6 @@ mod rfc2217;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod tasks;
+#[cfg(test)]
 mod tls;

@@ -36,24 +36,24 @@ fn unix_s() -> i64 {
 type Stored = BTreeMap<(u32, i64), Vec<Option<i64>>>;
 
 /// A street of concentrators that were registered when its history begins.
-struct Street {
-    house: House,
-    running: Running,
-    models: Vec<ConcentratorModel>,
-    ordinals: BTreeMap<String, u32>,
-    from_s: i64,
+pub struct Street {
+    pub house: House,
+    pub running: Running,
+    pub models: Vec<ConcentratorModel>,
+    pub ordinals: BTreeMap<String, u32>,
+    pub from_s: i64,
     /// The start of the test: slots that are due later are of no interest.
-    to_s: i64,
+    pub to_s: i64,
 }
 
 impl Street {
-    async fn start(field: simulator::config::Config, config: Config) -> Self {
+    pub async fn start(field: simulator::config::Config, config: Config) -> Self {
         Self::prepare(field, config, |_, _| {}).await
     }
 
     /// As `start`; `prepare` does something to the cluster first, which is told when the history
     /// begins.
-    async fn prepare(
+    pub async fn prepare(
         mut field: simulator::config::Config,
         config: Config,
         prepare: impl FnOnce(&mut Cluster, i64),
@@ -119,17 +119,17 @@ impl Street {
         stored
     }
 
-    fn rows(&self) -> usize {
+    pub fn rows(&self) -> usize {
         self.house.cluster.lock().unwrap().rows.len()
     }
 
-    fn collection(&self) -> Collection {
+    pub fn collection(&self) -> Collection {
         let cluster = self.house.cluster.lock().unwrap();
         readings::collection(&cluster.view, self.from_s, self.to_s).unwrap()
     }
 
     /// Gaps that somebody may still be asked for.
-    fn open_gaps(&self) -> Vec<readings::Hole> {
+    pub fn open_gaps(&self) -> Vec<readings::Hole> {
         let cluster = self.house.cluster.lock().unwrap();
         let window = (self.from_s, self.to_s);
         let of = |model: &ConcentratorModel| {
@@ -139,7 +139,7 @@ impl Street {
         self.models.iter().flat_map(of).collect()
     }
 
-    async fn wait(&self, what: &str, mut done: impl FnMut(&Self) -> bool) {
+    pub async fn wait(&self, what: &str, mut done: impl FnMut(&Self) -> bool) {
         let until = Instant::now() + PATIENCE;
         loop {
             let begun = Instant::now();
@@ -154,7 +154,7 @@ impl Street {
     }
 
     /// Every row that a meter holds is stored once, with its value, and nothing else is.
-    fn is_whole(&self) {
+    pub fn is_whole(&self) {
         let (truth, stored) = (self.truth(), self.stored());
         assert!(!truth.is_empty(), "nothing to compare");
         let lost = truth.keys().filter(|place| !stored.contains_key(place)).count();
@@ -166,13 +166,13 @@ impl Street {
         }
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.house.gateway.stop(Duration::from_secs(10)).await;
         self.running.kill().await;
     }
 }
 
-fn config() -> Config {
+pub fn config() -> Config {
     Config {
         max_connections: 256,
         max_connections_per_address: 256,
@@ -189,7 +189,7 @@ fn config() -> Config {
     }
 }
 
-fn field() -> simulator::config::Config {
+pub fn field() -> simulator::config::Config {
     simulator::config::Config {
         outages: Outages::Never,
         answer: Duration::from_secs(30),

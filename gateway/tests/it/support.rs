@@ -55,6 +55,9 @@ pub struct Cluster {
     pub meters: HashMap<String, MeterAccess>,
     /// Rows that are lost on their way: ordinal, interval ends after and up to.
     pub lose: Vec<(u32, i64, i64)>,
+    /// What came for tasks.
+    pub reports: Vec<domain::tasks::Report>,
+    catalog: Option<gateway::model::Catalog>,
     /// The next so many Ingest questions are answered `Unavailable`.
     pub refuse_ingests: u32,
 }
@@ -82,7 +85,8 @@ impl Cluster {
         applied.outcome
     }
 
-    fn node(&mut self, node: NodeId, change: Change) -> Result<Done, Denied> {
+    /// Proposes for a node.
+    pub fn node(&mut self, node: NodeId, change: Change) -> Result<Done, Denied> {
         self.propose(Author::Node(node), change).map_err(|refusal| Denied::Refused {
             code: refusal.code.into_owned(),
             detail: refusal.detail,
@@ -146,6 +150,24 @@ impl Cluster {
         let change = Change::Readings(Readings::Ingest(Ingest { parts }));
         let done = self.node(NODE, change).unwrap();
         assert!(matches!(&done, Done::Ingested(parts) if parts[0].is_ok()), "{done:?}");
+    }
+
+    /// Makes a task and begins a run of it for all meters there are.
+    pub fn task(&mut self, name: &str, rule: domain::tasks::Rule) {
+        use domain::tasks;
+        let meters = tasks::concerned(&self.view, &rule.whom).unwrap();
+        let rule = Box::new(rule);
+        let set = tasks::Change::Set { name: name.to_owned(), rule, seen: 0 };
+        self.propose(Author::Operator("olga".to_owned()), Change::Tasks(set)).unwrap();
+        let due_s = self.now().seconds();
+        let begin = tasks::Change::Begin { name: name.to_owned(), version: 1, due_s, meters };
+        self.node(NODE, Change::Tasks(begin)).unwrap();
+    }
+
+    /// The last run of a task.
+    pub fn run(&self, name: &str) -> domain::tasks::Run {
+        let task = domain::tasks::task(&self.view, name).unwrap().unwrap();
+        domain::tasks::run(&self.view, &task, task.runs).unwrap().unwrap()
     }
 
     fn without_lost(&self, mut part: domain::readings::Part) -> domain::readings::Part {
@@ -272,6 +294,25 @@ impl Cluster {
             Upcall::Refill(ask) => {
                 let change = Change::Readings(readings::Change::Refill(ask.request.clone()));
                 ask.answer(self.node(node, change).map(|done| match done {
+                    Done::Ingested(mut parts) => parts.remove(0).unwrap(),
+                    other => panic!("{other:?}"),
+                }));
+            }
+            Upcall::TaskDevices(ask) => {
+                let found = gateway::task_devices(&self.view, &ask.request, self.now());
+                ask.answer(Ok(found.unwrap()));
+            }
+            Upcall::TaskWork(ask) => {
+                let catalog = self.catalog.get_or_insert_with(gateway::model::Catalog::shipped);
+                let catalog = catalog.clone();
+                let model = |name: &str| catalog.or_generic(name).0;
+                let found = gateway::task_work(&self.view, &ask.request, self.now(), model);
+                ask.answer(Ok(found.unwrap()));
+            }
+            Upcall::TaskReport(ask) => {
+                self.reports.push(ask.request.clone());
+                let report = domain::tasks::Change::Report(Box::new(ask.request.clone()));
+                ask.answer(self.node(node, Change::Tasks(report)).map(|done| match done {
                     Done::Ingested(mut parts) => parts.remove(0).unwrap(),
                     other => panic!("{other:?}"),
                 }));

@@ -24,6 +24,7 @@ pub mod periods;
 pub mod readings;
 pub mod summing;
 pub mod sums;
+pub mod tasks;
 pub mod time;
 pub mod values;
 
@@ -79,6 +80,13 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(history::correct))
         .routes(routes!(history::latest))
         .routes(routes!(history::integrity))
+        .routes(routes!(tasks::list, tasks::set))
+        .routes(routes!(tasks::show, tasks::remove))
+        .routes(routes!(tasks::pause))
+        .routes(routes!(tasks::resume))
+        .routes(routes!(tasks::run))
+        .routes(routes!(tasks::runs))
+        .routes(routes!(tasks::failures))
         .routes(routes!(commands::list, commands::queue))
         .routes(routes!(commands::show))
 }

@@ -18,6 +18,7 @@ mod orders;
 mod output;
 mod parameters;
 mod restore;
+mod tasks;
 mod values;
 mod verbs;
 mod verify;
@@ -92,6 +93,9 @@ enum Command {
     Readings(values::ReadingsCommand),
     /// How much of what was due is stored: first pass, after refill, overall, by concentrator.
     Collection(collection::CollectionArgs),
+    /// What is read again and again, of whom, when; and what came of it.
+    #[command(subcommand)]
+    Task(tasks::TaskCommand),
     /// Take a backup of the running cluster; list, verify and prune backups.
     Backup(Box<backup::BackupArgs>),
     /// Failures on purpose: hurt the cluster, measure how it takes it, keep a sealed report.
@@ -339,6 +343,7 @@ impl Command {
             Command::Parameters(verb) => verb.cluster().json,
             Command::Readings(verb) => verb.cluster().json,
             Command::Collection(args) => args.cluster.json,
+            Command::Task(verb) => verb.cluster().json,
             Command::Backup(args) => args.json(),
             Command::Drill(verb) => verb.cluster().json,
             Command::Restore(args) => args.from.json,
@@ -414,6 +419,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Parameters(verb) => runtime()?.block_on(parameters::parameters(verb)),
         Command::Readings(verb) => runtime()?.block_on(values::many(verb)),
         Command::Collection(args) => runtime()?.block_on(collection::collection(&args)),
+        Command::Task(verb) => runtime()?.block_on(tasks::task(verb)),
         Command::Backup(args) => backup::backup(&args),
         Command::Drill(verb) => runtime()?.block_on(drill::drill(verb)),
         Command::Restore(args) => restore::restore(&args),

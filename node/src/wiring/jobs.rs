@@ -101,11 +101,11 @@ pub async fn end_drills(wires: Wires) {
     }
 }
 
-fn leads(wires: &Wires) -> bool {
+pub(super) fn leads(wires: &Wires) -> bool {
     wires.cluster.status().role == Role::Leader
 }
 
-fn count(wires: &Wires, job: &'static str, outcome: Result<domain::Done, NotDone>) {
+pub(super) fn count(wires: &Wires, job: &'static str, outcome: Result<domain::Done, NotDone>) {
     let result = match outcome {
         Ok(_) => "ok",
         Err(NotDone::Refused(_)) => "refused",

@@ -5,7 +5,8 @@
 //! parts of many channels into one proposal; `tiers` moves old months; `lease`
 //! keeps this node alive and says whether it may act; `failover` wakes standbys of lost owners;
 //! `direct` spreads meters with their own address; `outbox` executes commands;
-//! `jobs` holds what the leader does by the clock.
+//! `tasks` begins runs of collection tasks and says what is to be read; `jobs` holds what else the
+//! leader does by the clock.
 //!
 //! Invariants: every task ends at the stop signal; every queue is bounded; nothing here decides
 //! what a change means.
@@ -16,6 +17,7 @@ mod ingest;
 mod jobs;
 mod lease;
 mod outbox;
+mod tasks;
 pub mod tiers;
 mod upcalls;
 
@@ -135,6 +137,7 @@ impl Wiring {
         tasks.spawn(jobs::seal(wires.clone()));
         tasks.spawn(jobs::compact(wires.clone()));
         tasks.spawn(jobs::collect(wires.clone()));
+        tasks.spawn(self::tasks::run(wires.clone()));
         tasks.spawn(tiers::run(wires.clone()));
         tasks.spawn(jobs::end_drills(wires.clone()));
         let mut answering = JoinSet::new();

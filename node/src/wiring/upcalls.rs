@@ -107,15 +107,33 @@ async fn answer(wires: &Wires, question: Upcall) {
         }
         Upcall::Refill(ask) => {
             let change = readings::Change::Refill(ask.request.clone());
-            let answer = log(wires, Change::Readings(change), ask.deadline, |done| match done {
-                Done::Ingested(parts) => parts.into_iter().next()?.ok(),
-                _ => None,
-            });
-            let answer = answer.await;
+            let answer = log(wires, Change::Readings(change), ask.deadline, one_part).await;
+            ask.answer(answer);
+        }
+        Upcall::TaskDevices(ask) => {
+            let answer = super::tasks::devices(wires, ask.request.clone()).await;
+            ask.answer(answer);
+        }
+        Upcall::TaskWork(ask) => {
+            let patience = left(ask.deadline);
+            let answer = super::tasks::work(wires, ask.request.clone(), patience).await;
+            ask.answer(answer);
+        }
+        Upcall::TaskReport(ask) => {
+            let change = domain::tasks::Change::Report(Box::new(ask.request.clone()));
+            let answer = log(wires, Change::Tasks(change), ask.deadline, one_part).await;
             ask.answer(answer);
         }
         // Parts are gathered before this point.
         Upcall::Ingest(ask) => ask.answer(Err(Denied::Unavailable)),
+    }
+}
+
+/// Rows of an entry that has one part.
+fn one_part(done: Done) -> Option<u32> {
+    match done {
+        Done::Ingested(parts) => parts.into_iter().next()?.ok(),
+        _ => None,
     }
 }
 

@@ -19,4 +19,6 @@ mod members;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod tasks;
+#[cfg(test)]
 mod values;

@@ -12,25 +12,25 @@ use crate::support::{Guard, command, free_ports, get, post, stderr};
 
 const REGISTER: &str = "1-0:1.8.0";
 
-struct Demo {
+pub struct Demo {
     _child: Guard,
-    port: u16,
-    token: String,
+    pub port: u16,
+    pub token: String,
 }
 
 impl Demo {
-    fn get(&self, path: &str) -> Value {
+    pub fn get(&self, path: &str) -> Value {
         let answer = get(self.port, &self.token, path);
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);
         answer.json()
     }
 
-    fn refused(&self, path: &str) -> (u16, String) {
+    pub fn refused(&self, path: &str) -> (u16, String) {
         let answer = get(self.port, &self.token, path);
         (answer.status, answer.code())
     }
 
-    fn cli(&self, arguments: &[&str]) -> Output {
+    pub fn cli(&self, arguments: &[&str]) -> Output {
         let url = format!("http://127.0.0.1:{}", self.port);
         let environment = [("HOLDFAST_URL", &url), ("HOLDFAST_TOKEN", &self.token)];
         command(arguments).envs(environment).output().unwrap()
@@ -61,7 +61,7 @@ fn end(one: &Value) -> i64 {
     seconds(one["time"].as_str().unwrap())
 }
 
-fn start(dir: &Path) -> Demo {
+pub fn start(dir: &Path) -> Demo {
     let port = free_ports(3);
     let log = std::fs::File::create(dir.join("demo.out")).unwrap();
     let child = command(&["demo", "--nodes", "1", "--concentrators", "1", "--meters", "3"])

@@ -75,6 +75,12 @@ impl Board {
         self.open.is_empty()
     }
 
+    /// A number that differs when other runs are open.
+    pub fn number(&self) -> u64 {
+        let each = self.open.iter().map(|open| (u64::from(open.task.id), open.run.number));
+        each.fold(0, |mixed, (task, run)| mix(mix(mixed ^ task) ^ run))
+    }
+
     /// What is to be read next of a device: at most `limit` meters for the run that goes first,
     /// among runs of tasks that `takes` takes.
     pub fn next(

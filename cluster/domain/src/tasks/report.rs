@@ -60,6 +60,17 @@ pub(super) struct Waiting {
     pub(super) not_before_s: i64,
 }
 
+/// How a device stands in a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Meters done.
+    pub done: usize,
+    /// Meters that rest after a failure.
+    pub waiting: usize,
+    /// Meters that were given up, by their ordinals, and why.
+    pub failed: Vec<(u32, Reason)>,
+}
+
 /// A meter that was given up in the last run of its device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GivenUp {
@@ -223,14 +234,15 @@ pub fn read_until_s(view: &dyn View, ordinal: u32, profile: Obis) -> Result<Opti
     MARKS.get(view, &(ordinal, profile))
 }
 
-/// How a device stands in a run: meters done, meters that rest after a failure, meters given up.
+/// How a device stands in a run.
 pub fn standing(
     view: &dyn View,
     task: &Task,
     number: u64,
     device: &Device,
-) -> Result<(usize, usize, Vec<(u32, Reason)>), Fault> {
+) -> Result<Standing, Fault> {
     let known = PROGRESS.get(view, &Pair(&task.id, device))?;
     let progress = known.filter(|progress| progress.run == number).unwrap_or_default();
-    Ok((progress.done.len(), progress.waiting.len(), progress.failed))
+    let Progress { done, waiting, failed, .. } = progress;
+    Ok(Standing { done: done.len(), waiting: waiting.len(), failed })
 }

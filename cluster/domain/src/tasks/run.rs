@@ -104,7 +104,7 @@ impl Reason {
     }
 
     /// Whether asking again in the same run is of no use.
-    pub(super) fn is_final(self) -> bool {
+    pub fn is_final(self) -> bool {
         matches!(self, Reason::Access | Reason::Unsupported | Reason::NotStored)
     }
 }

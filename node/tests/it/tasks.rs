@@ -1,0 +1,134 @@
+//! Collection tasks by command line and API, on a demo whose meters bring ten hours along: made,
+//! run, paused, changed, removed; what was read is stored, and what makes no sense is refused.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::{post, stderr};
+use crate::values::{Demo, start};
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+fn json_of(demo: &Demo, arguments: &[&str]) -> Value {
+    let told = demo.cli(&[arguments, &["--json"]].concat());
+    assert!(told.status.success(), "{arguments:?}: {}", stderr(&told));
+    serde_json::from_slice(&told.stdout).unwrap()
+}
+
+fn code_of(demo: &Demo, arguments: &[&str]) -> (Option<i32>, String) {
+    let told = demo.cli(arguments);
+    (told.status.code(), stderr(&told))
+}
+
+/// Waits until the last run of a task has ended, and gives it.
+fn run_of(demo: &Demo, name: &str) -> Value {
+    let until = Instant::now() + LIMIT;
+    loop {
+        let body = demo.get(&format!("/api/v1/tasks/{name}"));
+        if body["run"]["ended"].is_string() && !body["wanted"].as_bool().unwrap() {
+            return body["run"].clone();
+        }
+        assert!(Instant::now() < until, "the run does not end: {body}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn registers_are_read_when_somebody_says_so(demo: &Demo) {
+    let made = json_of(
+        demo,
+        &["task", "add", "daily", "--what", "registers", "--obis", "1-0:1.8.0", "--spread", "0"],
+    );
+    assert_eq!(
+        (&made["version"], &made["next"], &made["run"]),
+        (&json!(1), &json!(null), &json!(null))
+    );
+    json_of(demo, &["task", "run", "daily"]);
+    let run = run_of(demo, "daily");
+    assert_eq!(
+        (&run["state"], &run["meters"], &run["done"]),
+        (&json!("complete"), &json!(3), &json!(3))
+    );
+    assert_eq!((&run["left"], &run["failed"], &run["rows"]), (&json!(0), &json!(0), &json!(3)));
+    let meters = demo.get("/api/v1/meters");
+    for meter in meters["items"].as_array().unwrap() {
+        let serial = meter["serial"].as_str().unwrap();
+        let latest = demo.get(&format!("/api/v1/meters/{serial}/latest"));
+        let latest = latest["values"].as_array().unwrap();
+        let is_irregular = |one: &&Value| one["interval_minutes"] == 0;
+        assert!(latest.iter().any(|one| is_irregular(&one)), "{latest:?}");
+    }
+    let failures = json_of(demo, &["task", "failures", "daily"]);
+    assert_eq!(failures["items"], json!([]));
+}
+
+fn logs_and_bills_come_by_the_models(demo: &Demo) {
+    json_of(demo, &["task", "add", "log", "--what", "events", "--spread", "0s"]);
+    json_of(demo, &["task", "add", "bills", "--what", "billing", "--spread", "0s"]);
+    json_of(demo, &["task", "add", "gaps", "--what", "load", "--reach", "10h", "--spread", "0s"]);
+    for name in ["log", "bills", "gaps"] {
+        json_of(demo, &["task", "run", name]);
+        let run = run_of(demo, name);
+        assert_eq!((&run["state"], &run["done"]), (&json!("complete"), &json!(3)), "{name}: {run}");
+    }
+    let list = json_of(demo, &["task", "list"]);
+    let names: Vec<&str> =
+        list["items"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["bills", "daily", "gaps", "log"]);
+}
+
+fn a_task_is_paused_changed_and_removed(demo: &Demo) {
+    let paused = json_of(demo, &["task", "pause", "daily"]);
+    assert_eq!(paused["state"], "paused");
+    let (code, told) = code_of(demo, &["task", "run", "daily"]);
+    assert!(code == Some(1) && told.contains("task_paused"), "{code:?} {told}");
+    json_of(demo, &["task", "resume", "daily"]);
+    let again = ["task", "add", "daily", "--what", "registers"];
+    let (code, told) = code_of(demo, &again);
+    assert!(code == Some(1) && told.contains("task_changed"), "{code:?} {told}");
+    let (cron, zone) = (["--cron", "30 2 * * *"], ["--zone", "Europe/Berlin"]);
+    let changed = json_of(demo, &[&again[..], &["--change"], &cron, &zone].concat());
+    assert_eq!((&changed["version"], &changed["zone"]), (&json!(2), &json!("Europe/Berlin")));
+    let next = changed["next"].as_str().unwrap();
+    assert!(next.ends_with("T01:30:00Z") || next.ends_with("T00:30:00Z"), "{next}");
+    let shown = json_of(demo, &["task", "show", "daily"]);
+    assert_eq!(shown["runs"].as_array().unwrap().len(), 1, "{shown}");
+    let text = demo.cli(&["task", "show", "daily"]);
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(text.contains("3 of 3 done") && text.contains("complete"), "{text}");
+    let removed = demo.cli(&["task", "remove", "daily"]);
+    assert!(removed.status.success(), "{}", stderr(&removed));
+    let until = Instant::now() + LIMIT;
+    while demo.refused("/api/v1/tasks/daily") != (404, "unknown_task".to_owned()) {
+        assert!(Instant::now() < until, "it is not cleared away");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn what_makes_no_sense_is_refused(demo: &Demo) {
+    for (body, status, code) in [
+        (json!({"name": "x", "what": "weather"}), 400, "bad_task"),
+        (json!({"name": "x", "what": "load", "registers": ["1-0:1.8.0"]}), 400, "bad_task"),
+        (json!({"name": "x", "what": "registers", "registers": ["1.8"]}), 400, "bad_obis"),
+        (json!({"name": "x", "what": "registers", "zone": "Mars/Olympus"}), 400, "bad_zone"),
+        (json!({"name": "x", "what": "registers", "cron": "61 * * * *"}), 422, "bad_task"),
+        (json!({"name": "x/y", "what": "registers"}), 422, "bad_task"),
+        (json!({"name": "x", "what": "registers", "whom": {"meters": []}}), 422, "bad_task"),
+        (json!({"name": "x", "what": "registers", "seen": 3}), 422, "task_changed"),
+    ] {
+        let answer = post(demo.port, &demo.token, "/api/v1/tasks", &body);
+        assert_eq!((answer.status, answer.code()), (status, code.to_owned()), "{body}");
+    }
+    let answer = post(demo.port, &demo.token, "/api/v1/tasks/nobody/run", &json!({}));
+    assert_eq!((answer.status, answer.code()), (404, "unknown_task".to_owned()));
+}
+
+#[test]
+fn tasks_are_made_run_and_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let demo = start(dir.path());
+    registers_are_read_when_somebody_says_so(&demo);
+    logs_and_bills_come_by_the_models(&demo);
+    a_task_is_paused_changed_and_removed(&demo);
+    what_makes_no_sense_is_refused(&demo);
+}
