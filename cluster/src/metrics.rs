@@ -14,6 +14,8 @@ pub struct Metrics {
     pub role: IntGauge,
     /// Current Raft term.
     pub term: IntGauge,
+    /// Nodes that vote, as this node knows the membership.
+    pub voters: IntGauge,
     /// Highest log index known to be committed.
     pub commit_index: IntGauge,
     /// Highest log index applied here.
@@ -66,6 +68,7 @@ impl Metrics {
                 "Raft role: 0 learner, 1 follower, 2 candidate, 3 leader, 4 halted",
             )?,
             term: by.gauge("term", "Current Raft term")?,
+            voters: by.gauge("voters", "Nodes that vote, as this node knows it")?,
             commit_index: by.gauge("commit_index", "Highest committed log index known here")?,
             applied_index: by.gauge("applied_index", "Highest log index applied here")?,
             apply_lag: by.gauge("apply_lag_entries", "Entries committed and not yet applied")?,

@@ -39,6 +39,7 @@ pub(crate) async fn keep_metrics(mut progress: watch::Receiver<Progress>, metric
         }
         metrics.role.set(now.role.unwrap_or(Role::Halted).gauge());
         metrics.term.set(gauge(now.term));
+        metrics.voters.set(i64::try_from(now.voters.len()).unwrap_or(i64::MAX));
         metrics.commit_index.set(gauge(now.commit));
         metrics.applied_index.set(gauge(now.applied));
         metrics.apply_lag.set(gauge(now.commit.saturating_sub(now.applied)));

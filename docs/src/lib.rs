@@ -5,6 +5,7 @@
 
 pub mod manifest;
 pub mod text;
+pub mod watch;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use storage::snapshot::{Manifest, exported};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::app::App;
+use crate::app::{App, now_s};
 use crate::http::extract::Params;
 use crate::http::problem::{Problem, ProblemBody};
 use crate::secret::{hex, random};
@@ -278,11 +278,29 @@ pub async fn piece(
     }
 }
 
-/// Ends a backup: its files are let go.
+/// How a backup ended, as who fetched it says.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct EndParams {
+    /// Whether it lies complete where backups are kept.
+    #[serde(default)]
+    pub complete: bool,
+}
+
+/// Ends a backup: its files are let go, and when it is complete, its time is kept as a metric.
 #[utoipa::path(delete, path = "/api/v1/backups/{id}", tag = "cluster",
-    params(("id" = String, Path, description = "The backup.")), responses((status = 204)))]
-pub async fn end(State(app): State<App>, UrlPath(id): UrlPath<String>) -> StatusCode {
+    params(("id" = String, Path, description = "The backup."), EndParams),
+    responses((status = 204)))]
+pub async fn end(
+    State(app): State<App>,
+    UrlPath(id): UrlPath<String>,
+    Params(params): Params<EndParams>,
+) -> StatusCode {
+    let complete = params.complete && app.exports().ready(&id).is_ok();
     if let Some(dir) = app.exports().end(&id) {
+        if complete {
+            app.metrics().last_backup.set(i64::try_from(now_s()).unwrap_or(i64::MAX));
+        }
         forget(dir).await;
     }
     StatusCode::NO_CONTENT

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::app::{App, now_s};
+use crate::areas::figures::Figures;
 use crate::areas::{ListParams, Page, matches, readings, time};
 use crate::http::extract::Params;
 use crate::http::problem::{Problem, ProblemBody};
@@ -37,6 +38,8 @@ pub struct Collected {
     pub kept: Window,
     /// Registered concentrators that are not retired.
     pub concentrators: u64,
+    /// Channels and open commands at the same moment.
+    pub figures: Figures,
 }
 
 impl Window {
@@ -67,6 +70,7 @@ pub fn collected(view: &dyn View) -> Result<Collected, Fault> {
         day: Window::reckon(view, now_s - 86_400, now_s)?,
         kept: Window::reckon(view, i64::MIN / 4, now_s)?,
         concentrators: u64::from(assets::counts(view)?.concentrators),
+        figures: Figures::reckon(view)?,
     })
 }
 

@@ -12,6 +12,7 @@ pub mod concentrators;
 pub mod conflicts;
 pub mod cursor;
 pub mod drills;
+pub mod figures;
 pub mod history;
 pub mod keys;
 pub mod members;
@@ -22,6 +23,7 @@ pub mod pages;
 pub mod parameters;
 pub mod periods;
 pub mod readings;
+pub mod scada;
 pub mod summing;
 pub mod sums;
 pub mod tasks;
@@ -39,6 +41,7 @@ use crate::app::App;
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(cluster::show))
+        .routes(routes!(scada::points))
         .routes(routes!(members::list, members::add))
         .routes(routes!(members::remove))
         .routes(routes!(members::promote))

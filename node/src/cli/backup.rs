@@ -167,7 +167,8 @@ fn take(args: &TakeArgs) -> Result<(), Failure> {
     let source = Source { api, handle: runtime.handle().clone(), path };
     let stored = store(&repository, kind, &source, begun);
     // Let go now, or by the node itself after a while: no harm if this is not heard.
-    let _heard = runtime.block_on(source.api.delete(&source.path));
+    let path = format!("{}?complete={}", source.path, stored.is_ok());
+    let _heard = runtime.block_on(source.api.delete(&path));
     let record = stored?;
     if let Some(keep) = args.keep {
         let gone = repository.prune(keep as usize).map_err(told)?;

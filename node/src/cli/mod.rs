@@ -17,6 +17,7 @@ mod model;
 mod orders;
 mod output;
 mod parameters;
+pub mod reference;
 mod restore;
 mod tasks;
 mod values;

@@ -5,12 +5,14 @@
 
 use std::time::Duration;
 
+use prometheus::proto::{Metric, MetricFamily, MetricType};
 use prometheus::{
     Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::app::App;
+use crate::areas::figures;
 
 /// Seconds; they contain the promises of reads, commands and pages.
 const SECONDS: [f64; 12] = [0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 8.0, 15.0, 30.0];
@@ -37,7 +39,52 @@ pub struct Metrics {
     /// Seconds of validity left are computed by who scrapes: this is the end of the certificate.
     pub certificate_end: IntGauge,
     devices: IntGaugeVec,
+    figures: Figures,
+    /// When the last backup of this node was fetched to its end, Unix time.
+    pub last_backup: IntGauge,
     drills: Drills,
+}
+
+/// Channels and open commands of the replicated state.
+#[derive(Clone)]
+struct Figures {
+    concentrators: IntGaugeVec,
+    alone: IntGauge,
+    open_commands: IntGauge,
+    oldest_command: IntGauge,
+}
+
+impl Figures {
+    fn new(make: &Make<'_>) -> Result<Figures, prometheus::Error> {
+        Ok(Figures {
+            concentrators: make.gauges(
+                "concentrators",
+                "Registered concentrators by the channel that they have now",
+                &["channel"],
+            )?,
+            alone: make.gauge(
+                "concentrators_without_standby",
+                "Concentrators with an active channel and no warm standby",
+            )?,
+            open_commands: make.gauge("commands_open", "Commands that are not at their end")?,
+            oldest_command: make.gauge(
+                "commands_oldest_timestamp_seconds",
+                "When the oldest open command came, Unix time; 0 when none is open",
+            )?,
+        })
+    }
+
+    fn refresh(&self, now: &figures::Figures) {
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        for (channel, count) in
+            [("main", now.on_main), ("standby", now.on_standby), ("none", now.offline)]
+        {
+            self.concentrators.with_label_values(&[channel]).set(number(count));
+        }
+        self.alone.set(number(now.alone));
+        self.open_commands.set(number(now.commands));
+        self.oldest_command.set(number(now.oldest_command_s));
+    }
 }
 
 /// What the replicated state knows of drills.
@@ -105,6 +152,11 @@ impl Metrics {
                 "When this node's certificate ends, Unix time",
             )?,
             devices: make.gauges("devices", "Registered devices", &["kind"])?,
+            figures: Figures::new(&make)?,
+            last_backup: make.gauge(
+                "backup_last_timestamp_seconds",
+                "When a backup was last fetched from this node to its end, Unix time",
+            )?,
             drills: Drills::new(&make)?,
             registry,
         })
@@ -129,6 +181,12 @@ impl Metrics {
             tracing::error!(%error, "metrics cannot be encoded");
         }
         out
+    }
+
+    /// All gauges of the process as they are now.
+    pub fn gauges(&self, app: &App) -> Gauges {
+        self.refresh(app);
+        Gauges::of(&self.registry)
     }
 
     /// Takes over what stands in the replicated state.
@@ -166,6 +224,31 @@ impl Metrics {
         {
             self.devices.with_label_values(&[kind]).set(number(count));
         }
+        self.figures.refresh(&collected.figures);
+    }
+}
+
+/// What the gauges of a registry said at a moment.
+pub struct Gauges(Vec<MetricFamily>);
+
+impl Gauges {
+    /// Takes them now.
+    pub fn of(registry: &Registry) -> Gauges {
+        let mut families = registry.gather();
+        families.retain(|family| family.get_field_type() == MetricType::GAUGE);
+        Gauges(families)
+    }
+
+    /// The value of a gauge, of the series with this label where one is given.
+    pub fn value(&self, name: &str, label: Option<(&str, &str)>) -> Option<f64> {
+        let family = self.0.iter().find(|family| family.name() == name)?;
+        let chosen = |one: &&Metric| {
+            let has = |(name, value): (&str, &str)| {
+                one.get_label().iter().any(|own| own.name() == name && own.value() == value)
+            };
+            label.is_none_or(has)
+        };
+        family.get_metric().iter().find(chosen).map(|one| one.get_gauge().get_value())
     }
 }
 

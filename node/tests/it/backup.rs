@@ -118,6 +118,14 @@ fn a_cluster_comes_back_from_its_backups() {
     assert_eq!(last["kind"], "incremental");
     let expect = serials(port, &token);
     assert!(expect.len() > 20);
+    let points = get(port, &token, "/api/v1/scada/points").json();
+    let points = points.as_array().unwrap();
+    let point = |name: &str| points.iter().find(|point| point["name"] == name).unwrap();
+    assert!(point("last_backup")["value"].as_f64().unwrap() > 1.7e9, "{points:?}");
+    assert_eq!(
+        (&point("voters")["value"], &point("voters")["quality"]),
+        (&1.0.into(), &"good".into())
+    );
     assert_eq!(old.stop(Duration::from_secs(60)), Some(0));
 
     let listed =

@@ -1,5 +1,7 @@
 //! Exit codes and failures of the command line.
 
+use std::path::Path;
+
 use crate::support::{command, holdfast, one_node, run, stderr};
 
 #[test]
@@ -19,6 +21,18 @@ fn exit_codes_are_a_contract() {
         let output = holdfast(&arguments);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", stderr(&output));
     }
+}
+
+#[test]
+fn every_verb_is_documented() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/cli.md");
+    let wanted = node::cli::reference::document();
+    assert!(wanted.contains("| `holdfast meter read SERIAL` |"), "{wanted}");
+    if std::env::var_os("HOLDFAST_WRITE_DOCS").is_some() {
+        std::fs::write(&path, &wanted).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(found, wanted, "write it anew: HOLDFAST_WRITE_DOCS=1 cargo nextest run -p node");
 }
 
 #[test]

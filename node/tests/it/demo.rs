@@ -161,6 +161,9 @@ fn metrics_are_well_made(port: u16) {
         let metrics = crate::support::request(port + up, "GET", "/metrics", &[], "").unwrap();
         assert_eq!(metrics.status, 200);
         assert!(metrics.body.contains("holdfast_ingest_proposals_total"), "{}", metrics.body);
+        for figure in ["holdfast_cluster_voters 3", "holdfast_commands_open 0"] {
+            assert!(metrics.body.contains(figure), "{figure} in {}", metrics.body);
+        }
         let mut promtool = std::process::Command::new("promtool")
             .args(["check", "metrics"])
             .stdin(Stdio::piped())
