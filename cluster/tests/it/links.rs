@@ -56,6 +56,7 @@ impl Handler for Echo {
 }
 
 struct Node {
+    cut: Cut,
     endpoint: Endpoint,
     registry: Registry,
 }
@@ -93,10 +94,10 @@ fn node_as(
     adapt(&mut config);
     let registry = Registry::new();
     let metrics = Metrics::new(&registry).unwrap();
-    let endpoint =
-        Endpoint::open(&config, &identity, &udp_endpoint(&Cut::default()), &metrics).unwrap();
+    let cut = Cut::default();
+    let endpoint = Endpoint::open(&config, &identity, &udp_endpoint(&cut), &metrics).unwrap();
     endpoint.serve(Arc::new(Echo));
-    Node { endpoint, registry }
+    Node { cut, endpoint, registry }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -135,6 +136,23 @@ async fn a_black_hole_is_noticed_within_the_idle_time_and_heals() {
     proxy.swallow(false);
     until("the link again", SOON, || first.link(2).is_up()).await;
     assert_eq!(first.hello(2).await.unwrap(), "hello");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pulled_cable_is_noticed_by_both_and_a_mended_one_heals() {
+    let authority = Authority::new();
+    let (one, two) = (free_port(), free_port());
+    let first = node(&authority, 1, one, two);
+    let second = node(&authority, 2, two, one);
+    until("a warm link", SOON, || first.link(2).is_up() && second.link(1).is_up()).await;
+    first.cut.pull(Duration::from_secs(120));
+    assert!(first.brief_hello(2).await.is_err(), "nothing leaves it");
+    assert!(second.brief_hello(1).await.is_err(), "nothing comes in");
+    until("both see it", SOON, || !first.link(2).is_up() && !second.link(1).is_up()).await;
+    first.cut.mend();
+    until("the links again", SOON, || first.link(2).is_up() && second.link(1).is_up()).await;
+    assert_eq!(first.hello(2).await.unwrap(), "hello");
+    assert_eq!(second.hello(1).await.unwrap(), "hello");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

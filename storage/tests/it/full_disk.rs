@@ -148,3 +148,26 @@ fn a_snapshot_says_so_and_leaves_no_half_of_one() {
         assert!(open(&data).snapshots.newest().is_none());
     });
 }
+
+/// A drill: nobody's disk is touched, and it ends by itself.
+#[test]
+fn a_pretended_full_disk_looks_like_one_and_ends_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let becomes = |full: bool| {
+        let until = Instant::now() + Duration::from_secs(60);
+        while store.space.is_full() != full {
+            assert!(Instant::now() < until, "it does not become {full}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    becomes(false);
+    store.space.pretend_full(Duration::from_secs(100));
+    becomes(true);
+    store.space.pretend_full(Duration::ZERO);
+    becomes(false);
+    store.space.pretend_full(Duration::from_millis(500));
+    becomes(true);
+    becomes(false);
+    append(&store, 1).unwrap();
+}

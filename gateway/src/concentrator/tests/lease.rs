@@ -105,6 +105,12 @@ fn the_lease_decides_who_is_active() {
             &["closed superseded"],
         ),
         (
+            "a drill breaks it off",
+            Bench::active,
+            |b| b.notice(Notice::Cut),
+            &["release 1", "closed drilled"],
+        ),
+        (
             "the cluster refuses the claim",
             Bench::claiming,
             |b| b.claimed(Err(Denied::refused("unknown_device"))),
