@@ -131,6 +131,22 @@ async fn drills_are_run_judged_and_kept() -> anyhow::Result<()> {
     let channel = channel.iter().find(|one| one["kind"] == "channel").context("channel")?;
     anyhow::ensure!(channel["measured_ms"].as_u64() > Some(0), "{channel}");
 
+    // A backup is taken, damaged nowhere, restored where nobody lives, and is the same state.
+    let place = scratch.path().join("backups");
+    let place = place.to_str().context("path")?;
+    let words = ["backup", "--to", place, "--url", &operator.urls, "--token-file"];
+    let backup =
+        Command::new(programs()?.join("holdfast")).args(words).arg(&operator.token).output()?;
+    anyhow::ensure!(backup.status.success(), "{}", String::from_utf8_lossy(&backup.stderr));
+    let folder = scratch.path().join("restored");
+    std::fs::create_dir(&folder)?;
+    let restore = ["restore-from-backup", "--from", place, "--scratch"];
+    let restore = [&restore[..], &[folder.to_str().context("path")?, "--yes"]].concat();
+    let (passed, said) = operator.says(&restore)?;
+    anyhow::ensure!(passed && said.contains("verdict: PASSED"), "{said}");
+    anyhow::ensure!(!said.contains("no longer knows"), "the live hash is compared, too: {said}");
+    anyhow::ensure!(std::fs::read_dir(&folder)?.next().is_none(), "the scratch folder stays");
+
     // What is over takes no more; the page needs nothing besides itself; the metric tells the age.
     let (_, listed) = operator.says(&["list", "--json"])?;
     let listed: Value = serde_json::from_str(&listed)?;

@@ -134,7 +134,8 @@ pub fn backup(args: &BackupArgs) -> Result<(), Failure> {
     }
 }
 
-fn open(place: &str, key_file: Option<&PathBuf>) -> Result<Repository, Failure> {
+/// The backups of a place.
+pub fn open(place: &str, key_file: Option<&PathBuf>) -> Result<Repository, Failure> {
     let key = key_file.map(|path| {
         let text = std::fs::read_to_string(path)
             .map_err(|error| Failure::file("cannot read the backup's key", path, &error))?;

@@ -4,6 +4,7 @@
 //! that may begin; what Ctrl-C ends is undone before the program is.
 
 mod print;
+mod rehearsal;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -65,6 +66,8 @@ pub enum DrillCommand {
     NetworkCut(RunArgs),
     /// A node behaves as with a full disk for a while.
     FullDisk(RunArgs),
+    /// The newest backup is restored into a scratch folder; no node is hurt.
+    RestoreFromBackup(rehearsal::RehearsalArgs),
 }
 
 /// What a run takes.
@@ -112,7 +115,10 @@ pub struct ReportArgs {
 impl DrillCommand {
     fn run(&self) -> Option<(&'static str, &RunArgs)> {
         Some(match self {
-            Self::List { .. } | Self::Report(_) | Self::Abort { .. } => return None,
+            Self::List { .. }
+            | Self::Report(_)
+            | Self::Abort { .. }
+            | Self::RestoreFromBackup(_) => return None,
             Self::GracefulHandOver(args) => ("graceful-hand-over", args),
             Self::LeaderKill(args) => ("leader-kill", args),
             Self::NodeKill(args) => ("node-kill", args),
@@ -129,6 +135,7 @@ impl DrillCommand {
         match self {
             Self::List { cluster } | Self::Abort { cluster, .. } => cluster,
             Self::Report(args) => &args.cluster,
+            Self::RestoreFromBackup(args) => &args.cluster,
             Self::GracefulHandOver(args)
             | Self::LeaderKill(args)
             | Self::NodeKill(args)
@@ -151,6 +158,7 @@ pub async fn drill(verb: DrillCommand) -> Result<(), Failure> {
     match verb {
         DrillCommand::Report(args) => report(&api, &args).await,
         DrillCommand::Abort { why, .. } => abort(&api, &why, is_json).await,
+        DrillCommand::RestoreFromBackup(args) => rehearsal::run(&api, &args).await,
         _ => {
             let body = api.get("/api/v1/drills").await?;
             print::list(&body, is_json);
@@ -258,7 +266,8 @@ async fn run(api: &Api, name: &str, args: &RunArgs) -> Result<(), Failure> {
     };
     eprintln!("drill {drill}: {name} on {}", field(&begun, &["target"]));
     let evidence = drive(course, wish, |news| eprintln!("drill {drill}: {news}")).await;
-    conclude(&cluster, drill, target, &evidence, args).await
+    let how = How { evidence: args.evidence.as_deref(), is_json };
+    conclude(&cluster, drill, target, &evidence, &how).await
 }
 
 fn query(name: &str, args: &RunArgs) -> String {
@@ -278,13 +287,19 @@ fn query(name: &str, args: &RunArgs) -> String {
     query
 }
 
+/// How a verdict is shown.
+struct How<'a> {
+    evidence: Option<&'a Path>,
+    is_json: bool,
+}
+
 /// Undoes what an aborted drill may have left, has the report made and shows it.
 async fn conclude(
     cluster: &Cluster,
     drill: u64,
     target: usize,
     evidence: &Evidence,
-    args: &RunArgs,
+    how: &How<'_>,
 ) -> Result<(), Failure> {
     if let Some(why) = &evidence.aborted {
         eprintln!("drill {drill}: given up: {why}");
@@ -295,13 +310,13 @@ async fn conclude(
         for_first(cluster, &path, end.into(), &format!("drill {drill} abort"), ORDER).await.ok();
     }
     let octets = serde_json::to_vec(evidence).map_err(|error| Failure::failed("failed", error))?;
-    if let Some(path) = &args.evidence {
+    if let Some(path) = how.evidence {
         keep(path, &octets)?;
     }
     let path = format!("/api/v1/drills/{drill}/evidence");
     let key = format!("drill {drill} evidence");
     let body = for_first(cluster, &path, octets.into(), &key, KEEP).await?;
-    print::report(&body, args.cluster.json);
+    print::report(&body, how.is_json);
     let verdict = field(&body, &["report", "verdict"]);
     if verdict == "passed" {
         return Ok(());

@@ -91,6 +91,23 @@ pub fn restore(args: &RestoreArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Restores the data of one node into an empty folder, for a drill: read to the last octet,
+/// installed and begun as a restore does it. What it gives is the state that came out.
+pub fn rehearse(repository: &Repository, record: &Record, dir: &Path) -> Result<Restored, Failure> {
+    read_all(repository, record)?;
+    let manifest = Manifest::decode(&repository.manifest(record).map_err(told)?).map_err(told)?;
+    let config = storage::Config { dir: dir.to_path_buf(), ..storage::Config::default() };
+    let (store, _) = Store::open(&config, 0, &Metrics::unregistered()).map_err(told)?;
+    install(repository, record, &manifest, &store)?;
+    let name = "rehearsal".to_owned();
+    let (address, http) = ("127.0.0.1:1".to_owned(), String::new());
+    let own = Peer { id: NodeId(1), name, address, http };
+    let began = cluster::begin_from_backup(&store, NodeId(1), &[own], &plan(record, None)?)
+        .map_err(|error| Failure::failed("restore_failed", error))?;
+    store.stop().map_err(told)?;
+    Ok(began)
+}
+
 /// By how much counters and epochs rise.
 fn plan(record: &Record, ran_until: Option<&str>) -> Result<Plan, Failure> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

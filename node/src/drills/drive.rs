@@ -17,7 +17,7 @@ use hyper::Method;
 use tokio::time::sleep;
 
 use crate::cli::Api;
-use crate::drills::evidence::Evidence;
+use crate::drills::evidence::{Evidence, Restored};
 use crate::drills::scenario::{BASELINE, SETTLE, Scenario, WHOLE_WITHIN};
 use probe::Probing;
 
@@ -100,6 +100,30 @@ pub async fn drive(
         held: held.into_iter().collect::<BTreeMap<_, _>>(),
         replicas,
         signs,
+        restored: None,
+    }
+}
+
+/// The evidence of a drill in which nobody is hurt: what was restored, and what the nodes say.
+pub async fn examine(course: &Course, restored: Result<Restored, String>) -> Evidence {
+    let aborted = restored.as_ref().err().cloned();
+    Evidence {
+        began: jiff::Timestamp::now().to_string(),
+        nodes: course.nodes.clone(),
+        injected_us: None,
+        taken_us: None,
+        undone_us: None,
+        whole_us: None,
+        ended_us: 0,
+        aborted,
+        operations: Vec::new(),
+        skipped: 0,
+        seen: Vec::new(),
+        channel: Vec::new(),
+        held: after::held(course).await.into_iter().collect(),
+        replicas: after::replicas(course).await,
+        signs: Vec::new(),
+        restored: restored.ok(),
     }
 }
 

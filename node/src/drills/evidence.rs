@@ -154,6 +154,29 @@ pub struct Sign {
     pub rose_by: u64,
 }
 
+/// A backup that was restored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Restored {
+    /// The backup.
+    pub backup: String,
+    /// When it was taken, RFC 3339.
+    pub created: String,
+    /// How old it was at the drill, s: what was acknowledged since is not in it.
+    pub age_s: u64,
+    /// Index of the last log entry that it holds.
+    pub index: u64,
+    /// State hash as the backup's record has it.
+    pub recorded: String,
+    /// State hash as it was restored.
+    pub restored: String,
+    /// State hash that the running cluster had at the index; null when it no longer knows.
+    pub live: Option<String>,
+    /// Octets that were read and installed.
+    pub octets: u64,
+    /// How long reading, checking and installing took, ms.
+    pub took_ms: u32,
+}
+
 /// Everything.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -189,4 +212,7 @@ pub struct Evidence {
     pub replicas: Vec<Replica>,
     /// Counters.
     pub signs: Vec<Sign>,
+    /// The backup that was restored, in a drill of that.
+    #[serde(default)]
+    pub restored: Option<Restored>,
 }

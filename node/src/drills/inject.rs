@@ -44,6 +44,8 @@ pub fn inject(live: &Live, injection: Injection, concentrator: &str, hold: Durat
         Injection::CutNetwork => cluster.cable().pull(hold),
         Injection::FillDisk => cluster.pretend_full(hold),
         Injection::CutChannel => gateway.notice(concentrator, Notice::Cut),
+        // The driver's work alone.
+        Injection::Restore => {}
         Injection::HushChannel => gateway.notice(concentrator, Notice::Hush { hold }),
     }
 }

@@ -12,7 +12,7 @@ use crate::areas::time;
 use crate::drills::evidence::{Answer, Evidence, Held, Kind, MAX_OPERATIONS};
 use crate::drills::measure::{Pause, chart, count, latencies, ms, pause, relative_ms};
 use crate::drills::report::{FORMAT, Identity, Kept, Moment, Proof, Recovery, Report};
-use crate::drills::scenario::{Limit, Scenario, WHOLE_WITHIN};
+use crate::drills::scenario::{Injection, Limit, Scenario, WHOLE_WITHIN};
 
 /// Writes that must have been acknowledged before the injection, or nothing can be said.
 const ENOUGH_BEFORE: usize = 10;
@@ -89,8 +89,12 @@ pub fn judge(evidence: &Evidence, facts: &Facts<'_>) -> (Report, Summary) {
     let mut findings = Findings::default();
     let injected_us = evidence.injected_us.unwrap_or(evidence.ended_us);
     let identity = identity(evidence, facts, injected_us);
-    was_injected(evidence, facts, injected_us, &identity, &mut findings);
-    let (recovery, recovered_us) = recovery(evidence, facts.scenario, injected_us, &mut findings);
+    let (recovery, recovered_us) = if facts.scenario.injection == Injection::Restore {
+        (restored(evidence, &mut findings), injected_us)
+    } else {
+        was_injected(evidence, facts, injected_us, &identity, &mut findings);
+        recovery(evidence, facts.scenario, injected_us, &mut findings)
+    };
     let kept = kept(evidence, facts, &mut findings);
     replicas(evidence, &mut findings);
     for sign in facts.scenario.signs {
@@ -127,6 +131,7 @@ pub fn judge(evidence: &Evidence, facts: &Facts<'_>) -> (Report, Summary) {
         replicas: evidence.replicas.clone(),
         latency: latencies(&evidence.operations, injected_us, recovered_us),
         signs: evidence.signs.clone(),
+        restored: evidence.restored.clone(),
         chart: chart(evidence, injected_us),
         evidence: Proof {
             operations: count(evidence.operations.len()),
@@ -230,6 +235,33 @@ fn was_injected(
             findings.doubts.push(format!("nobody but {} was seen to lead", facts.target));
         }
     }
+}
+
+/// Whether the restored state is the one that was backed up, and the cluster's own of that time.
+fn restored(evidence: &Evidence, findings: &mut Findings) -> Vec<Recovery> {
+    findings.doubts.extend(evidence.aborted.iter().map(|why| format!("it was given up: {why}")));
+    let limit_ms = domain::drills::MAX_LIMIT_S * 1000;
+    let limit = Limit { promise_ms: limit_ms, limit_ms };
+    let Some(found) = &evidence.restored else {
+        findings.doubts.push("no backup was restored".to_owned());
+        return vec![held_against("restore", None, None, limit)];
+    };
+    if found.restored != found.recorded {
+        findings.broken.push("the restored state is not the one that was backed up".to_owned());
+    }
+    match &found.live {
+        Some(live) if *live != found.restored => {
+            let text = format!("the cluster had another state at index {}", found.index);
+            findings.broken.push(text);
+        }
+        Some(_) => {}
+        None => {
+            let text = "the cluster no longer knows its hash at that index: only the backup's own \
+                        record was compared";
+            findings.deviations.push(text.to_owned());
+        }
+    }
+    vec![held_against("restore", Some(found.took_ms), None, limit)]
 }
 
 /// Times without service, and when all service was back.
@@ -406,6 +438,10 @@ fn timeline(
     }
     if let Some(at) = channel_back(evidence, injected_us) {
         moments.push((at, format!("{} has an active channel again", identity.concentrator)));
+    }
+    if let Some(found) = &evidence.restored {
+        let text = format!("backup {} of index {} is restored", found.backup, found.index);
+        moments.push((evidence.ended_us, text));
     }
     if let Some(why) = &evidence.aborted {
         moments.push((evidence.ended_us, format!("given up: {why}")));

@@ -169,6 +169,7 @@ mod tests {
                 held: Default::default(),
                 replicas: Vec::new(),
                 signs: Vec::new(),
+                restored: None,
             };
             let chart = chart(&evidence, 0);
             assert!(chart.slices.len() <= 600, "{}", chart.slices.len());

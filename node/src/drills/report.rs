@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::drills::evidence::{Replica, Sign};
+use crate::drills::evidence::{Replica, Restored, Sign};
 
 /// The format's name.
 pub const FORMAT: &str = "holdfast-drill-report/1";
@@ -14,7 +14,7 @@ pub const FORMAT: &str = "holdfast-drill-report/1";
 /// A time without service against what was promised.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Recovery {
-    /// write, read, channel or whole.
+    /// write, read, channel, whole or restore.
     pub kind: String,
     /// What was measured, ms; null: it did not come back.
     pub measured_ms: Option<u32>,
@@ -180,6 +180,9 @@ pub struct Report {
     pub latency: Vec<Latency>,
     /// Counters that the scenario names.
     pub signs: Vec<Sign>,
+    /// The backup that was restored, in a drill of that.
+    #[serde(default)]
+    pub restored: Option<Restored>,
     /// What happened, in order.
     pub timeline: Vec<Moment>,
     /// The picture's data.

@@ -23,6 +23,8 @@ pub enum Injection {
     CutChannel,
     /// The node neither hears nor answers a concentrator's active channel for a while.
     HushChannel,
+    /// Nothing is hurt: the driver restores a backup into a scratch folder.
+    Restore,
 }
 
 impl Injection {
@@ -115,7 +117,7 @@ const NEW_LEADER: &[&str] = &["holdfast_cluster_leader_changes_total"];
 const SWITCHED: &[&str] = &["holdfast_gateway_switches_total"];
 
 /// Every scenario.
-pub const SCENARIOS: [Scenario; 8] = [
+pub const SCENARIOS: [Scenario; 9] = [
     Scenario {
         name: "graceful-hand-over",
         hypothesis: "The leader hands its office over and nobody who writes or reads notices.",
@@ -251,6 +253,23 @@ pub const SCENARIOS: [Scenario; 8] = [
         signs: NEW_LEADER,
         alerts: &["DiskFull", "NotReady"],
     },
+    Scenario {
+        name: "restore-from-backup",
+        hypothesis: "The last backup is whole, and what is restored from it is the very state \
+                     that was backed up.",
+        injection: Injection::Restore,
+        does: "the driver restores the newest backup into a scratch folder and compares hashes",
+        whom: Whom::Leader,
+        blast_radius: "nothing: a folder on the driver's machine; no node is hurt",
+        undo: "the scratch folder is removed",
+        hold_s: 0,
+        write: FAILOVER,
+        read: FAILOVER,
+        channel: None,
+        moves_office: false,
+        signs: &[],
+        alerts: &[],
+    },
 ];
 
 /// Time before the injection in which the usual is measured.
@@ -265,6 +284,9 @@ pub const MAX_HOLD_S: u32 = 60;
 impl Scenario {
     /// After so many seconds the drill is over whatever happens.
     pub fn limit_s(&self, hold_s: u32) -> u32 {
+        if self.injection == Injection::Restore {
+            return domain::drills::MAX_LIMIT_S;
+        }
         let rest = BASELINE + SETTLE + WHOLE_WITHIN;
         // A minute for read-back and report on a busy machine.
         hold_s + u32::try_from(rest.as_secs()).unwrap_or(u32::MAX / 2) + 60

@@ -149,6 +149,20 @@ pub fn report(body: &Value, is_json: bool) {
 }
 
 fn tell_rest(body: &Value, report: &Value) {
+    let found = &report["restored"];
+    if !found.is_null() {
+        let get = |name: &str| field(found, &[name]);
+        println!("restored {} of index {}, {} octets", get("backup"), get("index"), get("octets"));
+        println!(
+            "  taken {}, {} s old; what was acknowledged since is not in it",
+            get("created"),
+            get("age_s")
+        );
+        for name in ["recorded", "restored", "live"] {
+            println!("  {name:<9} {}", get(name));
+        }
+        println!();
+    }
     let us = |value: &Value| format!("{:.1}", value.as_u64().unwrap_or(0) as f64 / 1000.0);
     let rows = items(report, "latency").iter().map(|one| {
         let get = |name: &str| field(one, &[name]);

@@ -6,7 +6,7 @@ use domain::drills::{Begin, State};
 use domain::{NodeId, Stamp};
 
 use super::*;
-use crate::drills::evidence::{ChannelSeen, Operation, Replica, Seen, Sign};
+use crate::drills::evidence::{ChannelSeen, Operation, Replica, Restored, Seen, Sign};
 use crate::drills::scenario::find;
 
 const SECOND: u64 = 1_000_000;
@@ -56,6 +56,7 @@ fn evidence() -> Evidence {
         replicas: names.iter().map(replica).collect(),
         signs: vec![Sign { metric: "holdfast_cluster_leader_changes_total".into(), rose_by: 1 }],
         nodes: names,
+        restored: None,
     }
 }
 
@@ -242,6 +243,40 @@ fn a_channel_is_back_under_a_newer_epoch_only() {
     assert_eq!((summary.verdict, summary.channel_ms), (Verdict::Passed, Some(900)));
     let late = seen(INJECTED + 5_001_000, 1, 4, true);
     assert_eq!(judge_with(vec![before, late]).verdict, Verdict::Failed);
+}
+
+#[test]
+fn a_restored_state_must_be_the_one_that_was_backed_up() {
+    let good = Restored {
+        backup: "b1".to_owned(),
+        created: "2026-11-23T01:00:00Z".to_owned(),
+        age_s: 3600,
+        index: 500,
+        recorded: "aa".to_owned(),
+        restored: "aa".to_owned(),
+        live: Some("aa".to_owned()),
+        octets: 1000,
+        took_ms: 1200,
+    };
+    let judge_with = |found: Option<Restored>| {
+        let mut evidence = evidence();
+        evidence.operations.clear();
+        evidence.held.values_mut().for_each(|held| *held = Held::default());
+        evidence.restored = found;
+        let (report, summary) =
+            judged(&evidence, "restore-from-backup", &record(), Held::default());
+        (summary.verdict, summary.deviations, report)
+    };
+    let (verdict, deviations, report) = judge_with(Some(good.clone()));
+    assert_eq!((verdict, deviations), (Verdict::Passed, 0), "{:?}", report.reasons);
+    assert_eq!(report.recovery("restore").and_then(|one| one.measured_ms), Some(1200));
+    let unknown = Restored { live: None, ..good.clone() };
+    assert_eq!(judge_with(Some(unknown)).0, Verdict::Passed);
+    assert_eq!(judge_with(None).0, Verdict::Inconclusive);
+    let other = Restored { restored: "bb".to_owned(), live: Some("bb".to_owned()), ..good.clone() };
+    assert_eq!(judge_with(Some(other)).0, Verdict::Failed, "not what was backed up");
+    let foreign = Restored { live: Some("bb".to_owned()), ..good };
+    assert_eq!(judge_with(Some(foreign)).0, Verdict::Failed, "not this cluster's");
 }
 
 #[test]
