@@ -4,149 +4,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 use docs::watch::{alerts, metrics, records, selectors};
 use docs::{files, root};
-use serde_json::Value;
 
 use crate::panels::queries;
-
-/// A machine with two busy cores needs its time.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Scraped of each node until anything is asked, so that rates have what they need.
-const SCRAPES: usize = 4;
-
-/// The targets of the shipped configuration and who is recorded in their place.
-const TARGETS: [(&str, &str); 3] =
-    [("n1.example:8080", "n1"), ("n2.example:8080", "n2"), ("n3.example:8080", "n3")];
-
-/// Answers every request with a recorded scrape: first the first one, then the second.
-fn serve(name: &str) -> u16 {
-    let folder = root().join("docs/tests/metrics");
-    let read =
-        |number: u8| fs::read_to_string(folder.join(format!("{name}-{number}.txt"))).unwrap();
-    let scrapes = [read(1), read(2)];
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let asked = AtomicUsize::new(0);
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(mut stream) = stream else { continue };
-            let mut request = [0; 4096];
-            let _request = stream.read(&mut request);
-            let number = asked.fetch_add(1, Ordering::Relaxed);
-            let body = &scrapes[usize::from(number >= SCRAPES / 2)];
-            let kind = "text/plain; version=0.0.4; charset=utf-8";
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nConnection: close");
-            let length = body.len();
-            let _gone = write!(stream, "{head}\r\nContent-Length: {length}\r\n\r\n{body}");
-        }
-    });
-    port
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// A Prometheus of its own; ended when it goes out of scope.
-struct Prometheus {
-    process: Child,
-    port: u16,
-    folder: PathBuf,
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ended = self.process.kill();
-        let _status = self.process.wait();
-        let _removed = fs::remove_dir_all(&self.folder);
-    }
-}
-
-impl Prometheus {
-    /// With the shipped configuration, but for hosts, periods and where the rules lie.
-    fn start() -> Prometheus {
-        let folder =
-            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("p{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let shipped = root().join("deploy/prometheus");
-        let mut text = fs::read_to_string(shipped.join("prometheus.yml")).unwrap();
-        let rules = shipped.join("rules/*.yml").display().to_string();
-        let dead = format!("127.0.0.1:{}", free_port());
-        for (from, to) in [
-            ("scrape_interval: 5s", "scrape_interval: 1s"),
-            ("scrape_timeout: 4s", "scrape_timeout: 1s"),
-            ("evaluation_interval: 5s", "evaluation_interval: 1s"),
-            ("rules/*.yml", &rules),
-            ("127.0.0.1:9093", &dead),
-            ("monitor1.example:9780", &dead),
-        ] {
-            assert!(text.contains(from), "prometheus.yml has no {from:?} any more");
-            text = text.replace(from, to);
-        }
-        for (target, name) in TARGETS {
-            assert!(text.contains(target), "prometheus.yml has no {target} any more");
-            text = text.replace(target, &format!("127.0.0.1:{}", serve(name)));
-        }
-        let config = folder.join("prometheus.yml");
-        fs::write(&config, text).unwrap();
-        let port = free_port();
-        let process = Command::new("prometheus")
-            .arg(format!("--config.file={}", config.display()))
-            .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(folder.join("log")).unwrap())
-            .spawn()
-            .expect("prometheus is among the packages that the tests need");
-        Prometheus { process, port, folder }
-    }
-
-    /// An answer of its API; null while it does not answer.
-    fn get(&self, path: &str) -> Value {
-        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) else {
-            return Value::Null;
-        };
-        let mut text = String::new();
-        let asked = write!(stream, "GET /api/v1/{path} HTTP/1.0\r\nHost: prometheus\r\n\r\n");
-        if asked.and_then(|()| stream.read_to_string(&mut text)).is_err() {
-            return Value::Null;
-        }
-        let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-        serde_json::from_str(body).unwrap_or(Value::Null)
-    }
-
-    /// The series that answer a query, or what it has against it.
-    fn query(&self, query: &str) -> Result<Vec<Value>, String> {
-        let answer = self.get(&format!("query?query={}", escaped(query)));
-        match answer["data"]["result"].as_array() {
-            Some(series) => Ok(series.clone()),
-            None => Err(answer["error"].as_str().unwrap_or("no answer").to_owned()),
-        }
-    }
-
-    /// Waits until something is so, not longer than the patience lasts.
-    fn wait(&self, what: &str, so: impl Fn() -> bool) {
-        let begun = Instant::now();
-        while !so() {
-            let log = || fs::read_to_string(self.folder.join("log")).unwrap_or_default();
-            assert!(begun.elapsed() < PATIENCE, "{what} not within {PATIENCE:?}: {}", log());
-            std::thread::sleep(Duration::from_millis(200));
-        }
-    }
-}
-
-fn escaped(text: &str) -> String {
-    text.bytes().map(|octet| format!("%{octet:02X}")).collect()
-}
+use crate::parts::{Node, Part, SCRAPES, TARGETS};
 
 /// A panel's query as Grafana would send it.
 fn filled(query: &str) -> String {
@@ -181,12 +44,11 @@ const MAY_BE_EMPTY: [&str; 2] = [
 
 #[test]
 fn every_question_of_rules_and_dashboards_is_answered() {
-    let prometheus = Prometheus::start();
+    let nodes = TARGETS.map(|(_, name)| Node::start(name));
+    let prometheus = Part::prometheus(&nodes, None, true);
     let enough = format!("min(count_over_time(holdfast_ready[1h])) >= {SCRAPES}");
     let all = format!("count(holdfast_ready) == {}", TARGETS.len());
-    prometheus.wait("scrapes of all nodes", || {
-        [&all, &enough].iter().all(|one| prometheus.query(one).is_ok_and(|told| !told.is_empty()))
-    });
+    prometheus.wait("scrapes of all nodes", || prometheus.holds(&all) && prometheus.holds(&enough));
     prometheus.wait("rules that were reckoned", || {
         let answer = prometheus.get("rules");
         let groups = answer["data"]["groups"].as_array().cloned().unwrap_or_default();

@@ -7,3 +7,7 @@ mod alerts;
 mod dashboards;
 #[cfg(test)]
 mod panels;
+#[cfg(test)]
+mod parts;
+#[cfg(test)]
+mod way;
