@@ -33,9 +33,12 @@ record() {
     done
 }
 use
+"$holdfast" drill graceful-hand-over --backup none --reason recording --yes --url "${urls[0]}" || true
+"$holdfast" task add now --what registers --url "${urls[0]}"
+"$holdfast" task run now --url "${urls[0]}"
 "$holdfast" backup --to "$scratch/backup" --url "${urls[0]}"
 record 1
 use
-sleep 15
+sleep 30
 record 2
 wait "$demo"

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
-use docs::text::links;
+use docs::text::{links, quoted};
 use docs::watch::{Alert, alerts, cases, metrics, records, verbs};
 use docs::{File, files, root};
 
@@ -210,6 +210,28 @@ fn every_verb_of_a_runbook_exists() {
     }
     assert!(count > 60, "only {count} verbs found: the search is broken");
     hold(broken, "verbs that docs/reference/cli.md does not have");
+}
+
+#[test]
+fn every_test_that_a_runbook_names_exists() {
+    let sources: String = files(".rs").into_iter().map(|file| file.text).collect();
+    let mut broken = Vec::new();
+    let mut count = 0;
+    for (name, page) in pages() {
+        let told = page.split("## How it is tested").nth(1).unwrap_or_default();
+        let tests = quoted(told).into_iter().filter(|word| {
+            word.matches('_').count() > 2
+                && !word.contains(|c: char| !c.is_alphanumeric() && c != '_')
+        });
+        for test in tests {
+            count += 1;
+            if !sources.contains(&format!("fn {test}(")) {
+                broken.push(format!("{name}: {test}"));
+            }
+        }
+    }
+    assert!(count > 30, "only {count} tests found: the search is broken");
+    hold(broken, "tests that a runbook names and that are not there");
 }
 
 /// Runs a tool in the folder of the rules; its words when it is not content.
