@@ -19,7 +19,7 @@ use super::client::Api;
 use super::output::field;
 use crate::areas::drills::page;
 use crate::areas::pages::encode;
-use crate::drills::drive::{Course, drive};
+use crate::drills::drive::{Course, drive, newest_backup};
 use crate::drills::evidence::Evidence;
 use crate::drills::report::Report;
 use crate::drills::scenario;
@@ -85,7 +85,7 @@ pub struct RunArgs {
     /// Why; it stands in the audit trail and in the report.
     #[arg(long, default_value = "drill by the command line")]
     reason: String,
-    /// The last backup, in your words, or `none`.
+    /// The last backup, in your words, or `none`; as the nodes know it when left out.
     #[arg(long, value_name = "TEXT")]
     backup: Option<String>,
     /// Do it. Without this only the plan and the answers of the guard rails are shown.
@@ -221,7 +221,9 @@ async fn run(api: &Api, name: &str, args: &RunArgs) -> Result<(), Failure> {
         scenario::find(name).ok_or_else(|| Failure::usage(format!("{name}: no such scenario")))?;
     let cluster = cluster(api).await?;
     let leader = cluster.leader()?;
-    let mut plan = leader.get(&format!("/api/v1/drills/plan?{}", query(name, args))).await?;
+    let backup = backup(&cluster, args).await;
+    let query = query(name, args, backup.as_deref());
+    let mut plan = leader.get(&format!("/api/v1/drills/plan?{query}")).await?;
     let target = plan["target"].as_str().map(str::to_owned);
     let rails = cluster.own_rails(target.as_deref()).await;
     let safe = plan["may_begin"] == true && rails.iter().all(|rail| rail["holds"] != "bad");
@@ -241,7 +243,7 @@ async fn run(api: &Api, name: &str, args: &RunArgs) -> Result<(), Failure> {
     }
     let wish = json!({
         "scenario": name, "on": args.on, "concentrator": args.concentrator,
-        "hold_s": args.hold, "reason": args.reason, "backup": args.backup,
+        "hold_s": args.hold, "reason": args.reason, "backup": backup,
     });
     let begun = leader.post("/api/v1/drills", &wish).await?;
     let place = |name: &str| cluster.names.iter().position(|other| other == name);
@@ -270,7 +272,16 @@ async fn run(api: &Api, name: &str, args: &RunArgs) -> Result<(), Failure> {
     conclude(&cluster, drill, target, &evidence, &how).await
 }
 
-fn query(name: &str, args: &RunArgs) -> String {
+/// The last backup: in the operator's words, or as the nodes know it.
+async fn backup(cluster: &Cluster, args: &RunArgs) -> Option<String> {
+    if args.backup.is_some() {
+        return args.backup.clone();
+    }
+    let at = jiff::Timestamp::from_second(newest_backup(&cluster.clients).await?).ok()?;
+    Some(format!("taken {at}, as the nodes know"))
+}
+
+fn query(name: &str, args: &RunArgs, backup: Option<&str>) -> String {
     let mut query = format!("scenario={}", encode(name));
     let hold = args.hold.map(|hold| hold.to_string());
     for (name, value) in [
@@ -278,7 +289,7 @@ fn query(name: &str, args: &RunArgs) -> String {
         ("concentrator", args.concentrator.as_deref()),
         ("hold_s", hold.as_deref()),
         ("reason", Some(args.reason.as_str())),
-        ("backup", args.backup.as_deref()),
+        ("backup", backup),
     ] {
         if let Some(value) = value {
             query.push_str(&format!("&{name}={}", encode(value)));

@@ -19,6 +19,7 @@ use tokio::time::sleep;
 use crate::cli::Api;
 use crate::drills::evidence::{Evidence, Restored};
 use crate::drills::scenario::{BASELINE, SETTLE, Scenario, WHOLE_WITHIN};
+pub use after::newest_backup;
 use probe::Probing;
 
 /// How often the driver looks where things stand.

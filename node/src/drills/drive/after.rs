@@ -103,6 +103,19 @@ pub async fn signs(course: &Course, before: &Counters) -> Vec<Sign> {
         .collect()
 }
 
+/// When a node last handed out a backup that was stored complete, Unix time; none is known when
+/// the nodes have begun anew since.
+pub async fn newest_backup(clients: &[Api]) -> Option<i64> {
+    let mut newest = None;
+    for client in clients {
+        let told = get(client, "/metrics", PATIENCE).await;
+        let text = told.as_ref().and_then(Value::as_str);
+        let at = text.map(|text| summed(text, "holdfast_backup_last_timestamp_seconds") as i64);
+        newest = newest.max(at.filter(|at| *at > 0));
+    }
+    newest
+}
+
 /// The sum of a metric's series in Prometheus text.
 fn summed(text: &str, name: &str) -> f64 {
     let of = |line: &str| {
