@@ -202,7 +202,7 @@ async fn write(node: &Cluster) -> Result<Duration, Failure> {
         name: "a concentrator of the benchmark".to_owned(),
     });
     let started = Instant::now();
-    let author = Author::Operator("bench".to_owned());
+    let author = Author::Operator("admin".to_owned());
     let (_, outcome) = node.propose(ProposalId(id), author, change, LIMIT).await?;
     outcome?;
     Ok(started.elapsed())

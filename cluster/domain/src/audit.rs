@@ -1,6 +1,7 @@
 //! The audit trail: who ordered what, and what came of it.
 //!
-//! Written by `apply` alone, for every change that an operator asked for, refused ones included.
+//! Written by `apply` alone, for every change that an operator asked for, refused ones included,
+//! and for every login, wrong ones included.
 //! There is no change that edits or removes a record.
 //!
 //! Invariants: 1. Sequence numbers rise by one without a gap. 2. Every record holds the hash of the
@@ -9,9 +10,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::apply::table::{END, Typed, after};
-use crate::apply::{Outcome, Proposal, Table, Tx, View, hash};
+use crate::apply::{Author, Change, Outcome, Proposal, Table, Tx, View, hash};
 use crate::error::Fault;
 use crate::units::{ProposalId, Stamp};
+use crate::{drills, operators};
 
 static TRAIL: Typed<u64, Record> = Typed::new(Table::Audit);
 
@@ -58,6 +60,25 @@ pub(crate) struct Head {
 pub struct Broken {
     /// The first record that does not fit the one before, or is missing.
     pub sequence: u64,
+}
+
+/// Whose doing a proposal is, if it belongs into the trail: an operator's, or that of somebody who
+/// logs in or out at a node.
+pub(crate) fn actor(proposal: &Proposal) -> Option<&str> {
+    match (&proposal.author, &proposal.change) {
+        // A drill stands in the trail by its begin; its numbered writes would bury everything else.
+        (_, Change::Drills(drills::Change::Probe { .. })) => None,
+        (Author::Operator(name), _) => Some(name),
+        (
+            Author::Node(_),
+            Change::Operators(
+                operators::Change::Login { name, .. }
+                | operators::Change::Failed { name, .. }
+                | operators::Change::Logout { name, .. },
+            ),
+        ) => Some(name),
+        _ => None,
+    }
 }
 
 /// Adds a record behind the head. Gives the new head.

@@ -5,8 +5,8 @@
 //!
 //! Map: [`apply`](mod@apply) takes an [`Entry`] and a [`View`] and gives [`Applied`]; one file for
 //! each area ([`assets`], [`keys`], [`readings`], [`leases`], [`commands`], [`members`],
-//! [`parameters`], [`drills`], [`tasks`]) holds its changes, records, rules and queries; [`audit`]
-//! is written by `apply` alone; [`units`] holds small values.
+//! [`parameters`], [`drills`], [`tasks`], [`regions`], [`operators`]) holds its changes, records, rules and queries;
+//! [`operators::Scoped`] is the state as somebody may see it; [`audit`] is written by `apply` alone; [`units`] holds small values.
 //!
 //! Invariants: 1. `apply` never writes, it returns what to write. 2. A refused change leaves no
 //! trace in its area. 3. A repeated proposal id gives the first outcome and nothing else. 4. Stamps
@@ -21,8 +21,10 @@ pub mod error;
 pub mod keys;
 pub mod leases;
 pub mod members;
+pub mod operators;
 pub mod parameters;
 pub mod readings;
+pub mod regions;
 pub mod restore;
 pub mod tasks;
 pub mod units;

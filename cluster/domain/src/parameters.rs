@@ -60,8 +60,21 @@ pub const READINGS_ONLINE: &str = "retention.readings.online_months";
 /// Months after which irregular readings are removed.
 pub const READINGS_KEPT: &str = "retention.readings.kept_months";
 
+/// Wrong logins in a row after which an operator is locked.
+pub const LOCK_AFTER: &str = "operators.lock_after_failures";
+/// How long an operator is locked.
+pub const LOCK_MINUTES: &str = "operators.lock_minutes";
+/// Whether a second factor is needed.
+pub const SECOND_FACTOR: &str = "operators.second_factor";
+/// How long a session lasts at the most.
+pub const SESSIONS_HOURS: &str = "operators.session_hours";
+/// After which time without use a session ends.
+pub const SESSIONS_IDLE: &str = "operators.session_idle_minutes";
+/// Sessions of one operator at a time.
+pub const SESSIONS_MOST: &str = "operators.sessions";
+
 /// Every parameter, in order of the names.
-pub const DEFINITIONS: [Definition; 9] = [
+pub const DEFINITIONS: [Definition; 15] = [
     Definition {
         name: SWITCH_BACK,
         unit: "seconds",
@@ -101,6 +114,54 @@ pub const DEFINITIONS: [Definition; 9] = [
         most: 256,
         default: 2,
         about: "So many meters of a device are read for tasks at a time; 0: tasks read nothing.",
+    },
+    Definition {
+        name: LOCK_AFTER,
+        unit: "logins",
+        least: 3,
+        most: 100,
+        default: 5,
+        about: "So many wrong logins in a row lock an operator for a while; 0: never.",
+    },
+    Definition {
+        name: LOCK_MINUTES,
+        unit: "minutes",
+        least: 1,
+        most: 1440,
+        default: 15,
+        about: "How long wrong logins lock an operator; 0: not at all.",
+    },
+    Definition {
+        name: SECOND_FACTOR,
+        unit: "yes or no",
+        least: 1,
+        most: 1,
+        default: 0,
+        about: "Everybody who logs in has to have a second factor; 0: who wants has one.",
+    },
+    Definition {
+        name: SESSIONS_HOURS,
+        unit: "hours",
+        least: 1,
+        most: 168,
+        default: 12,
+        about: "A session lasts so long at the most; 0: as long as the node's configuration says.",
+    },
+    Definition {
+        name: SESSIONS_IDLE,
+        unit: "minutes",
+        least: 5,
+        most: 1440,
+        default: 60,
+        about: "A session that is not used for so long ends; 0: it need not be used.",
+    },
+    Definition {
+        name: SESSIONS_MOST,
+        unit: "sessions",
+        least: 1,
+        most: 1000,
+        default: 8,
+        about: "So many sessions of one operator at a time, the oldest goes; 0: as 1.",
     },
     Definition {
         name: PROFILES_KEPT,

@@ -325,7 +325,7 @@ pub fn proposal_id(number: u64) -> ProposalId {
 }
 
 pub fn author() -> Author {
-    Author::Operator("test".to_owned())
+    Author::Operator("admin".to_owned())
 }
 
 /// Whether this node's state holds concentrator `number`.

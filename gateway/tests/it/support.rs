@@ -196,7 +196,7 @@ impl Cluster {
             seen: u32::try_from(seen).unwrap(),
             reason: "a test".to_owned(),
         };
-        self.propose(Author::Operator("olga".to_owned()), Change::Parameters(change)).unwrap();
+        self.propose(Author::Operator("admin".to_owned()), Change::Parameters(change)).unwrap();
     }
 
     fn now(&self) -> Stamp {

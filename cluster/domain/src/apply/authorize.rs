@@ -1,31 +1,262 @@
-//! Who may ask for which change. Thin for now: every operator may everything that operators do.
+//! Who may ask for which change, and about what: deny by default.
 //!
-//! Invariant: a node speaks for itself alone; no node can claim, renew or send in another's name.
+//! Invariants: 1. A node speaks for itself alone; no node can claim, renew or send in another's
+//! name. 2. An operator does what one of his roles permits, in a region where he has it. 3. What
+//! lies where he may not even look does not exist for him: the answer is the same as for a name
+//! that there is not.
 
-use crate::apply::{Author, Change};
-use crate::error::Refusal;
-use crate::units::NodeId;
-use crate::{assets, commands, drills, keys, leases, members, readings};
+use crate::apply::{Author, Change, Tx, View};
+use crate::assets::{self, Attach};
+use crate::commands::Order;
+use crate::error::{Fault, Refusal, Stop};
+use crate::operators::{FOUNDER, Permission, Rights};
+use crate::regions::{ROOT, region_of};
+use crate::units::{Device, NodeId};
+use crate::{commands, drills, keys, leases, members, operators, readings, regions};
 
 /// Refuses what an author may not do.
-pub(crate) fn authorize(author: &Author, change: &Change) -> Result<(), Refusal> {
+pub(crate) fn authorize(tx: &Tx<'_>, author: &Author, change: &Change) -> Result<(), Stop> {
     let allowed = match author {
-        Author::Operator(_) => by_operator(change),
+        Author::Operator(name) if name == FOUNDER => by_operator(change),
+        Author::Operator(name) => return by_person(tx, name, change),
         Author::Node(node) => by_node(*node, change),
         Author::Bootstrap => by_bootstrap(change),
     };
-    if allowed {
-        return Ok(());
-    }
+    if allowed { Ok(()) } else { Err(not_allowed(author, change).into()) }
+}
+
+fn not_allowed(author: &Author, change: &Change) -> Refusal {
     let who = match author {
         Author::Operator(_) => "an operator".to_owned(),
         Author::Node(node) => format!("node {node}"),
         Author::Bootstrap => "the first set-up".to_owned(),
     };
-    Err(Refusal::new("not_allowed", format!("{who} may not do {}", change.name())))
+    Refusal::new("not_allowed", format!("{who} may not do {}", change.name()))
 }
 
-/// Everything but what only a node can know: that it lives, and what it is about to send.
+/// What a change needs, where, and what is answered to somebody who may not look there.
+struct Need {
+    what: Permission,
+    regions: Vec<u32>,
+    missing: Option<Refusal>,
+}
+
+impl Need {
+    /// Something of the whole cluster.
+    fn cluster(what: Permission) -> Need {
+        Need { what, regions: vec![ROOT], missing: None }
+    }
+
+    fn region(what: Permission, region: u32) -> Need {
+        let missing = Some(Refusal::new("unknown_region", region.to_string()));
+        Need { what, regions: vec![region], missing }
+    }
+
+    fn device(view: &dyn View, what: Permission, device: &Device) -> Result<Need, Fault> {
+        let missing = Some(Refusal::new("unknown_device", device.to_string()));
+        Ok(Need { what, regions: vec![region_of(view, device)?], missing })
+    }
+
+    fn or(self, code: &'static str, detail: impl Into<String>) -> Need {
+        Need { missing: Some(Refusal::new(code, detail)), ..self }
+    }
+}
+
+fn by_person(tx: &Tx<'_>, name: &str, change: &Change) -> Result<(), Stop> {
+    let refused = || not_allowed(tx.author, change);
+    let known = operators::operator(tx, name)?.filter(|known| known.ended.is_none());
+    let Some(known) = known else { return Err(refused().into()) };
+    if is_own(name, change) {
+        return Ok(());
+    }
+    let rights = Rights::of(&known, tx.stamp);
+    let Some(need) = need(tx, change)? else { return Err(refused().into()) };
+    let mut allowed = true;
+    for region in &need.regions {
+        if rights.may(tx, need.what, *region)? {
+            continue;
+        }
+        allowed = false;
+        if !rights.may(tx, Permission::Look, *region)?
+            && let Some(missing) = need.missing
+        {
+            return Err(missing.into());
+        }
+        break;
+    }
+    if allowed { Ok(()) } else { Err(refused().into()) }
+}
+
+/// What everybody does for himself: password and second factor.
+fn is_own(me: &str, change: &Change) -> bool {
+    match change {
+        Change::Operators(
+            operators::Change::Password { name, .. }
+            | operators::Change::Factor { name, wrapped: Some(_) }
+            | operators::Change::ConfirmFactor { name, .. },
+        ) => name == me,
+        _ => false,
+    }
+}
+
+/// What a change needs; none when it is not for people.
+fn need(view: &dyn View, change: &Change) -> Result<Option<Need>, Fault> {
+    Ok(match change {
+        Change::Assets(change) => Some(of_assets(view, change)?),
+        Change::Keys(change) => of_keys(view, change)?,
+        Change::Readings(readings::Change::Correct(correct)) => {
+            let text = format!("ordinal {}", correct.ordinal);
+            let place = assets::place(view, correct.ordinal)?;
+            let device = place.map_or(Device::Meter(String::new()), |p| Device::Meter(p.serial));
+            let need = Need::device(view, Permission::Correct, &device)?;
+            Some(need.or("unknown_meter", text))
+        }
+        Change::Readings(_) => None,
+        Change::Leases(leases::Change::Switch { device, .. }) => {
+            Some(Need::device(view, Permission::Channels, device)?)
+        }
+        Change::Leases(_) => None,
+        Change::Commands(change) => of_commands(view, change)?,
+        Change::Members(members::Change::Gone { .. }) => None,
+        Change::Members(_) => Some(Need::cluster(Permission::Cluster)),
+        Change::Parameters(_) => Some(Need::cluster(Permission::Parameters)),
+        Change::Drills(drills::Change::Inject { .. } | drills::Change::Finish { .. }) => None,
+        Change::Drills(_) => Some(Need::cluster(Permission::Cluster)),
+        Change::Tasks(change) if change.is_of_nodes() => None,
+        // A task may concern every meter.
+        Change::Tasks(_) => Some(Need::cluster(Permission::Tasks)),
+        Change::Regions(change) => Some(of_regions(view, change)?),
+        Change::Operators(change) => of_operators(view, change)?,
+    })
+}
+
+fn of_assets(view: &dyn View, change: &assets::Change) -> Result<Need, Fault> {
+    Ok(match change {
+        assets::Change::RegisterMeter { attach: Attach::Behind { concentrator }, .. } => {
+            let device = Device::Concentrator(concentrator.clone());
+            let need = Need::device(view, Permission::Assets, &device)?;
+            need.or("unknown_concentrator", concentrator)
+        }
+        // Whatever is registered by itself lies in the root until somebody places it.
+        assets::Change::RegisterMeter { .. } | assets::Change::RegisterConcentrator { .. } => {
+            Need::cluster(Permission::Assets)
+        }
+        assets::Change::Retire { device } => {
+            let need = Need::device(view, Permission::Assets, device)?;
+            match device {
+                Device::Meter(serial) => need.or("unknown_meter", serial),
+                Device::Concentrator(id) => need.or("unknown_concentrator", id),
+            }
+        }
+    })
+}
+
+/// First keys come with the device; to replace keys is another right.
+fn of_keys(view: &dyn View, change: &keys::Change) -> Result<Option<Need>, Fault> {
+    Ok(match change {
+        keys::Change::Install { device, kind, .. } => {
+            let known = keys::keys(view, device)?.iter().any(|key| key.kind == *kind);
+            let what = if known { Permission::Keys } else { Permission::Assets };
+            Some(Need::device(view, what, device)?)
+        }
+        keys::Change::RaiseCounter { device, .. } => {
+            Some(Need::device(view, Permission::Keys, device)?)
+        }
+        keys::Change::Reserve { .. } => None,
+    })
+}
+
+fn of_commands(view: &dyn View, change: &commands::Change) -> Result<Option<Need>, Fault> {
+    let what = |order: &Order| match order {
+        Order::Read { .. } | Order::Profile { .. } => Permission::Read,
+        Order::Write { .. } | Order::Clock { .. } => Permission::Configure,
+        Order::Switch { .. } => Permission::Control,
+    };
+    let device = |target: &str| -> Result<Device, Fault> {
+        let meter = assets::meter(view, target)?.is_some();
+        let name = target.to_owned();
+        Ok(if meter { Device::Meter(name) } else { Device::Concentrator(name) })
+    };
+    Ok(match change {
+        commands::Change::Queue { target, order, .. } => {
+            let need = Need::device(view, what(order), &device(target)?)?;
+            Some(need.or("unknown_target", target))
+        }
+        commands::Change::Cancel { id } => {
+            let unknown = || Need::cluster(Permission::Read).or("unknown_command", id.to_string());
+            Some(match commands::command(view, id)? {
+                Some(command) => {
+                    let device = device(&command.target)?;
+                    let need = Need::device(view, what(&command.order), &device)?;
+                    need.or("unknown_command", id.to_string())
+                }
+                None => unknown(),
+            })
+        }
+        _ => None,
+    })
+}
+
+fn of_regions(view: &dyn View, change: &regions::Change) -> Result<Need, Fault> {
+    Ok(match change {
+        regions::Change::Add { parent, .. } => Need::region(Permission::Operators, *parent),
+        regions::Change::Rename { region, .. } | regions::Change::Close { region } => {
+            Need::region(Permission::Operators, *region)
+        }
+        regions::Change::Place { devices, region, .. } => {
+            let mut regions = vec![*region];
+            for device in devices.iter().take(regions::MAX_PLACED) {
+                regions.push(region_of(view, device)?);
+            }
+            regions.sort_unstable();
+            regions.dedup();
+            let missing = Some(Refusal::new("unknown_device", "one of them"));
+            Need { what: Permission::Assets, regions, missing }
+        }
+    })
+}
+
+fn of_operators(view: &dyn View, change: &operators::Change) -> Result<Option<Need>, Fault> {
+    use operators::Change as C;
+    let name = match change {
+        C::Register { home, .. } => {
+            return Ok(Some(Need::region(Permission::Operators, *home)));
+        }
+        C::Grant { region, .. } => {
+            return Ok(Some(Need::region(Permission::Operators, *region)));
+        }
+        C::Judge { name, grant, .. } | C::Revoke { name, grant, .. } => {
+            let known = operators::operator(view, name)?;
+            let found = known.and_then(|known| known.grants.into_iter().find(|g| g.id == *grant));
+            let region = found.map_or(ROOT, |grant| grant.region);
+            let judged = matches!(change, C::Judge { .. });
+            let what = if judged { Permission::Approve } else { Permission::Operators };
+            let text = format!("{name} {grant}");
+            return Ok(Some(Need::region(what, region).or("unknown_grant", text)));
+        }
+        C::Login { .. } | C::Failed { .. } | C::Used { .. } | C::Logout { .. } => return Ok(None),
+        C::Amend { name, .. }
+        | C::End { name, .. }
+        | C::Password { name, .. }
+        | C::Factor { name, .. }
+        | C::ConfirmFactor { name, .. }
+        | C::Unlock { name }
+        | C::Token { name, .. } => name,
+    };
+    // Whoever can become somebody, by a new password or token, has to have his rights' regions.
+    let known = operators::operator(view, name)?;
+    let mut regions = vec![known.as_ref().map_or(ROOT, |known| known.home)];
+    let over = |grant: &operators::Grant| {
+        let given = matches!(grant.state, operators::GrantState::Given { .. });
+        given.then_some(grant.region)
+    };
+    regions.extend(known.iter().flat_map(|known| known.grants.iter().filter_map(over)));
+    let missing = Some(Refusal::new("unknown_operator", name.clone()));
+    Ok(Some(Need { what: Permission::Operators, regions, missing }))
+}
+
+/// Everything but what only a node can know: that it lives, what it is about to send, and that
+/// somebody has proved who he is.
 fn by_operator(change: &Change) -> bool {
     !matches!(
         change,
@@ -43,12 +274,18 @@ fn by_operator(change: &Change) -> bool {
                     | readings::Change::Forget(_)
                     | readings::Change::Refill(_)
             )
+            | Change::Operators(
+                operators::Change::Login { .. }
+                    | operators::Change::Failed { .. }
+                    | operators::Change::Used { .. }
+                    | operators::Change::Logout { .. }
+            )
     ) && !matches!(change, Change::Tasks(change) if change.is_of_nodes())
 }
 
 fn by_node(own: NodeId, change: &Change) -> bool {
     match change {
-        Change::Assets(_) => false,
+        Change::Assets(_) | Change::Regions(_) => false,
         Change::Keys(change) => !matches!(change, keys::Change::Install { .. }),
         Change::Readings(_) => true,
         Change::Leases(change) => match change {
@@ -79,6 +316,13 @@ fn by_node(own: NodeId, change: &Change) -> bool {
             }
         },
         Change::Tasks(change) => change.is_of_nodes(),
+        Change::Operators(change) => matches!(
+            change,
+            operators::Change::Login { .. }
+                | operators::Change::Failed { .. }
+                | operators::Change::Used { .. }
+                | operators::Change::Logout { .. }
+        ),
     }
 }
 
@@ -92,6 +336,8 @@ fn by_bootstrap(change: &Change) -> bool {
         | Change::Members(_)
         | Change::Parameters(_)
         | Change::Drills(_)
-        | Change::Tasks(_) => false,
+        | Change::Tasks(_)
+        | Change::Regions(_)
+        | Change::Operators(_) => false,
     }
 }

@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Malformed;
 use crate::units::{NodeId, ProposalId, Stamp};
-use crate::{assets, commands, drills, keys, leases, members, parameters, readings, tasks};
+use crate::{
+    assets, commands, drills, keys, leases, members, operators, parameters, readings, regions,
+    tasks,
+};
 
 /// The format of entries: the first octet of each.
 const VERSION: u8 = 1;
@@ -78,6 +81,10 @@ pub enum Change {
     Drills(drills::Change),
     /// What is read again and again.
     Tasks(tasks::Change),
+    /// The tree of regions, and what lies where.
+    Regions(regions::Change),
+    /// People and programs, their rights and sessions.
+    Operators(operators::Change),
 }
 
 impl Entry {
@@ -173,6 +180,13 @@ impl Change {
                 drills::Change::Finish { .. } => "drills.finish",
             },
             Change::Tasks(change) => change.name(),
+            Change::Regions(change) => match change {
+                regions::Change::Add { .. } => "regions.add",
+                regions::Change::Rename { .. } => "regions.rename",
+                regions::Change::Close { .. } => "regions.close",
+                regions::Change::Place { .. } => "regions.place",
+            },
+            Change::Operators(change) => change.name(),
         }
     }
 
@@ -239,6 +253,16 @@ impl Change {
                 drills::Change::Probe { drill, number } => format!("{drill} {number}"),
             },
             Change::Tasks(change) => change.object(),
+            Change::Regions(change) => match change {
+                regions::Change::Add { parent, name } => format!("{name} in {parent}"),
+                regions::Change::Rename { region, name } => format!("{region} {name}"),
+                regions::Change::Close { region } => region.to_string(),
+                regions::Change::Place { devices, region, .. } => match devices.as_slice() {
+                    [device] => format!("{device} in {region}"),
+                    all => format!("{} devices in {region}", all.len()),
+                },
+            },
+            Change::Operators(change) => change.object(),
         }
     }
 }

@@ -25,7 +25,10 @@ pub use view::{KeyValue, MemoryView, View, Write};
 use crate::error::{Fault, Refusal, Stop};
 use crate::readings::{Batch, Compact, Seal};
 use crate::units::{CommandId, Device, NodeId, ProposalId, Stamp};
-use crate::{assets, audit, commands, drills, keys, leases, members, parameters, readings, tasks};
+use crate::{
+    assets, audit, commands, drills, keys, leases, members, operators, parameters, readings,
+    regions, tasks,
+};
 use table::Typed;
 
 /// What an entry does to the state.
@@ -73,6 +76,18 @@ pub enum Done {
     Lease {
         /// Higher than every epoch granted for the device before.
         epoch: u64,
+    },
+    /// A region has this number.
+    Region {
+        /// Never reused.
+        id: u32,
+    },
+    /// A role is granted.
+    Granted {
+        /// The grant's number with its operator.
+        grant: u32,
+        /// Whether it waits for a second person.
+        waits: bool,
     },
 }
 
@@ -210,7 +225,7 @@ fn meta(view: &dyn View) -> Result<Meta, Fault> {
 }
 
 fn judge(tx: &mut Tx<'_>, proposal: &Proposal) -> Result<Done, Stop> {
-    authorize::authorize(&proposal.author, &proposal.change)?;
+    authorize::authorize(tx, &proposal.author, &proposal.change)?;
     match &proposal.change {
         Change::Assets(change) => assets::apply(tx, change),
         Change::Keys(change) => keys::apply(tx, change),
@@ -221,6 +236,8 @@ fn judge(tx: &mut Tx<'_>, proposal: &Proposal) -> Result<Done, Stop> {
         Change::Parameters(change) => parameters::apply(tx, change),
         Change::Drills(change) => drills::apply(tx, change),
         Change::Tasks(change) => tasks::apply(tx, change),
+        Change::Regions(change) => regions::apply(tx, change),
+        Change::Operators(change) => operators::apply(tx, change),
     }
 }
 
@@ -232,11 +249,7 @@ fn finish(
     outcome: Outcome,
 ) -> Result<Applied, Fault> {
     meta.remembered = dedup::remember(&mut tx, proposal, &outcome, meta.remembered)?;
-    // A drill stands in the trail by its begin; its numbered writes would bury everything else.
-    let is_probe = matches!(proposal.change, Change::Drills(drills::Change::Probe { .. }));
-    if let Author::Operator(operator) = &proposal.author
-        && !is_probe
-    {
+    if let Some(operator) = audit::actor(proposal) {
         meta.audit = audit::record(&mut tx, &meta.audit, operator, proposal, &outcome)?;
     }
     (meta.index, meta.stamp) = (tx.index, tx.stamp);

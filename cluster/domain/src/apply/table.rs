@@ -79,6 +79,20 @@ pub enum Table {
     Drills = 37,
     /// drills: numbered writes of the open one in blocks, and the reports of those that are over.
     DrillParts = 38,
+    /// regions: by number.
+    Regions = 40,
+    /// regions: where a device lies now.
+    Placed = 41,
+    /// regions: where a device lay, by device and time.
+    Placements = 42,
+    /// regions: what lies in a region now.
+    Within = 43,
+    /// operators: by name.
+    Operators = 44,
+    /// operators: sessions and tokens by their hash.
+    Sessions = 45,
+    /// operators: sessions by operator.
+    SessionsOf = 46,
     /// parameters: versions by name.
     Parameters = 48,
     /// tasks: by name.
@@ -105,7 +119,7 @@ pub enum Table {
 
 impl Table {
     /// Every table, in order of its number.
-    pub const ALL: [Table; 42] = [
+    pub const ALL: [Table; 49] = [
         Table::Meta,
         Table::Dedup,
         Table::DedupOrder,
@@ -137,6 +151,13 @@ impl Table {
         Table::CommandRecent,
         Table::Drills,
         Table::DrillParts,
+        Table::Regions,
+        Table::Placed,
+        Table::Placements,
+        Table::Within,
+        Table::Operators,
+        Table::Sessions,
+        Table::SessionsOf,
         Table::Parameters,
         Table::Tasks,
         Table::TaskRuns,

@@ -29,6 +29,22 @@ pub trait View {
     ) -> Result<Vec<KeyValue>, Fault>;
 }
 
+impl<V: View + ?Sized> View for &V {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+        (**self).get(table, key)
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<KeyValue>, Fault> {
+        (**self).scan(table, from, to, limit)
+    }
+}
+
 /// One row to write; no value means delete.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Write {

@@ -14,14 +14,16 @@ use domain::assets::{Attach, Authentication, Policy, Security, Suite};
 use domain::commands::{Attribute, Failure, Order, Read, Value};
 use domain::keys::{KeyKind, WrapId};
 use domain::leases::{Reason, Role};
+use domain::operators::FOUNDER;
 use domain::readings::{BatchBuilder, Ingest, Mark, Part, Register, Seal};
 use domain::{
     Author, Change, Device, Entry, Fault, MemoryView, NodeId, Obis, Proposal, ProposalId, Stamp,
     apply, assets, audit, commands, drills, keys, leases, members, parameters, readings,
 };
 
+use crate::people::{self, show_people};
+
 /// State, and what the next line is proposed with.
-#[derive(Default)]
 pub struct Clerk {
     view: MemoryView,
     index: u64,
@@ -30,7 +32,7 @@ pub struct Clerk {
 }
 
 /// The words of a line.
-struct Words<'a> {
+pub struct Words<'a> {
     verb: &'a str,
     named: BTreeMap<&'a str, &'a str>,
 }
@@ -43,20 +45,29 @@ impl<'a> Words<'a> {
         Words { verb, named }
     }
 
-    fn maybe(&self, name: &str) -> Option<&'a str> {
+    /// What is to be done.
+    pub fn verb(&self) -> &'a str {
+        self.verb
+    }
+
+    /// What a name stands for, if it is there.
+    pub fn maybe(&self, name: &str) -> Option<&'a str> {
         self.named.get(name).copied()
     }
 
-    fn text(&self, name: &str) -> String {
+    /// The same, or nothing.
+    pub fn text(&self, name: &str) -> String {
         self.maybe(name).unwrap_or_default().to_owned()
     }
 
-    fn number<T: TryFrom<i64>>(&self, name: &str, otherwise: i64) -> T {
+    /// A number, or what else it is.
+    pub fn number<T: TryFrom<i64>>(&self, name: &str, otherwise: i64) -> T {
         let number = self.maybe(name).map_or(otherwise, |text| text.parse().unwrap());
         T::try_from(number).ok().unwrap_or_else(|| panic!("{name} does not fit"))
     }
 
-    fn device(&self) -> Device {
+    /// The device of a line.
+    pub fn device(&self) -> Device {
         match self.text("device").split_once(':') {
             Some(("c", name)) => Device::Concentrator(name.to_owned()),
             Some(("m", name)) => Device::Meter(name.to_owned()),
@@ -74,6 +85,15 @@ impl<'a> Words<'a> {
 }
 
 impl Clerk {
+    /// A clerk of a new cluster in which some people may do everything that roles permit.
+    pub fn new() -> Clerk {
+        let mut clerk = Clerk { view: MemoryView::default(), index: 0, fresh: 0, now_s: 0 };
+        for name in ["olga", "igor", "ivan"] {
+            clerk.view.apply(&people::powerful(name));
+        }
+        clerk
+    }
+
     /// Hears one line and says what happened, in lines.
     pub fn hear(&mut self, line: &str) -> Vec<String> {
         let words = Words::of(line);
@@ -94,7 +114,7 @@ impl Clerk {
                 Some(node) => Author::Node(NodeId(node.parse().unwrap())),
                 None => Author::Operator(who.to_owned()),
             },
-            None => Author::Operator("olga".into()),
+            None => Author::Operator(FOUNDER.into()),
         };
         let stamp = Stamp::from_seconds(self.now_s);
         self.propose(Entry { stamp, proposal: Proposal { id, author, change } })
@@ -203,7 +223,7 @@ impl Clerk {
             "index" => lines([last_hash(view)?.0]),
             "audit" => audit::records(view, 0, 100)?.iter().map(record).collect(),
             "verify" => lines([audit::verify(view)?]),
-            other => panic!("there is no {other:?} to show"),
+            other => show_people(view, other, words, now)?,
         })
     }
 }
@@ -317,6 +337,7 @@ fn change(words: &Words<'_>) -> Change {
             reason: words.text("reason"),
         }),
         "task" => Change::Tasks(tasks::change(words)),
+        verb if people::knows(verb) => people::change(words),
         "renew" | "claim" | "release" | "standby" | "switch" => Change::Leases(lease(words)),
         "add" | "promote" | "remove" | "replace" | "drain" | "undrain" | "hand_over" | "object"
         | "gone" => Change::Members(member(words)),

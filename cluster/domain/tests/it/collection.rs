@@ -23,7 +23,7 @@ struct Field {
 
 impl Field {
     fn propose(&mut self, change: Change) {
-        self.propose_by(Author::Operator("olga".into()), change);
+        self.propose_by(Author::Operator("admin".into()), change);
     }
 
     fn propose_by(&mut self, author: Author, change: Change) {

@@ -9,6 +9,8 @@ mod clerk;
 #[cfg(test)]
 mod collection;
 #[cfg(test)]
+mod people;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod scripts;

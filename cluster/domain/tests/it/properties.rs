@@ -147,7 +147,7 @@ fn reading() -> impl Strategy<Value = Change> {
 
 fn entry() -> impl Strategy<Value = Entry> {
     let author = prop_oneof![
-        4 => Just(Author::Operator("olga".into())),
+        4 => Just(Author::Operator("admin".into())),
         4 => node().prop_map(Author::Node),
         1 => Just(Author::Bootstrap),
     ];
@@ -297,7 +297,7 @@ fn an_edited_trail_is_found_out() {
             name: String::new(),
         });
         let id = ProposalId(u128::from(index).to_be_bytes());
-        let proposal = Proposal { id, author: Author::Operator("olga".into()), change };
+        let proposal = Proposal { id, author: Author::Operator("admin".into()), change };
         let applied = apply(&view, index, &Entry { stamp: Stamp(index), proposal }).unwrap();
         view.apply(&applied);
     }

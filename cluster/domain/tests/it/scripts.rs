@@ -9,7 +9,7 @@ use std::{env, fs};
 use crate::clerk::Clerk;
 
 /// Areas that must have scripts: the files of `src`, and `apply` itself.
-const AREAS: [&str; 11] = [
+const AREAS: [&str; 13] = [
     "apply",
     "assets",
     "audit",
@@ -18,8 +18,10 @@ const AREAS: [&str; 11] = [
     "keys",
     "leases",
     "members",
+    "operators",
     "parameters",
     "readings",
+    "regions",
     "tasks",
 ];
 
@@ -54,7 +56,7 @@ fn scripts_of(folder: &Path) -> Vec<PathBuf> {
 
 /// The script with what happens now behind every `----`.
 fn play(script: &str) -> String {
-    let mut clerk = Clerk::default();
+    let mut clerk = Clerk::new();
     let blocks = script.trim_end().split("\n\n").map(|block| {
         let said: Vec<&str> = block.lines().take_while(|line| *line != "----").collect();
         let commands = said.iter().filter(|line| !line.starts_with('#'));

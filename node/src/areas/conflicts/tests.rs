@@ -45,7 +45,7 @@ impl Street {
     fn change(&mut self, change: Change) {
         self.index += 1;
         let id = ProposalId(u128::from(self.index).to_be_bytes());
-        let author = Author::Operator("olga".into());
+        let author = Author::Operator("admin".into());
         let stamp = Stamp::from_seconds(3 * DAY_S);
         let entry = Entry { stamp, proposal: Proposal { id, author, change } };
         let applied = apply(&self.view, self.index, &entry).expect("no fault");
@@ -183,7 +183,7 @@ fn a_correction_stands_with_the_conflict_it_decides() {
     let (found, _) = street.ask(&ConflictParams { obis: Some("1-0:1.8.0".into()), ..all() });
     let decided = &found[1]["values"];
     assert_eq!((&decided[0]["value"], &decided[0]["measured"]), (&json!(2.5), &json!(2.0)));
-    assert_eq!((&decided[0]["author"], &decided[1]["value"]), (&json!("olga"), &json!(2.5)));
+    assert_eq!((&decided[0]["author"], &decided[1]["value"]), (&json!("admin"), &json!(2.5)));
 }
 
 #[test]

@@ -65,7 +65,7 @@ impl Nodes {
     }
 
     fn by_operator(&mut self, change: Change) {
-        self.propose(Author::Operator("olga".into()), change).expect("granted");
+        self.propose(Author::Operator("admin".into()), change).expect("granted");
     }
 
     fn by_node(&mut self, change: readings::Change) -> Result<(), String> {
