@@ -10,6 +10,7 @@ mod client;
 mod collection;
 mod decode;
 mod drill;
+mod devices;
 mod import;
 mod members;
 mod meters;
@@ -30,6 +31,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 pub use client::{Api, NoAnswer};
+use devices::{CommandCommand, ConcentratorCommand, MeterCommand};
 
 use crate::exit::{Exit, Failure};
 use crate::{config, init, observe};
@@ -171,149 +173,6 @@ pub struct ListArgs {
     pub limit: usize,
 }
 
-/// Verbs of concentrators.
-#[derive(Subcommand)]
-pub enum ConcentratorCommand {
-    /// Register one; its keys come from files that hold hex.
-    Add {
-        /// Logical device name.
-        id: String,
-        /// System title, 16 hex digits.
-        #[arg(long)]
-        system_title: String,
-        /// What people call it.
-        #[arg(long, default_value = "")]
-        name: String,
-        /// File of the global unicast encryption key.
-        #[arg(long, value_name = "FILE")]
-        guek_file: PathBuf,
-        /// File of the global authentication key.
-        #[arg(long, value_name = "FILE")]
-        gak_file: PathBuf,
-        /// How to reach the cluster.
-        #[command(flatten)]
-        cluster: ClusterArgs,
-    },
-    /// Register many from CSV: id,system_title,name,guek,gak.
-    Import {
-        /// The file; its first line names the columns.
-        file: PathBuf,
-        /// How to reach the cluster.
-        #[command(flatten)]
-        cluster: ClusterArgs,
-    },
-    /// List them with their channels.
-    List {
-        /// How the list is cut.
-        #[command(flatten)]
-        list: ListArgs,
-        /// How to reach the cluster.
-        #[command(flatten)]
-        cluster: ClusterArgs,
-    },
-    /// Show one.
-    Show {
-        /// Logical device name.
-        id: String,
-        /// How to reach the cluster.
-        #[command(flatten)]
-        cluster: ClusterArgs,
-    },
-    /// Show its channels: the active one, standbys, the one of the asked node, and the last grants.
-    Channels {
-        /// Logical device name.
-        id: String,
-        /// How to reach the cluster.
-        #[command(flatten)]
-        cluster: ClusterArgs,
-    },
-    /// Switch the active channel to a standby, and wait until it is so.
-    Switch {
-        /// Logical device name.
-        id: String,
-        /// Name or number of the node; the standby that stands longest when left out.
-        #[arg(long, value_name = "NODE")]
-        to: Option<String>,
-        /// How to reach the cluster.
-        #[command(flatten)]
-        cluster: ClusterArgs,
-    },
-}
-
-/// Verbs of meters.
-#[derive(Subcommand)]
-pub enum MeterCommand {
-    /// Register one at its own address, or behind a concentrator.
-    Add(Box<add::MeterAdd>),
-    /// Register many from CSV: serial and any of the options of `meter add`, with _ for -, and
-    /// keys as hex where that has files (docs/reference/access.md).
-    Import {
-        /// The file; its first line names the columns.
-        file: PathBuf,
-        /// How to reach the cluster.
-        #[command(flatten)]
-        cluster: ClusterArgs,
-    },
-    /// List them.
-    List {
-        /// Only meters behind this concentrator.
-        #[arg(long)]
-        concentrator: Option<String>,
-        /// How the list is cut.
-        #[command(flatten)]
-        list: ListArgs,
-        /// How to reach the cluster.
-        #[command(flatten)]
-        cluster: ClusterArgs,
-    },
-    /// Show one with its channel and stored series.
-    Show {
-        /// Its serial.
-        serial: String,
-        /// How to reach the cluster.
-        #[command(flatten)]
-        cluster: ClusterArgs,
-    },
-    /// Read from the device now; never a stored value.
-    Read(meters::MeterRead),
-    /// Open or close the supply switch and read its state back.
-    Switch(orders::MeterSwitch),
-    /// Measure the clock's offset and bring the clock to the cluster's time.
-    Clock(orders::MeterClock),
-    /// Write an attribute and read it back.
-    Write(orders::MeterWrite),
-    /// Stored values.
-    Readings(values::MeterReadings),
-    /// Sums over local hours, days or months.
-    Sums(values::MeterSums),
-    /// The newest value of each register.
-    Latest(values::MeterLatest),
-    /// Put values beside what was measured; nothing measured is changed.
-    Correct(values::MeterCorrect),
-}
-
-/// Verbs of commands.
-#[derive(Subcommand)]
-pub enum CommandCommand {
-    /// Show one.
-    Show {
-        /// Its id.
-        id: String,
-        /// How to reach the cluster.
-        #[command(flatten)]
-        cluster: ClusterArgs,
-    },
-    /// List the newest.
-    List {
-        /// How the list is cut.
-        #[command(flatten)]
-        list: ListArgs,
-        /// How to reach the cluster.
-        #[command(flatten)]
-        cluster: ClusterArgs,
-    },
-}
-
 /// Parses the command line and does what it says.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -349,46 +208,6 @@ impl Command {
             Command::Drill(verb) => verb.cluster().json,
             Command::Restore(args) => args.from.json,
             Command::Decode(args) => args.json,
-        }
-    }
-}
-
-impl ConcentratorCommand {
-    fn cluster(&self) -> &ClusterArgs {
-        match self {
-            Self::Add { cluster, .. }
-            | Self::Import { cluster, .. }
-            | Self::List { cluster, .. }
-            | Self::Show { cluster, .. }
-            | Self::Channels { cluster, .. }
-            | Self::Switch { cluster, .. } => cluster,
-        }
-    }
-}
-
-impl MeterCommand {
-    fn cluster(&self) -> &ClusterArgs {
-        match self {
-            Self::Add(args) => &args.cluster,
-            Self::Read(args) => &args.cluster,
-            Self::Switch(args) => &args.cluster,
-            Self::Clock(args) => &args.cluster,
-            Self::Write(args) => &args.cluster,
-            Self::Readings(args) => &args.cluster,
-            Self::Sums(args) => &args.cluster,
-            Self::Latest(args) => &args.cluster,
-            Self::Correct(args) => &args.cluster,
-            Self::Import { cluster, .. }
-            | Self::List { cluster, .. }
-            | Self::Show { cluster, .. } => cluster,
-        }
-    }
-}
-
-impl CommandCommand {
-    fn cluster(&self) -> &ClusterArgs {
-        match self {
-            Self::Show { cluster, .. } | Self::List { cluster, .. } => cluster,
         }
     }
 }

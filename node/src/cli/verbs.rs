@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::client::Api;
+use super::devices::{CommandCommand, ConcentratorCommand, MeterCommand};
 use super::meters::MeterRead;
 use super::output::{field, pairs, table, text};
-use super::{ClusterArgs, CommandCommand, ConcentratorCommand, ListArgs, MeterCommand};
+use super::{ClusterArgs, ListArgs};
 use super::{add, channels, import, orders, values};
 use crate::areas::pages::encode;
 use crate::exit::{Exit, Failure};
