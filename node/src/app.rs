@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cluster::{Cluster, LocalView};
-use domain::{Author, Change, Done, ProposalId};
+use domain::{Author, Change, Done, NodeId, ProposalId};
 use gateway::Gateway;
 use gateway::model::Catalog;
 
 use crate::areas::backups::Exports;
 use crate::areas::collection::Collected;
 use crate::config::Config;
+use crate::http::logins::{InUse, WrongLogins};
 use crate::http::problem::Problem;
 use crate::observe::Metrics;
 use crate::secret::MasterKey;
@@ -34,6 +35,8 @@ struct Inner {
     draining: AtomicBool,
     collected: Mutex<Tally>,
     exports: Exports,
+    in_use: InUse,
+    wrong_logins: WrongLogins,
 }
 
 /// The collection, and when older values were last seen to arrive.
@@ -71,7 +74,18 @@ impl App {
             Catalog::shipped()
         });
         let exports = Exports::default();
-        let inner = Inner { config, master, metrics, models, live, draining, collected, exports };
+        let inner = Inner {
+            config,
+            master,
+            metrics,
+            models,
+            live,
+            draining,
+            collected,
+            exports,
+            in_use: InUse::default(),
+            wrong_logins: WrongLogins::default(),
+        };
         App { inner: Arc::new(inner) }
     }
 
@@ -98,6 +112,16 @@ impl App {
     /// The backup that is being taken from this node, if any.
     pub fn exports(&self) -> &Exports {
         &self.inner.exports
+    }
+
+    /// Sessions that were used here and are to be noted as used.
+    pub fn sessions_in_use(&self) -> &InUse {
+        &self.inner.in_use
+    }
+
+    /// Who logged in wrongly lately.
+    pub fn wrong_logins(&self) -> &WrongLogins {
+        &self.inner.wrong_logins
     }
 
     /// Tells handlers that the node is up.
@@ -147,15 +171,25 @@ impl App {
         self.inner.live.get().ok_or_else(Problem::not_ready)
     }
 
-    /// This node's state, possibly behind the leader.
-    pub fn view(&self) -> Result<LocalView, Problem> {
+    /// The whole of this node's state, possibly behind the leader. Handlers ask
+    /// [`crate::http::asked::Asked`] for what their caller may see.
+    pub fn whole_view(&self) -> Result<LocalView, Problem> {
         Ok(self.live()?.cluster.view())
     }
 
-    /// A view that holds everything acknowledged before this call.
-    pub async fn fresh_view(&self) -> Result<LocalView, Problem> {
+    /// The whole state with everything acknowledged before this call.
+    pub async fn fresh_whole_view(&self) -> Result<LocalView, Problem> {
         let cluster = &self.live()?.cluster;
         cluster.linearizable(self.propose_timeout()).await.map_err(Problem::from)
+    }
+
+    /// Proposes a change of this node itself; a refusal becomes its problem.
+    pub async fn propose_as_node(&self, change: Change) -> Result<Done, Problem> {
+        let cluster = &self.live()?.cluster;
+        let author = Author::Node(NodeId(self.config().node.id));
+        let answer = cluster.propose(random_id()?, author, change, self.propose_timeout()).await;
+        let (_, outcome) = answer.map_err(Problem::from)?;
+        Ok(outcome?)
     }
 
     /// Proposes a change for an operator; a refusal becomes its problem.

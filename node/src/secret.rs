@@ -1,4 +1,5 @@
-//! Secrets of a node: the admin token, sessions, and the master key that wraps meter keys.
+//! Secrets of a node: the admin token, tokens of sessions, and the master key that wraps meter
+//! keys.
 //!
 //! Not TLS keys (rustls holds those). Invariants: nothing here prints a secret, in `Debug` or in
 //! an error; comparisons of secrets take the same time wherever they differ; plain key octets are
@@ -81,24 +82,27 @@ impl MasterKey {
         Ok(out)
     }
 
-    /// Makes a session token that every node of the cluster accepts until `expires_s` (Unix time).
-    pub fn session(&self, expires_s: u64, nonce: [u8; 16]) -> String {
-        let body = format!("hfs1.{expires_s:x}.{}", hex(&nonce));
+    /// Makes a token of a session: random, and signed so that a made-up one costs no look-up.
+    pub fn session(&self, nonce: [u8; 16]) -> Zeroizing<String> {
+        let body = format!("hfs2.{}", hex(&nonce));
         let mac = self.session_mac(&body);
-        format!("{body}.{}", mac.to_hex())
+        Zeroizing::new(format!("{body}.{}", mac.to_hex()))
     }
 
-    /// Whether a session token is ours and not over at `now_s`.
-    pub fn session_holds(&self, token: &str, now_s: u64) -> bool {
+    /// Whether a token was made here or on another node of the cluster. Whether its session holds,
+    /// the replicated state says.
+    pub fn made_session(&self, token: &str) -> bool {
         let Some((body, mac)) = token.rsplit_once('.') else { return false };
         let Some(given) = unhex(mac).and_then(|octets| <[u8; 32]>::try_from(octets).ok()) else {
             return false;
         };
-        let mut parts = body.split('.');
-        let prefix_good = parts.next() == Some("hfs1");
-        let expires = parts.next().and_then(|text| u64::from_str_radix(text, 16).ok());
         let genuine = bool::from(self.session_mac(body).as_bytes().ct_eq(&given));
-        genuine && prefix_good && expires.is_some_and(|expires| now_s < expires)
+        genuine && body.starts_with("hfs2.")
+    }
+
+    /// What is mixed into every password's hash.
+    pub fn pepper(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(blake3::derive_key("holdfast 2026 password", self.octets.as_slice()))
     }
 
     /// The cluster's seal over a drill's report: every node can make it and tell a false one, and
@@ -210,17 +214,16 @@ mod tests {
     }
 
     #[test]
-    fn sessions_end_and_cannot_be_forged() {
+    fn session_tokens_cannot_be_made_up() {
         let master = MasterKey::new([7; 32]);
-        let token = master.session(1000, [1; 16]);
-        assert!(master.session_holds(&token, 999));
-        assert!(!master.session_holds(&token, 1000), "over");
-        assert!(!MasterKey::new([8; 32]).session_holds(&token, 999), "another cluster");
-        let longer = token.replace("hfs1.3e8.", "hfs1.fff.");
-        assert_ne!(longer, token);
-        assert!(!master.session_holds(&longer, 999), "changed end");
-        for text in ["", ".", "hfs1", "hfs1.3e8.00.zz"] {
-            assert!(!master.session_holds(text, 0), "{text}");
+        let token = master.session([1; 16]);
+        assert!(master.made_session(&token));
+        assert!(!MasterKey::new([8; 32]).made_session(&token), "another cluster");
+        let other = token.replacen("0101", "0201", 1);
+        assert_ne!(other, *token);
+        assert!(!master.made_session(&other), "another nonce");
+        for text in ["", ".", "hfs2", "hfs2.01", "hfs2.01.zz"] {
+            assert!(!master.made_session(text), "{text}");
         }
     }
 

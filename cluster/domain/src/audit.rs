@@ -115,6 +115,11 @@ pub fn records(view: &dyn View, behind: u64, limit: usize) -> Result<Vec<Record>
     Ok(rows.into_iter().map(|(_, record)| record).collect())
 }
 
+/// Sequence number of the newest record; 0 when there is none.
+pub fn last(view: &dyn View) -> Result<u64, Fault> {
+    Ok(crate::apply::audit_head(view)?.sequence)
+}
+
 /// Checks the chain from its first record to its end. Gives the number of records, or where it
 /// first breaks. Reads the whole trail: an operation of seconds for millions of records.
 pub fn verify(view: &dyn View) -> Result<Result<u64, Broken>, Fault> {

@@ -5,8 +5,10 @@
 //!
 //! Map: [`apply`](mod@apply) takes an [`Entry`] and a [`View`] and gives [`Applied`]; one file for
 //! each area ([`assets`], [`keys`], [`readings`], [`leases`], [`commands`], [`members`],
-//! [`parameters`], [`drills`], [`tasks`], [`regions`], [`operators`]) holds its changes, records, rules and queries;
-//! [`operators::Scoped`] is the state as somebody may see it; [`audit`] is written by `apply` alone; [`units`] holds small values.
+//! [`parameters`], [`drills`], [`tasks`], [`regions`], [`operators`]) holds its changes, records,
+//! rules and queries;
+//! [`operators::Scoped`] is the state as somebody may see it; [`audit`] is written by `apply`
+//! alone; [`units`] holds small values.
 //!
 //! Invariants: 1. `apply` never writes, it returns what to write. 2. A refused change leaves no
 //! trace in its area. 3. A repeated proposal id gives the first outcome and nothing else. 4. Stamps

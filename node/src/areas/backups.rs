@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path as UrlPath, State};
+use axum::extract::Path as UrlPath;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use cluster::{Cluster, Restored};
@@ -23,6 +23,7 @@ use storage::snapshot::{Manifest, exported};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::app::{App, now_s};
+use crate::http::asked::Asked;
 use crate::http::extract::Params;
 use crate::http::problem::{Problem, ProblemBody};
 use crate::secret::{hex, random};
@@ -159,7 +160,7 @@ fn body(app: &App, id: &str, state: &Making) -> BackupBody {
     (status = 409, body = ProblemBody, content_type = "application/problem+json"),
     (status = 503, body = ProblemBody, content_type = "application/problem+json"),
 ))]
-pub async fn begin(State(app): State<App>) -> Result<Response, Problem> {
+pub async fn begin(app: Asked) -> Result<Response, Problem> {
     let cluster = app.live()?.cluster.clone();
     let id = hex(&random::<8>().map_err(|error| {
         tracing::error!(%error, "no id for a backup");
@@ -216,10 +217,7 @@ async fn forget(dir: PathBuf) {
     (status = 200, body = BackupBody),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
 ))]
-pub async fn show(
-    State(app): State<App>,
-    UrlPath(id): UrlPath<String>,
-) -> Result<Json<BackupBody>, Problem> {
+pub async fn show(app: Asked, UrlPath(id): UrlPath<String>) -> Result<Json<BackupBody>, Problem> {
     let (state, _) = app.exports().find(&id)?;
     Ok(Json(body(&app, &id, &state)))
 }
@@ -230,10 +228,7 @@ pub async fn show(
     (status = 200, content_type = "application/octet-stream"),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
 ))]
-pub async fn manifest(
-    State(app): State<App>,
-    UrlPath(id): UrlPath<String>,
-) -> Result<Response, Problem> {
+pub async fn manifest(app: Asked, UrlPath(id): UrlPath<String>) -> Result<Response, Problem> {
     let (ready, _) = app.exports().ready(&id)?;
     Ok(octets(ready.manifest.encode()))
 }
@@ -255,7 +250,7 @@ pub struct PieceParams {
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn piece(
-    State(app): State<App>,
+    app: Asked,
     UrlPath((id, number)): UrlPath<(String, usize)>,
     Params(params): Params<PieceParams>,
 ) -> Result<Response, Problem> {
@@ -292,7 +287,7 @@ pub struct EndParams {
     params(("id" = String, Path, description = "The backup."), EndParams),
     responses((status = 204)))]
 pub async fn end(
-    State(app): State<App>,
+    app: Asked,
     UrlPath(id): UrlPath<String>,
     Params(params): Params<EndParams>,
 ) -> StatusCode {

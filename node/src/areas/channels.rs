@@ -6,7 +6,7 @@
 //! answering node's own socket shows.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use domain::assets;
 use domain::leases::{self, Grant, SwitchOrder};
@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::areas::concentrators::{ChannelBody, channel, reason_name, role_name};
 use crate::areas::{keys, time};
-use crate::http::auth::ADMIN;
+use crate::http::asked::Asked;
 use crate::http::extract::Body;
 use crate::http::problem::{Problem, ProblemBody};
 
@@ -111,10 +111,7 @@ pub struct Switch {
     (status = 200, body = ChannelsBody),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
 ))]
-pub async fn show(
-    State(app): State<App>,
-    Path(id): Path<String>,
-) -> Result<Json<ChannelsBody>, Problem> {
+pub async fn show(app: Asked, Path(id): Path<String>) -> Result<Json<ChannelsBody>, Problem> {
     body(&app, &id).map(Json)
 }
 
@@ -127,7 +124,7 @@ pub async fn show(
     (status = 422, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn switch(
-    State(app): State<App>,
+    app: Asked,
     Path(id): Path<String>,
     headers: HeaderMap,
     Body(wish): Body<Switch>,
@@ -135,7 +132,7 @@ pub async fn switch(
     let to = wish.to.map(|text| node(&app, &text)).transpose()?;
     let change = leases::Change::Switch { device: Device::Concentrator(id.clone()), to };
     let proposal = keys::proposal_id(&headers, "switch")?;
-    app.propose(proposal, ADMIN, domain::Change::Leases(change)).await?;
+    app.propose(proposal, domain::Change::Leases(change)).await?;
     Ok((StatusCode::ACCEPTED, Json(body(&app, &id)?)))
 }
 
@@ -147,7 +144,7 @@ fn node(app: &App, text: &str) -> Result<NodeId, Problem> {
     found.map(|node| node.id).ok_or_else(|| Problem::missing("unknown_node", text))
 }
 
-fn body(app: &App, id: &str) -> Result<ChannelsBody, Problem> {
+fn body(app: &Asked, id: &str) -> Result<ChannelsBody, Problem> {
     let view = app.view()?;
     let live = app.live()?;
     let stamp = live.cluster.stamp_now();

@@ -1,12 +1,11 @@
 //! The cluster as the answering node sees it.
 
 use axum::Json;
-use axum::extract::State;
 use cluster::{NodeStatus, Role, Status};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::app::App;
+use crate::http::asked::Asked;
 use crate::http::extract::Params;
 use crate::http::problem::{Problem, ProblemBody};
 use crate::secret::hex;
@@ -100,7 +99,7 @@ pub struct ClusterParams {
     (status = 503, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn show(
-    State(app): State<App>,
+    app: Asked,
     Params(params): Params<ClusterParams>,
 ) -> Result<Json<ClusterBody>, Problem> {
     let cluster = &app.live()?.cluster;

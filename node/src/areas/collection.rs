@@ -7,16 +7,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
 use domain::assets::Attach;
+use domain::operators::Scope;
 use domain::readings::{Collection, Spread, collection_with, spread};
-use domain::{Fault, View, assets};
+use domain::{Device, Fault, View, assets};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::app::{App, now_s};
+use crate::app::now_s;
 use crate::areas::figures::Figures;
 use crate::areas::{ListParams, Page, matches, readings, time};
+use crate::http::asked::{Asked, Seen};
 use crate::http::extract::Params;
 use crate::http::problem::{Problem, ProblemBody};
 
@@ -57,9 +58,34 @@ impl Window {
         Ok(Window { all, concentrators: Arc::new(concentrators) })
     }
 
+    fn within(&self, view: &Seen) -> Result<Window, Fault> {
+        let mut seen = Window::default();
+        let mut concentrators = BTreeMap::new();
+        for (name, own) in self.concentrators.iter() {
+            if view.sees(&Device::Concentrator(name.clone()))? {
+                seen.all.add(own);
+                concentrators.insert(name.clone(), *own);
+            }
+        }
+        seen.concentrators = Arc::new(concentrators);
+        Ok(seen)
+    }
+
     /// How the concentrators' rates lie.
     pub fn spread(&self) -> Option<Spread> {
         spread(self.concentrators.values())
+    }
+}
+
+impl Collected {
+    /// What somebody sees of it: the concentrators of his regions and what lies behind them.
+    pub fn within(self, view: &Seen) -> Result<Collected, Fault> {
+        if *view.scope() == Scope::All {
+            return Ok(self);
+        }
+        let (day, kept) = (self.day.within(view)?, self.kept.within(view)?);
+        let concentrators = kept.concentrators.len() as u64;
+        Ok(Collected { day, kept, concentrators, ..self })
     }
 }
 
@@ -206,7 +232,7 @@ impl From<&Window> for WindowBody {
     (status = 400, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn show(
-    State(app): State<App>,
+    app: Asked,
     Params(params): Params<CollectionParams>,
 ) -> Result<Json<CollectionBody>, Problem> {
     let view = app.view()?;
@@ -225,7 +251,7 @@ pub async fn show(
             Some(WindowBody::from(&reckoned?))
         }
     };
-    let collected = app.collected();
+    let collected = app.collected().within(&app.view()?)?;
     let (day, kept) = ((&collected.day).into(), (&collected.kept).into());
     Ok(Json(CollectionBody { day, kept, window }))
 }
@@ -234,11 +260,10 @@ pub async fn show(
 #[utoipa::path(get, path = "/api/v1/collection/concentrators", tag = "collection",
     params(ListParams), responses((status = 200, body = Page<ConcentratorRate>)))]
 pub async fn list(
-    State(app): State<App>,
+    app: Asked,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Page<ConcentratorRate>>, Problem> {
-    app.live()?;
-    let all = app.collected().day.concentrators;
+    let all = app.collected().within(&app.view()?)?.day.concentrators;
     let behind = params.cursor.as_deref().unwrap_or_default();
     let from = (std::ops::Bound::Excluded(behind), std::ops::Bound::Unbounded);
     let mut wanted = all

@@ -8,7 +8,7 @@ mod order;
 use std::time::{Duration, Instant};
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use cluster::Woken;
 use domain::commands::{self, Change, Command, Value};
@@ -19,7 +19,7 @@ use utoipa::{IntoParams, ToSchema};
 pub use self::order::{AttributeBody, OrderBody};
 use crate::app::App;
 use crate::areas::{ListParams, Page, keys, number, time};
-use crate::http::auth::ADMIN;
+use crate::http::asked::Asked;
 use crate::http::extract::{Body, Params};
 use crate::http::problem::{Problem, ProblemBody};
 use crate::secret::hex;
@@ -111,7 +111,7 @@ pub struct CommandParams {
 #[utoipa::path(get, path = "/api/v1/commands", tag = "commands", params(ListParams),
     responses((status = 200, body = Page<CommandBody>)))]
 pub async fn list(
-    State(app): State<App>,
+    app: Asked,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Page<CommandBody>>, Problem> {
     let view = app.view()?;
@@ -146,7 +146,7 @@ pub async fn list(
     (status = 422, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn queue(
-    State(app): State<App>,
+    app: Asked,
     headers: HeaderMap,
     Body(new): Body<NewCommand>,
 ) -> Result<(StatusCode, Json<CommandBody>), Problem> {
@@ -157,7 +157,7 @@ pub async fn queue(
     let target = new.target.clone();
     let change = Change::Queue { id, target, order: order.clone(), expires };
     let change = domain::Change::Commands(change);
-    let repeated = match app.propose(id, ADMIN, change).await {
+    let repeated = match app.propose(id, change).await {
         Ok(_) => None,
         // The key was used before, and a repeat has another expiry; whether it is the same
         // command is seen below.
@@ -183,7 +183,7 @@ pub async fn queue(
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn show(
-    State(app): State<App>,
+    app: Asked,
     Path(id): Path<String>,
     Params(params): Params<CommandParams>,
 ) -> Result<Json<CommandBody>, Problem> {
@@ -193,7 +193,7 @@ pub async fn show(
     Ok(Json(body(&app, &command)))
 }
 
-async fn wait_for_end(app: &App, id: CommandId, wait: Duration) -> Result<Command, Problem> {
+async fn wait_for_end(app: &Asked, id: CommandId, wait: Duration) -> Result<Command, Problem> {
     let until = Instant::now() + wait;
     let mut effects = app.live()?.cluster.effects();
     let mut fresh = false;

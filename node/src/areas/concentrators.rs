@@ -4,7 +4,7 @@
 //! node; what only the node with the socket knows (octets, last heard) is shown by that node alone.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::StatusCode;
 use domain::assets::{self, Change, Concentrator};
 use domain::keys::KeyKind;
@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::areas::keys::{self, SecretHex, Wrapped, inner};
 use crate::areas::{Imported, ListParams, MAX_IMPORT, Page, Verdict, matches, page, time};
-use crate::http::auth::ADMIN;
+use crate::http::asked::Asked;
 use crate::http::extract::{Body, Params};
 use crate::http::problem::{Problem, ProblemBody};
 use crate::secret::hex;
@@ -92,7 +92,7 @@ pub struct ChannelBody {
 #[utoipa::path(get, path = "/api/v1/concentrators", tag = "concentrators", params(ListParams),
     responses((status = 200, body = Page<ConcentratorBody>)))]
 pub async fn list(
-    State(app): State<App>,
+    app: Asked,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Page<ConcentratorBody>>, Problem> {
     let view = app.view()?;
@@ -115,10 +115,7 @@ pub async fn list(
     (status = 200, body = ConcentratorBody),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
 ))]
-pub async fn show(
-    State(app): State<App>,
-    Path(id): Path<String>,
-) -> Result<Json<ConcentratorBody>, Problem> {
+pub async fn show(app: Asked, Path(id): Path<String>) -> Result<Json<ConcentratorBody>, Problem> {
     let view = app.view()?;
     let found = assets::concentrator(&view, &id)?
         .ok_or_else(|| Problem::missing("unknown_concentrator", id))?;
@@ -133,7 +130,7 @@ pub async fn show(
     (status = 409, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn add(
-    State(app): State<App>,
+    app: Asked,
     Body(new): Body<NewConcentrator>,
 ) -> Result<(StatusCode, Json<ConcentratorBody>), Problem> {
     let id = new.id.clone();
@@ -152,7 +149,7 @@ pub async fn add(
 #[utoipa::path(post, path = "/api/v1/concentrators/import", tag = "concentrators",
     request_body = NewConcentrators, responses((status = 200, body = Imported)))]
 pub async fn import(
-    State(app): State<App>,
+    app: Asked,
     Body(new): Body<NewConcentrators>,
 ) -> Result<Json<Imported>, Problem> {
     let entries = new.items.into_iter().map(|item| (item.id.clone(), item)).collect();
@@ -191,7 +188,7 @@ pub async fn import_all<T, F: Future<Output = Result<(), Problem>>>(
     Ok(imported)
 }
 
-async fn register(app: &App, new: NewConcentrator) -> Result<(), Problem> {
+async fn register(app: &Asked, new: NewConcentrator) -> Result<(), Problem> {
     let system_title = keys::system_title(&new.system_title)?;
     let wrapped: Vec<Wrapped> = [
         keys::wrap(app, "guek", KeyKind::Guek, inner(new.guek.as_ref()))?,
@@ -202,8 +199,8 @@ async fn register(app: &App, new: NewConcentrator) -> Result<(), Problem> {
     .collect();
     let device = Device::Concentrator(new.id.clone());
     let change = Change::RegisterConcentrator { id: new.id, system_title, name: new.name };
-    app.propose(crate::app::random_id()?, ADMIN, domain::Change::Assets(change)).await?;
-    keys::install(app, ADMIN, &device, wrapped).await
+    app.propose(crate::app::random_id()?, domain::Change::Assets(change)).await?;
+    keys::install(app, &device, wrapped).await
 }
 
 /// A concentrator in the API's words.

@@ -5,16 +5,15 @@
 //! in which they came; a conflict stays listed after a correction, which is shown with it.
 
 use axum::Json;
-use axum::extract::State;
 use domain::{Obis, View, assets};
 use serde::{Deserialize, Serialize};
 use storage::segment::{Conflict, Search, Segments, Spot};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::app::App;
 use crate::areas::cursor::Question;
 use crate::areas::readings::{self, DAY_S, Reading, Source};
 use crate::areas::{Page, history, time};
+use crate::http::asked::Asked;
 use crate::http::extract::Params;
 use crate::http::problem::{Problem, ProblemBody};
 use crate::secret::{hex, unhex};
@@ -68,7 +67,7 @@ pub struct ConflictBody {
     (status = 503, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn list(
-    State(app): State<App>,
+    app: Asked,
     Params(params): Params<ConflictParams>,
 ) -> Result<Json<Page<ConflictBody>>, Problem> {
     let source = Source::of(&app)?;

@@ -10,7 +10,7 @@ pub mod run;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use cluster::NodeStatus;
 use domain::drills::{self, Begin, Change, Record, Sealed, State as Stands};
@@ -24,7 +24,7 @@ use crate::areas::{keys, time};
 use crate::drills::guard::{self, Channel, Holds, Rail, Situation};
 use crate::drills::report::Report;
 use crate::drills::scenario::{self, Limit, MAX_HOLD_S, SCENARIOS, Scenario, Whom};
-use crate::http::auth::ADMIN;
+use crate::http::asked::Asked;
 use crate::http::extract::{Body, Params};
 use crate::http::problem::{Problem, ProblemBody};
 use crate::secret::hex;
@@ -200,12 +200,12 @@ pub struct BegunBody {
 #[utoipa::path(get, path = "/api/v1/drills", tag = "drills", responses(
     (status = 200, body = DrillsBody),
 ))]
-pub async fn list(State(app): State<App>) -> Result<Json<DrillsBody>, Problem> {
+pub async fn list(app: Asked) -> Result<Json<DrillsBody>, Problem> {
     body(&app).map(Json)
 }
 
 /// Everything that there is to say.
-pub fn body(app: &App) -> Result<DrillsBody, Problem> {
+pub fn body(app: &Asked) -> Result<DrillsBody, Problem> {
     let kept = drills::list(&app.view()?)?;
     let now = app.live()?.cluster.stamp_now();
     let scenarios = SCENARIOS.iter().map(|scenario| scenario_body(app, scenario, &kept, now));
@@ -292,16 +292,13 @@ pub fn drill_body(app: &App, record: &Record, now: Stamp) -> DrillBody {
     (status = 200, body = PlanBody),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
 ))]
-pub async fn plan(
-    State(app): State<App>,
-    Params(wish): Params<Wish>,
-) -> Result<Json<PlanBody>, Problem> {
+pub async fn plan(app: Asked, Params(wish): Params<Wish>) -> Result<Json<PlanBody>, Problem> {
     Ok(Json(planned(&app, &wish)?.1))
 }
 
 type Planned = (Option<(NodeId, &'static Scenario)>, PlanBody);
 
-fn planned(app: &App, wish: &Wish) -> Result<Planned, Problem> {
+fn planned(app: &Asked, wish: &Wish) -> Result<Planned, Problem> {
     let scenario = scenario::find(&wish.scenario)
         .ok_or_else(|| Problem::missing("unknown_scenario", wish.scenario.clone()))?;
     let hold_s = match wish.hold_s {
@@ -393,7 +390,7 @@ fn without_standby(view: &dyn View, node: NodeId) -> Result<usize, domain::Fault
     (status = 422, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn begin(
-    State(app): State<App>,
+    app: Asked,
     headers: HeaderMap,
     Body(wish): Body<Wish>,
 ) -> Result<(StatusCode, Json<BegunBody>), Problem> {
@@ -419,7 +416,7 @@ pub async fn begin(
         backup: wish.backup.unwrap_or_default(),
     });
     let proposal = keys::proposal_id(&headers, "drill")?;
-    let (id, _) = app.propose(proposal, ADMIN, domain::Change::Drills(change)).await?;
+    let (id, _) = app.propose(proposal, domain::Change::Drills(change)).await?;
     tracing::warn!(id, scenario = scenario.name, target = %target, "a drill begins");
     Ok((StatusCode::CREATED, Json(BegunBody { id, plan })))
 }
@@ -430,10 +427,7 @@ pub async fn begin(
     (status = 200, body = DrillReportBody),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
 ))]
-pub async fn show(
-    State(app): State<App>,
-    Path(id): Path<u64>,
-) -> Result<Json<DrillReportBody>, Problem> {
+pub async fn show(app: Asked, Path(id): Path<u64>) -> Result<Json<DrillReportBody>, Problem> {
     report_body(&app, &app.view()?, id).map(Json)
 }
 
@@ -476,13 +470,13 @@ pub struct Abort {
     (status = 422, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn abort(
-    State(app): State<App>,
+    app: Asked,
     Path(id): Path<u64>,
     headers: HeaderMap,
     Body(wish): Body<Abort>,
 ) -> Result<Json<DrillReportBody>, Problem> {
     let change = Change::Abort { drill: id, why: wish.why };
     let proposal = keys::proposal_id(&headers, "drill abort")?;
-    app.propose(proposal, ADMIN, domain::Change::Drills(change)).await?;
+    app.propose(proposal, domain::Change::Drills(change)).await?;
     report_body(&app, &app.fresh_view().await?, id).map(Json)
 }

@@ -5,17 +5,16 @@
 //! node sees itself, and whoever compares nodes asks each of them.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use domain::readings::{Correct, Corrected, Method, Quality};
 use domain::{View, assets, audit};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::app::App;
 use crate::areas::readings::{Reading, Source, choose, obis, reading, told};
 use crate::areas::{keys, time};
-use crate::http::auth::ADMIN;
+use crate::http::asked::Asked;
 use crate::http::extract::Body;
 use crate::http::problem::{Problem, ProblemBody};
 use crate::secret::hex;
@@ -130,7 +129,7 @@ fn quality_of(word: &str) -> Result<Quality, Problem> {
     (status = 422, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn correct(
-    State(app): State<App>,
+    app: Asked,
     Path(serial): Path<String>,
     headers: HeaderMap,
     Body(new): Body<NewCorrection>,
@@ -156,7 +155,7 @@ pub async fn correct(
         reason: new.reason,
     };
     let change = domain::Change::Readings(domain::readings::Change::Correct(correct));
-    app.propose(id, ADMIN, change).await?;
+    app.propose(id, change).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -186,10 +185,7 @@ pub fn counting(
     (status = 200, body = LatestBody),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
 ))]
-pub async fn latest(
-    State(app): State<App>,
-    Path(serial): Path<String>,
-) -> Result<Json<LatestBody>, Problem> {
+pub async fn latest(app: Asked, Path(serial): Path<String>) -> Result<Json<LatestBody>, Problem> {
     let source = Source::of(&app)?;
     let run = move |source: &Source| newest(source, serial);
     source.ask(run).await.map(Json)
@@ -214,7 +210,7 @@ fn newest(source: &Source, serial: String) -> Result<LatestBody, Problem> {
     (status = 200, body = Integrity),
     (status = 503, body = ProblemBody, content_type = "application/problem+json"),
 ))]
-pub async fn integrity(State(app): State<App>) -> Result<Json<Integrity>, Problem> {
+pub async fn integrity(app: Asked) -> Result<Json<Integrity>, Problem> {
     let cluster = app.live()?.cluster.clone();
     let read = move || {
         let digest = cluster.readings().digest();

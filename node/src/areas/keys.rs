@@ -9,6 +9,7 @@ use domain::{Device, ProposalId};
 use zeroize::Zeroizing;
 
 use crate::app::{App, random_id};
+use crate::http::asked::Asked;
 use crate::http::problem::Problem;
 use crate::secret::unhex;
 
@@ -55,8 +56,7 @@ pub fn bad(name: &str, what: &str) -> Problem {
 
 /// Proposes the keys of a device.
 pub async fn install(
-    app: &App,
-    user: &str,
+    app: &Asked,
     device: &Device,
     keys: impl IntoIterator<Item = Wrapped>,
 ) -> Result<(), Problem> {
@@ -67,7 +67,7 @@ pub async fn install(
             wrapped: key.octets,
             wrap: WrapId(app.master().id()),
         };
-        app.propose(random_id()?, user, domain::Change::Keys(change)).await?;
+        app.propose(random_id()?, domain::Change::Keys(change)).await?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@
 //! request repeated with its `Idempotency-Key` is one wish.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use cluster::Verb;
 use domain::members::Node;
@@ -13,10 +13,9 @@ use domain::{Device, Fault, NodeId, View, leases};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::app::App;
 use crate::areas::cluster::{NodeBody, node_body};
 use crate::areas::keys;
-use crate::http::auth::ADMIN;
+use crate::http::asked::Asked;
 use crate::http::extract::Body;
 use crate::http::problem::{Problem, ProblemBody};
 
@@ -88,7 +87,7 @@ type Answer = Result<(StatusCode, Json<Granted>), Problem>;
     (status = 200, body = MembersBody),
     (status = 503, body = ProblemBody, content_type = "application/problem+json"),
 ))]
-pub async fn list(State(app): State<App>) -> Result<Json<MembersBody>, Problem> {
+pub async fn list(app: Asked) -> Result<Json<MembersBody>, Problem> {
     let status = app.live()?.cluster.status();
     let owned = owned(&app.view()?)?;
     let items = status.nodes.iter().map(|node| MemberBody {
@@ -119,9 +118,9 @@ fn owned(view: &dyn View) -> Result<Vec<NodeId>, Fault> {
     }
 }
 
-async fn wish(app: &App, headers: &HeaderMap, verb: Verb) -> Answer {
+async fn wish(app: &Asked, headers: &HeaderMap, verb: Verb) -> Answer {
     let id = keys::proposal_id(headers, "members")?;
-    let index = app.change_members(id, ADMIN, verb).await?;
+    let index = app.change_members(id, verb).await?;
     Ok((StatusCode::ACCEPTED, Json(Granted { index })))
 }
 
@@ -132,7 +131,7 @@ async fn wish(app: &App, headers: &HeaderMap, verb: Verb) -> Answer {
     (status = 409, body = ProblemBody, content_type = "application/problem+json"),
     (status = 422, body = ProblemBody, content_type = "application/problem+json"),
 ))]
-pub async fn add(State(app): State<App>, headers: HeaderMap, Body(new): Body<NewMember>) -> Answer {
+pub async fn add(app: Asked, headers: HeaderMap, Body(new): Body<NewMember>) -> Answer {
     wish(&app, &headers, Verb::Add(new.into())).await
 }
 
@@ -142,11 +141,7 @@ pub async fn add(State(app): State<App>, headers: HeaderMap, Body(new): Body<New
     (status = 202, body = Granted),
     (status = 422, body = ProblemBody, content_type = "application/problem+json"),
 ))]
-pub async fn promote(
-    State(app): State<App>,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-) -> Answer {
+pub async fn promote(app: Asked, Path(name): Path<String>, headers: HeaderMap) -> Answer {
     wish(&app, &headers, Verb::Promote(name)).await
 }
 
@@ -156,11 +151,7 @@ pub async fn promote(
     (status = 202, body = Granted),
     (status = 422, body = ProblemBody, content_type = "application/problem+json"),
 ))]
-pub async fn remove(
-    State(app): State<App>,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-) -> Answer {
+pub async fn remove(app: Asked, Path(name): Path<String>, headers: HeaderMap) -> Answer {
     wish(&app, &headers, Verb::Remove(name)).await
 }
 
@@ -172,7 +163,7 @@ pub async fn remove(
     (status = 422, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn replace(
-    State(app): State<App>,
+    app: Asked,
     Path(lost): Path<String>,
     headers: HeaderMap,
     Body(new): Body<NewMember>,
@@ -186,7 +177,7 @@ pub async fn replace(
     (status = 202, body = Granted),
     (status = 422, body = ProblemBody, content_type = "application/problem+json"),
 ))]
-pub async fn drain(State(app): State<App>, Path(name): Path<String>, headers: HeaderMap) -> Answer {
+pub async fn drain(app: Asked, Path(name): Path<String>, headers: HeaderMap) -> Answer {
     wish(&app, &headers, Verb::Drain(name)).await
 }
 
@@ -196,11 +187,7 @@ pub async fn drain(State(app): State<App>, Path(name): Path<String>, headers: He
     (status = 202, body = Granted),
     (status = 422, body = ProblemBody, content_type = "application/problem+json"),
 ))]
-pub async fn undrain(
-    State(app): State<App>,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-) -> Answer {
+pub async fn undrain(app: Asked, Path(name): Path<String>, headers: HeaderMap) -> Answer {
     wish(&app, &headers, Verb::Undrain(name)).await
 }
 
@@ -210,10 +197,6 @@ pub async fn undrain(
     (status = 202, body = Granted),
     (status = 422, body = ProblemBody, content_type = "application/problem+json"),
 ))]
-pub async fn hand_over(
-    State(app): State<App>,
-    headers: HeaderMap,
-    Body(heir): Body<Heir>,
-) -> Answer {
+pub async fn hand_over(app: Asked, headers: HeaderMap, Body(heir): Body<Heir>) -> Answer {
     wish(&app, &headers, Verb::HandOver(heir.to)).await
 }

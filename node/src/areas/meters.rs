@@ -6,7 +6,7 @@
 mod access;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use domain::assets::{self, Attach, Change, Meter};
 use domain::units::address::GRAMMAR;
@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::areas::concentrators::{ChannelBody, channel, import_all};
 use crate::areas::keys::{self, SecretHex};
 use crate::areas::{Imported, ListParams, Page, matches, number, page, time};
-use crate::http::auth::ADMIN;
+use crate::http::asked::Asked;
 use crate::http::extract::{Body, Params};
 use crate::http::problem::{Problem, ProblemBody};
 use crate::secret::hex;
@@ -174,7 +174,7 @@ pub struct MeterParams {
 #[utoipa::path(get, path = "/api/v1/meters", tag = "meters", params(MeterParams),
     responses((status = 200, body = Page<MeterBody>)))]
 pub async fn list(
-    State(app): State<App>,
+    app: Asked,
     Params(params): Params<MeterParams>,
 ) -> Result<Json<Page<MeterBody>>, Problem> {
     Ok(Json(find(&app.view()?, &params)?))
@@ -207,10 +207,7 @@ pub fn find(view: &dyn View, params: &MeterParams) -> Result<Page<MeterBody>, Fa
     (status = 200, body = MeterDetail),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
 ))]
-pub async fn show(
-    State(app): State<App>,
-    Path(serial): Path<String>,
-) -> Result<Json<MeterDetail>, Problem> {
+pub async fn show(app: Asked, Path(serial): Path<String>) -> Result<Json<MeterDetail>, Problem> {
     detail(&app, &app.view()?, &serial).map(Json)
 }
 
@@ -241,7 +238,7 @@ pub fn detail(app: &App, view: &dyn View, serial: &str) -> Result<MeterDetail, P
     (status = 409, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn add(
-    State(app): State<App>,
+    app: Asked,
     headers: HeaderMap,
     Body(new): Body<NewMeter>,
 ) -> Result<(StatusCode, Json<MeterBody>), Problem> {
@@ -257,23 +254,20 @@ pub async fn add(
 /// Register many meters; those that are refused are listed, the others are in.
 #[utoipa::path(post, path = "/api/v1/meters/import", tag = "meters", request_body = NewMeters,
     responses((status = 200, body = Imported)))]
-pub async fn import(
-    State(app): State<App>,
-    Body(new): Body<NewMeters>,
-) -> Result<Json<Imported>, Problem> {
+pub async fn import(app: Asked, Body(new): Body<NewMeters>) -> Result<Json<Imported>, Problem> {
     let entries = new.items.into_iter().map(|item| (item.serial.clone(), item)).collect();
     let register = |item| async { register(&app, item, crate::app::random_id()?).await };
     import_all(entries, register).await.map(Json)
 }
 
-async fn register(app: &App, mut new: NewMeter, id: domain::ProposalId) -> Result<(), Problem> {
+async fn register(app: &Asked, mut new: NewMeter, id: domain::ProposalId) -> Result<(), Problem> {
     access::follow_model(app, &mut new);
     let attach = attach(&new)?;
     let wrapped = access::keys(app, &new, &attach)?;
     let device = Device::Meter(new.serial.clone());
     let change = Change::RegisterMeter { serial: new.serial, attach, model: new.model };
-    app.propose(id, ADMIN, domain::Change::Assets(change)).await?;
-    keys::install(app, ADMIN, &device, wrapped).await
+    app.propose(id, domain::Change::Assets(change)).await?;
+    keys::install(app, &device, wrapped).await
 }
 
 /// Refuses a model that this node does not know. An import takes any name: the model may be added

@@ -3,6 +3,7 @@
 //! Not the rules (those are `domain`'s) and not login or limits (`http`'s). Invariants: every route
 //! of the API stands in `routes` once, and so in its description too; a list is `{items, next}`.
 
+pub mod audit;
 pub mod backups;
 pub mod channels;
 pub mod cluster;
@@ -19,10 +20,12 @@ pub mod members;
 pub mod meters;
 pub mod models;
 pub mod number;
+pub mod operators;
 pub mod pages;
 pub mod parameters;
 pub mod periods;
 pub mod readings;
+pub mod regions;
 pub mod scada;
 pub mod summing;
 pub mod sums;
@@ -36,10 +39,31 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::App;
+use crate::http::session;
 
 /// Every route of the API behind the login.
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
+        .routes(routes!(session::show, session::end))
+        .routes(routes!(session::password))
+        .routes(routes!(session::factor))
+        .routes(routes!(session::confirm))
+        .routes(routes!(operators::list, operators::add))
+        .routes(routes!(operators::show))
+        .routes(routes!(operators::end))
+        .routes(routes!(operators::unlock))
+        .routes(routes!(operators::reset_password))
+        .routes(routes!(operators::remove_factor))
+        .routes(routes!(operators::add_token))
+        .routes(routes!(operators::grant))
+        .routes(routes!(operators::approve))
+        .routes(routes!(operators::decline))
+        .routes(routes!(operators::revoke))
+        .routes(routes!(regions::list, regions::add))
+        .routes(routes!(regions::rename))
+        .routes(routes!(regions::close))
+        .routes(routes!(regions::devices, regions::place))
+        .routes(routes!(audit::list))
         .routes(routes!(cluster::show))
         .routes(routes!(scada::points))
         .routes(routes!(members::list, members::add))

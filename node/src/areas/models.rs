@@ -3,13 +3,13 @@
 //! Invariant: what is shown is the file as it was checked, so it can be saved and used again.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use gateway::model::Entry;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::app::App;
 use crate::areas::Page;
+use crate::http::asked::Asked;
 use crate::http::problem::{Problem, ProblemBody};
 
 /// A meter model.
@@ -47,7 +47,7 @@ pub struct ModelDetail {
 /// The meter models that this node knows, by name.
 #[utoipa::path(get, path = "/api/v1/models", tag = "meters",
     responses((status = 200, body = Page<ModelBody>)))]
-pub async fn list(State(app): State<App>) -> Json<Page<ModelBody>> {
+pub async fn list(app: Asked) -> Json<Page<ModelBody>> {
     let items = app.models().entries().map(|(_, entry)| body(entry)).collect();
     Json(Page { items, next: None })
 }
@@ -58,10 +58,7 @@ pub async fn list(State(app): State<App>) -> Json<Page<ModelBody>> {
     (status = 200, body = ModelDetail),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
 ))]
-pub async fn show(
-    State(app): State<App>,
-    Path(name): Path<String>,
-) -> Result<Json<ModelDetail>, Problem> {
+pub async fn show(app: Asked, Path(name): Path<String>) -> Result<Json<ModelDetail>, Problem> {
     let found = app.models().entries().find(|(known, _)| *known == name);
     let (_, entry) = found.ok_or_else(|| Problem::missing("unknown_model", name.clone()))?;
     detail(entry).map(Json).ok_or_else(Problem::fault)

@@ -3,14 +3,17 @@
 //! Server-rendered, no script at all: a page renews itself by its head. Invariants: nothing comes
 //! from another host; every chart has its table; state is never colour alone; every view is a URL.
 
+mod account;
 mod curve;
+mod people;
 
 use askama::Template;
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
+use domain::operators::Permission;
 use domain::readings::Collection;
 use domain::{Obis, assets};
 use serde::Deserialize;
@@ -22,6 +25,7 @@ use crate::areas::concentrators::{ChannelBody, ConcentratorBody, body as concent
 use crate::areas::meters::{self, MeterBody, MeterDetail, MeterParams, SeriesBody};
 use crate::areas::readings::{choose, points, quality};
 use crate::areas::{cluster, commands, number, time};
+use crate::http::asked::{Asked, Seen};
 use crate::http::extract::Params;
 use crate::http::problem::Problem;
 
@@ -38,6 +42,12 @@ pub fn router() -> Router<App> {
         .route("/meters", get(meter_list))
         .route("/meters/{serial}", get(meter))
         .merge(crate::areas::drills::page::router())
+        .route("/me", get(account::show))
+        .route("/me/password", post(account::password))
+        .route("/me/factor", post(account::factor))
+        .route("/me/factor/confirm", post(account::confirm))
+        .route("/operators", get(people::operators))
+        .route("/audit", get(people::audit))
 }
 
 /// Style and icon, needed before the login.
@@ -55,12 +65,13 @@ pub fn assets() -> Router<App> {
 #[derive(Template)]
 #[template(path = "login.html")]
 struct LoginPage {
-    failed: bool,
+    failed: &'static str,
 }
 
 #[derive(Template)]
 #[template(path = "problem.html")]
 struct ProblemPage {
+    who: Who,
     title: String,
     detail: String,
     again: bool,
@@ -69,6 +80,7 @@ struct ProblemPage {
 #[derive(Template)]
 #[template(path = "home.html")]
 struct HomePage {
+    who: Who,
     node: String,
     leader: Option<String>,
     term: u64,
@@ -93,6 +105,31 @@ struct HomePage {
     commands: Vec<CommandBody>,
 }
 
+/// Who looks at a page, and which pages his roles open.
+#[derive(Default)]
+pub struct Who {
+    /// The caller's name.
+    pub user: String,
+    /// Whether the cluster, its devices and drills may be seen.
+    pub look: bool,
+    /// Whether operators may be seen.
+    pub operators: bool,
+    /// Whether the audit trail may be seen.
+    pub audit: bool,
+}
+
+impl Who {
+    /// Of a caller.
+    pub fn of(app: &Asked) -> Who {
+        Who {
+            user: app.caller().name.clone(),
+            look: app.may(Permission::Look),
+            operators: app.may(Permission::Approve),
+            audit: app.may(Permission::Audit),
+        }
+    }
+}
+
 struct Chart {
     serial: String,
     svg: String,
@@ -101,6 +138,7 @@ struct Chart {
 #[derive(Template)]
 #[template(path = "meters.html")]
 struct MetersPage {
+    who: Who,
     query: String,
     concentrator: String,
     behind: Option<ConcentratorBody>,
@@ -111,6 +149,7 @@ struct MetersPage {
 #[derive(Template)]
 #[template(path = "meter.html")]
 struct MeterPage {
+    who: Who,
     m: MeterDetail,
     hours: i64,
     svg: Option<String>,
@@ -128,23 +167,32 @@ struct Row {
 /// What the login page takes.
 #[derive(Deserialize)]
 pub struct LoginParams {
-    failed: Option<u8>,
+    failed: Option<String>,
 }
 
 /// The login form.
 pub async fn login(Params(params): Params<LoginParams>) -> Response {
-    render(&LoginPage { failed: params.failed.is_some() })
+    let failed = match params.failed.as_deref() {
+        None => "",
+        Some("code") => "The code of your second factor is needed, too.",
+        Some("wait") => "Too many wrong logins from this address; wait a minute.",
+        Some("later") => "The cluster has no leader just now; try again in a moment.",
+        Some(_) => {
+            "Wrong user, password or code. After several wrong logins an account rests a while."
+        }
+    };
+    render(&LoginPage { failed })
 }
 
-async fn home(State(app): State<App>) -> Response {
+async fn home(app: Asked) -> Response {
     home_page(&app).await.map_or_else(problem_page, |page| render(&page))
 }
 
-async fn home_page(app: &App) -> Result<HomePage, Problem> {
+async fn home_page(app: &Asked) -> Result<HomePage, Problem> {
     let live = app.live()?;
     let status = live.cluster.status();
     let body = cluster::body(&status);
-    let view = live.cluster.view();
+    let view = app.view()?;
     let stamp = live.cluster.stamp_now();
     let found = assets::concentrators(&view, None, SHOWN + 1)?;
     let more_concentrators = found.len() > SHOWN;
@@ -157,9 +205,10 @@ async fn home_page(app: &App) -> Result<HomePage, Problem> {
         let has = |c: &&ConcentratorBody| c.channel.as_ref().is_some_and(|ch| ch.role == role);
         concentrators.iter().filter(has).count()
     };
-    let collected = app.collected();
+    let collected = app.collected().within(&view)?;
     let commands = domain::commands::recent(&view, None, SHOWN_COMMANDS)?;
     Ok(HomePage {
+        who: Who::of(app),
         node: body.node,
         leader: body.leader,
         term: body.term,
@@ -186,7 +235,7 @@ async fn home_page(app: &App) -> Result<HomePage, Problem> {
 }
 
 /// The curve of the first meter that has one, so that the first page shows what is collected.
-async fn example(app: &App, view: &::cluster::LocalView) -> Result<Option<Chart>, Problem> {
+async fn example(app: &Asked, view: &Seen) -> Result<Option<Chart>, Problem> {
     for meter in assets::meters(view, None, 20)? {
         let detail = meters::detail(app, view, &meter.serial)?;
         if let (Some(svg), _) = chart(app, view, &detail, 24).await? {
@@ -196,13 +245,13 @@ async fn example(app: &App, view: &::cluster::LocalView) -> Result<Option<Chart>
     Ok(None)
 }
 
-async fn meter_list(State(app): State<App>, Params(params): Params<MeterParams>) -> Response {
+async fn meter_list(app: Asked, Params(params): Params<MeterParams>) -> Response {
     meters_page(&app, params).map_or_else(problem_page, |page| render(&page))
 }
 
-fn meters_page(app: &App, params: MeterParams) -> Result<MetersPage, Problem> {
+fn meters_page(app: &Asked, params: MeterParams) -> Result<MetersPage, Problem> {
     let live = app.live()?;
-    let view = live.cluster.view();
+    let view = app.view()?;
     let page = meters::find(&view, &params)?;
     let query = params.query.unwrap_or_default();
     let concentrator = params.concentrator.filter(|text| !text.is_empty());
@@ -220,7 +269,8 @@ fn meters_page(app: &App, params: MeterParams) -> Result<MetersPage, Problem> {
         url
     });
     let concentrator = concentrator.unwrap_or_default();
-    Ok(MetersPage { query, concentrator, behind, meters: page.items, next })
+    let who = Who::of(app);
+    Ok(MetersPage { who, query, concentrator, behind, meters: page.items, next })
 }
 
 /// What a meter's page takes.
@@ -230,7 +280,7 @@ pub struct MeterPageParams {
 }
 
 async fn meter(
-    State(app): State<App>,
+    app: Asked,
     Path(serial): Path<String>,
     Params(params): Params<MeterPageParams>,
 ) -> Response {
@@ -238,20 +288,20 @@ async fn meter(
     meter_page(&app, &serial, hours).await.map_or_else(problem_page, |page| render(&page))
 }
 
-async fn meter_page(app: &App, serial: &str, hours: i64) -> Result<MeterPage, Problem> {
+async fn meter_page(app: &Asked, serial: &str, hours: i64) -> Result<MeterPage, Problem> {
     let view = app.view()?;
     let m = meters::detail(app, &view, serial)?;
     let (svg, table) = chart(app, &view, &m, hours).await?;
     let (columns, rows) = table.unwrap_or_default();
-    Ok(MeterPage { m, hours, svg, columns, rows })
+    Ok(MeterPage { who: Who::of(app), m, hours, svg, columns, rows })
 }
 
 type Table = (Vec<String>, Vec<Row>);
 
 /// The curve of the last hours up to the newest value, and its newest rows.
 async fn chart(
-    app: &App,
-    view: &::cluster::LocalView,
+    app: &Asked,
+    view: &Seen,
     detail: &MeterDetail,
     hours: i64,
 ) -> Result<(Option<String>, Option<Table>), Problem> {
@@ -297,6 +347,7 @@ async fn chart(
     Ok((curve::svg(&curves, &detail.meter.serial), Some((columns, rows))))
 }
 
+/// A page as the browser gets it.
 fn render(page: &impl Template) -> Response {
     match page.render() {
         Ok(text) => Html(text).into_response(),
@@ -307,14 +358,17 @@ fn render(page: &impl Template) -> Response {
     }
 }
 
-fn problem_page(problem: Problem) -> Response {
+/// A problem as a page.
+pub fn problem_page(problem: Problem) -> Response {
     let again = problem.status == StatusCode::SERVICE_UNAVAILABLE;
     let title = match problem.code.as_ref() {
         "unknown_meter" => "No such meter",
+        "not_allowed" => "Your roles do not permit this",
         "not_ready" => "This node is starting",
         _ => "This does not work just now",
     };
-    let page = ProblemPage { title: title.to_string(), detail: problem.detail, again };
+    let who = Who::default();
+    let page = ProblemPage { who, title: title.to_string(), detail: problem.detail, again };
     (problem.status, render(&page)).into_response()
 }
 

@@ -4,16 +4,15 @@
 //! other unseen.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::HeaderMap;
 use domain::parameters::{self, Definition, Setting};
 use domain::{Stamp, View};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::app::App;
 use crate::areas::{Page, keys, time};
-use crate::http::auth::ADMIN;
+use crate::http::asked::Asked;
 use crate::http::extract::Body;
 use crate::http::problem::{Problem, ProblemBody};
 
@@ -118,7 +117,7 @@ fn detail(view: &dyn View, name: &str, now: Stamp) -> Result<ParameterDetail, Pr
 /// Every parameter with the value that counts now.
 #[utoipa::path(get, path = "/api/v1/parameters", tag = "cluster",
     responses((status = 200, body = Page<ParameterBody>)))]
-pub async fn list(State(app): State<App>) -> Result<Json<Page<ParameterBody>>, Problem> {
+pub async fn list(app: Asked) -> Result<Json<Page<ParameterBody>>, Problem> {
     let (view, now) = (app.view()?, app.live()?.cluster.stamp_now());
     let one = |definition: &Definition| {
         Ok(body(definition, &parameters::history(&view, definition.name)?, now))
@@ -133,10 +132,7 @@ pub async fn list(State(app): State<App>) -> Result<Json<Page<ParameterBody>>, P
     (status = 200, body = ParameterDetail),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
 ))]
-pub async fn show(
-    State(app): State<App>,
-    Path(name): Path<String>,
-) -> Result<Json<ParameterDetail>, Problem> {
+pub async fn show(app: Asked, Path(name): Path<String>) -> Result<Json<ParameterDetail>, Problem> {
     detail(&app.view()?, &name, app.live()?.cluster.stamp_now()).map(Json)
 }
 
@@ -151,7 +147,7 @@ pub async fn show(
     (status = 422, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn set(
-    State(app): State<App>,
+    app: Asked,
     Path(name): Path<String>,
     headers: HeaderMap,
     Body(new): Body<NewSetting>,
@@ -170,7 +166,7 @@ pub async fn set(
         seen: new.seen,
         reason: new.reason,
     };
-    app.propose(id, ADMIN, domain::Change::Parameters(change)).await?;
+    app.propose(id, domain::Change::Parameters(change)).await?;
     let view = app.fresh_view().await?;
     detail(&view, &name, app.live()?.cluster.stamp_now()).map(Json)
 }

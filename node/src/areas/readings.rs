@@ -6,9 +6,8 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::StatusCode;
-use cluster::LocalView;
 use domain::assets::Meter;
 use domain::readings::{Corrected, Series, flag};
 use domain::{Obis, assets};
@@ -17,9 +16,10 @@ use serde_json::value::RawValue;
 use storage::segment::{Point, Segments};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::app::{App, now_s};
+use crate::app::now_s;
 use crate::areas::cursor::Question;
 use crate::areas::{history, number, time};
+use crate::http::asked::{Asked, Seen};
 use crate::http::extract::Params;
 use crate::http::problem::{Problem, ProblemBody};
 
@@ -95,7 +95,7 @@ pub struct Reading {
 #[derive(Clone)]
 pub struct Source {
     /// The tables.
-    pub view: LocalView,
+    pub view: Seen,
     /// The values.
     pub segments: Segments,
 }
@@ -107,10 +107,9 @@ pub type Place = (u32, u16, Obis);
 pub type Counted = (i64, Option<Point>, Option<Corrected>);
 
 impl Source {
-    /// What this node has.
-    pub fn of(app: &App) -> Result<Source, Problem> {
-        let cluster = &app.live()?.cluster;
-        Ok(Source { view: cluster.view(), segments: cluster.readings() })
+    /// What this node has, as the caller may see it.
+    pub fn of(app: &Asked) -> Result<Source, Problem> {
+        Ok(Source { view: app.view()?, segments: app.live()?.cluster.readings() })
     }
 
     /// Runs a question beside the request's task: it reads files.
@@ -170,7 +169,7 @@ impl Source {
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn query(
-    State(app): State<App>,
+    app: Asked,
     Path(serial): Path<String>,
     Params(params): Params<ReadingParams>,
 ) -> Result<Json<Readings>, Problem> {
@@ -244,7 +243,7 @@ pub fn told(error: storage::Error) -> Problem {
 
 /// Values of registers of a meter with `from < end <= to`, read beside the request's task.
 pub async fn points(
-    app: &App,
+    app: &Asked,
     interval_minutes: u16,
     ordinal: u32,
     registers: Vec<Obis>,

@@ -5,12 +5,12 @@
 //! node's own metrics; nothing of a single device, customer or meter is ever one.
 
 use axum::Json;
-use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::app::{App, now_s};
 use crate::areas::time;
+use crate::http::asked::Asked;
 use crate::http::health::is_ready;
 use crate::observe::metrics::Gauges;
 
@@ -99,7 +99,7 @@ pub struct PointBody {
 #[utoipa::path(get, path = "/api/v1/scada/points", tag = "cluster", responses(
     (status = 200, body = Vec<PointBody>),
 ))]
-pub async fn points(State(app): State<App>) -> Json<Vec<PointBody>> {
+pub async fn points(app: Asked) -> Json<Vec<PointBody>> {
     let gauges = app.metrics().gauges(&app);
     Json(taken(&gauges, is_ready(&app), &time::rfc3339(now_s().try_into().unwrap_or(i64::MAX))))
 }

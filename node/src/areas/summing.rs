@@ -5,7 +5,7 @@
 //! at once than [`AT_ONCE`].
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use domain::Obis;
 use domain::readings::Series;
 use jiff::tz::TimeZone;
@@ -14,13 +14,13 @@ use serde_json::value::RawValue;
 use storage::segment::Point;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::app::App;
 use crate::areas::cursor::Question;
 use crate::areas::periods::{Period, Span, check_aligned, spans, zone};
 use crate::areas::readings::{self, DEFAULT_OBIS, Place, Source};
 use crate::areas::sums::{self, Kind, Sum};
 use crate::areas::values::{Chosen, Filter, PAGE_VALUES, most_values, points_of};
 use crate::areas::{Page, number, time};
+use crate::http::asked::Asked;
 use crate::http::extract::Params;
 use crate::http::problem::{Problem, ProblemBody};
 
@@ -167,7 +167,7 @@ fn is_none(resets: &u64) -> bool {
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn show(
-    State(app): State<App>,
+    app: Asked,
     Path(serial): Path<String>,
     Params(params): Params<SumParams>,
 ) -> Result<Json<Sums>, Problem> {
@@ -223,7 +223,7 @@ fn of_one(source: &Source, serial: String, params: &SumParams) -> Result<Sums, P
     (status = 503, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn list(
-    State(app): State<App>,
+    app: Asked,
     Params(params): Params<ManySumParams>,
 ) -> Result<Json<Page<MeterSums>>, Problem> {
     let source = Source::of(&app)?;

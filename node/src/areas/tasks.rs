@@ -6,7 +6,7 @@
 mod body;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use domain::tasks::{self, Change, Task};
 use domain::{Device, View, assets};
@@ -15,9 +15,8 @@ use utoipa::{IntoParams, ToSchema};
 
 pub use body::{NewTask, RunBody, TaskBody};
 
-use crate::app::App;
 use crate::areas::{Page, keys, matches};
-use crate::http::auth::ADMIN;
+use crate::http::asked::Asked;
 use crate::http::extract::{Body, Params};
 use crate::http::problem::{Problem, ProblemBody};
 
@@ -57,7 +56,7 @@ pub struct GivenUpBody {
 #[utoipa::path(get, path = "/api/v1/tasks", tag = "tasks", params(TaskParams),
     responses((status = 200, body = Page<TaskBody>)))]
 pub async fn list(
-    State(app): State<App>,
+    app: Asked,
     Params(params): Params<TaskParams>,
 ) -> Result<Json<Page<TaskBody>>, Problem> {
     let (view, now) = (app.view()?, app.live()?.cluster.stamp_now());
@@ -75,7 +74,7 @@ pub async fn list(
     (status = 422, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn set(
-    State(app): State<App>,
+    app: Asked,
     headers: HeaderMap,
     Body(new): Body<NewTask>,
 ) -> Result<Json<TaskBody>, Problem> {
@@ -91,10 +90,7 @@ pub async fn set(
     (status = 200, body = TaskBody),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
 ))]
-pub async fn show(
-    State(app): State<App>,
-    Path(name): Path<String>,
-) -> Result<Json<TaskBody>, Problem> {
+pub async fn show(app: Asked, Path(name): Path<String>) -> Result<Json<TaskBody>, Problem> {
     let (view, now) = (app.view()?, app.live()?.cluster.stamp_now());
     Ok(Json(body::task(&view, &known(&view, &name)?, now)?))
 }
@@ -106,7 +102,7 @@ pub async fn show(
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn remove(
-    State(app): State<App>,
+    app: Asked,
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
@@ -121,7 +117,7 @@ pub async fn remove(
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn pause(
-    State(app): State<App>,
+    app: Asked,
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Result<Json<TaskBody>, Problem> {
@@ -136,7 +132,7 @@ pub async fn pause(
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn resume(
-    State(app): State<App>,
+    app: Asked,
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Result<Json<TaskBody>, Problem> {
@@ -152,7 +148,7 @@ pub async fn resume(
     (status = 422, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn run(
-    State(app): State<App>,
+    app: Asked,
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Result<(StatusCode, Json<TaskBody>), Problem> {
@@ -166,10 +162,7 @@ pub async fn run(
     (status = 200, body = Page<RunBody>),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
 ))]
-pub async fn runs(
-    State(app): State<App>,
-    Path(name): Path<String>,
-) -> Result<Json<Page<RunBody>>, Problem> {
+pub async fn runs(app: Asked, Path(name): Path<String>) -> Result<Json<Page<RunBody>>, Problem> {
     let view = app.view()?;
     let found = tasks::runs(&view, &known(&view, &name)?)?;
     Ok(Json(Page { items: found.iter().rev().map(body::run).collect(), next: None }))
@@ -182,7 +175,7 @@ pub async fn runs(
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn failures(
-    State(app): State<App>,
+    app: Asked,
     Path(name): Path<String>,
     Params(params): Params<GivenUpParams>,
 ) -> Result<Json<Page<GivenUpBody>>, Problem> {
@@ -221,14 +214,14 @@ fn known(view: &dyn View, name: &str) -> Result<Task, Problem> {
     tasks::task(view, name)?.ok_or_else(|| Problem::missing("unknown_task", name))
 }
 
-async fn shown(app: &App, name: &str) -> Result<Json<TaskBody>, Problem> {
+async fn shown(app: &Asked, name: &str) -> Result<Json<TaskBody>, Problem> {
     let view = app.fresh_view().await?;
     let now = app.live()?.cluster.stamp_now();
     Ok(Json(body::task(&view, &known(&view, name)?, now)?))
 }
 
-async fn propose(app: &App, headers: &HeaderMap, change: Change) -> Result<(), Problem> {
+async fn propose(app: &Asked, headers: &HeaderMap, change: Change) -> Result<(), Problem> {
     let id = keys::proposal_id(headers, "task")?;
-    app.propose(id, ADMIN, domain::Change::Tasks(change)).await?;
+    app.propose(id, domain::Change::Tasks(change)).await?;
     Ok(())
 }

@@ -5,7 +5,6 @@
 //! register is left out.
 
 use axum::Json;
-use axum::extract::State;
 use domain::assets::{self, Meter};
 use domain::readings::Series;
 use domain::{Fault, Obis};
@@ -13,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::app::App;
 use crate::areas::cursor::Question;
 use crate::areas::readings::{self, DEFAULT_OBIS, Reading, Source};
 use crate::areas::{Page, matches, number, time};
+use crate::http::asked::Asked;
 use crate::http::extract::Params;
 use crate::http::problem::{Problem, ProblemBody};
 
@@ -211,7 +210,7 @@ pub fn most_values(interval_minutes: u16, (from_s, to_s): (i64, i64)) -> usize {
     (status = 503, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn list(
-    State(app): State<App>,
+    app: Asked,
     Params(params): Params<ManyParams>,
 ) -> Result<Json<Page<MeterValues>>, Problem> {
     let source = Source::of(&app)?;
@@ -270,7 +269,7 @@ impl ManyParams {
     (status = 503, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn latest(
-    State(app): State<App>,
+    app: Asked,
     Params(params): Params<LatestParams>,
 ) -> Result<Json<Page<MeterLatest>>, Problem> {
     let source = Source::of(&app)?;

@@ -9,16 +9,19 @@ mod channels;
 mod client;
 mod collection;
 mod decode;
-mod drill;
 mod devices;
+mod drill;
 mod import;
+mod login;
 mod members;
 mod meters;
 mod model;
+mod operators;
 mod orders;
 mod output;
 mod parameters;
 pub mod reference;
+mod regions;
 mod restore;
 mod tasks;
 mod values;
@@ -91,6 +94,30 @@ enum Command {
     /// What operators decide for all nodes.
     #[command(subcommand)]
     Parameters(parameters::ParametersCommand),
+    /// Log in as an operator.
+    Login(login::LoginArgs),
+    /// End the session whose token is given.
+    Logout {
+        /// How to reach the cluster.
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+    /// Who is logged in, and what he may do.
+    Whoami {
+        /// How to reach the cluster.
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+    /// Change your own password.
+    Passwd(login::PasswdArgs),
+    /// People and programs, their roles, passwords and tokens.
+    #[command(subcommand)]
+    Operator(operators::OperatorCommand),
+    /// Regions of the utility, and what lies in them.
+    #[command(subcommand)]
+    Region(regions::RegionCommand),
+    /// Who did what: the audit trail, newest first.
+    Audit(regions::AuditArgs),
     /// Stored values of many meters.
     #[command(subcommand)]
     Readings(values::ReadingsCommand),
@@ -192,7 +219,15 @@ impl Command {
         match self {
             Command::Demo(_) | Command::Run(_) | Command::CheckConfig { .. } => false,
             Command::Init(args) => args.json,
-            Command::Status { cluster } | Command::Verify { cluster } => cluster.json,
+            Command::Status { cluster }
+            | Command::Verify { cluster }
+            | Command::Logout { cluster }
+            | Command::Whoami { cluster } => cluster.json,
+            Command::Login(args) => args.cluster.json,
+            Command::Passwd(args) => args.cluster.json,
+            Command::Operator(verb) => verb.cluster().json,
+            Command::Region(verb) => verb.cluster().json,
+            Command::Audit(args) => args.cluster.json,
             Command::Member(verb) => verb.cluster().json,
             Command::TransferLeader(args) => args.cluster.json,
             Command::Drain(args) => args.cluster.json,
@@ -237,6 +272,13 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Order(verb) => runtime()?.block_on(verbs::command(verb)),
         Command::Model(verb) => runtime()?.block_on(model::model(verb)),
         Command::Parameters(verb) => runtime()?.block_on(parameters::parameters(verb)),
+        Command::Login(args) => runtime()?.block_on(login::login(&args)),
+        Command::Logout { cluster } => runtime()?.block_on(login::logout(&cluster)),
+        Command::Whoami { cluster } => runtime()?.block_on(login::whoami(&cluster)),
+        Command::Passwd(args) => runtime()?.block_on(login::passwd(&args)),
+        Command::Operator(verb) => runtime()?.block_on(operators::operator(verb)),
+        Command::Region(verb) => runtime()?.block_on(regions::region(verb)),
+        Command::Audit(args) => runtime()?.block_on(regions::audit(&args)),
         Command::Readings(verb) => runtime()?.block_on(values::many(verb)),
         Command::Collection(args) => runtime()?.block_on(collection::collection(&args)),
         Command::Task(verb) => runtime()?.block_on(tasks::task(verb)),

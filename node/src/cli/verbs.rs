@@ -255,7 +255,11 @@ async fn import_all(path: &str, items: Vec<Value>, args: &ClusterArgs) -> Result
 }
 
 /// Collects pages until the limit.
-async fn fetch(path: &str, list: &ListArgs, args: &ClusterArgs) -> Result<Vec<Value>, Failure> {
+pub(super) async fn fetch(
+    path: &str,
+    list: &ListArgs,
+    args: &ClusterArgs,
+) -> Result<Vec<Value>, Failure> {
     let api = Api::of(args)?;
     let mut items = Vec::new();
     let mut cursor = String::new();
@@ -275,7 +279,13 @@ async fn fetch(path: &str, list: &ListArgs, args: &ClusterArgs) -> Result<Vec<Va
     Ok(items)
 }
 
-fn print_list(items: &[Value], json: bool, head: &[&str], row: impl Fn(&Value) -> Vec<String>) {
+/// Prints a list: as JSON, or as a table.
+pub(super) fn print_list(
+    items: &[Value],
+    json: bool,
+    head: &[&str],
+    row: impl Fn(&Value) -> Vec<String>,
+) {
     if json {
         println!("{}", json!({"items": items}));
     } else {

@@ -1,53 +1,145 @@
-//! Who asks: bearer tokens, sessions, the page's cookie; and protection of the cookie.
+//! Who asks: bearer tokens, sessions, the page's cookie; what the route needs; and protection of
+//! the cookie.
 //!
-//! There is one user, `admin`, until operators live in the replicated state. Invariants: tokens
-//! are compared in constant time; a cookie alone is never enough for an unsafe method from
+//! Invariants: tokens are compared in constant time; a session is looked up in the replicated
+//! state, so it ends everywhere at once; a cookie alone is never enough for an unsafe method from
 //! another site; a failure tells nothing but that it failed.
 
-use axum::extract::{Request, State};
+use std::sync::Arc;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
+use cluster::LocalView;
+use domain::operators::{self, FOUNDER, Operator, Permission, Rights, SessionHash};
+use domain::{Stamp, parameters, regions};
 
-use crate::app::{App, now_s};
+use crate::app::App;
+use crate::areas::pages;
+use crate::http::asked::{Caller, Known};
 use crate::http::problem::Problem;
+use crate::http::rules::{Rule, rule};
 use crate::secret;
 
-/// The only user.
-pub const ADMIN: &str = "admin";
-
-/// Refuses whatever is not logged in; a browser that wants a page is sent to the login form.
+/// Refuses whatever is not logged in or not permitted; a browser that wants a page is sent to the
+/// login form.
 pub async fn require(State(app): State<App>, request: Request, next: Next) -> Response {
-    match allowed(&app, request.method(), request.headers()) {
-        Ok(()) => next.run(request).await,
-        Err(_) if wants_page(request.method(), request.headers(), request.uri()) => {
+    let (mut parts, body) = request.into_parts();
+    let page = wants_page(&parts.method, &parts.headers, &parts.uri);
+    match permitted(&app, &parts).await {
+        Ok(known) => {
+            parts.extensions.insert(known);
+            next.run(Request::from_parts(parts, body)).await
+        }
+        Err(problem) if page && problem.status == StatusCode::UNAUTHORIZED => {
             Redirect::to("/login").into_response()
         }
+        Err(problem) if page && problem.code == NOT_SET_UP => Redirect::to("/me").into_response(),
+        Err(problem) if page => pages::problem_page(problem),
         Err(problem) => problem.into_response(),
     }
 }
 
-fn allowed(app: &App, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
-    if let Some(token) = bearer(headers) {
-        return if token_holds(app, token) { Ok(()) } else { Err(unauthorized("wrong token")) };
+/// The code of who has to change his password or to set up a second factor first.
+pub const NOT_SET_UP: &str = "account_not_set_up";
+
+async fn permitted(app: &App, parts: &Parts) -> Result<Known, Problem> {
+    let caller = caller(app, &parts.method, &parts.headers).await?;
+    let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let rule = rule(parts.method.as_str(), path);
+    let what = rule.map_or(Permission::Look, Rule::permission);
+    if !caller.rights.is_founder() {
+        may(app, &caller, rule)?;
     }
-    let Some(session) = cookie(headers, cookie_name(app)) else {
-        return Err(unauthorized("a bearer token is needed"));
+    Ok(Known(Arc::new(caller), what))
+}
+
+fn may(app: &App, caller: &Caller, rule: Option<Rule>) -> Result<(), Problem> {
+    let view = app.whole_view()?;
+    let allowed = match rule {
+        Some(Rule::Own) => return Ok(()),
+        Some(Rule::Some(what)) => caller.rights.may_somewhere(what),
+        Some(Rule::Whole(what)) => caller.rights.may(&view, what, regions::ROOT)?,
+        None => false,
     };
-    if !app.master().session_holds(session, now_s()) {
-        return Err(unauthorized("the session is over"));
+    let known = operators::operator(&view, &caller.name)?;
+    set_up(&view, known.as_ref(), app.live()?.cluster.stamp_now())?;
+    if allowed {
+        return Ok(());
     }
-    if !method.is_safe() && !same_site(headers) {
-        let text = "a request from another site may not change anything";
-        return Err(Problem::new(StatusCode::FORBIDDEN, "cross_site", text));
+    let text = match rule.map(Rule::permission) {
+        Some(what) => format!("this needs the permission {:?}", what.name()),
+        None => "this is not for operators".to_owned(),
+    };
+    Err(Problem::new(StatusCode::FORBIDDEN, "not_allowed", text))
+}
+
+/// Refuses who got his password from somebody else, or has no second factor where one is needed.
+pub fn set_up(view: &LocalView, known: Option<&Operator>, now: Stamp) -> Result<(), Problem> {
+    let problem = |text: &str| Problem::new(StatusCode::FORBIDDEN, NOT_SET_UP, text.to_owned());
+    let Some(known) = known.filter(|known| !known.program) else { return Ok(()) };
+    if known.password.as_ref().is_some_and(|password| password.must_change) {
+        return Err(problem("change your password first"));
+    }
+    let needed = parameters::value(view, parameters::SECOND_FACTOR, now)? != 0;
+    if needed && !known.factor.as_ref().is_some_and(|factor| factor.confirmed) {
+        return Err(problem("set up a second factor first"));
     }
     Ok(())
 }
 
-/// Whether a token is the admin token or a session that still holds.
-pub fn token_holds(app: &App, token: &str) -> bool {
-    secret::token_matches(token, &app.config().http.admin_token_hash)
-        || app.master().session_holds(token, now_s())
+async fn caller(app: &App, method: &Method, headers: &HeaderMap) -> Result<Caller, Problem> {
+    if let Some(token) = bearer(headers) {
+        if secret::token_matches(token, &app.config().http.admin_token_hash) {
+            let (name, rights) = (FOUNDER.to_owned(), Rights::founder());
+            return Ok(Caller { name, rights, session: None });
+        }
+        return of_session(app, token).await?.ok_or_else(|| unauthorized("wrong token"));
+    }
+    let Some(token) = cookie(headers, cookie_name(app)) else {
+        return Err(unauthorized("a bearer token is needed"));
+    };
+    let caller = of_session(app, token).await?;
+    let caller = caller.ok_or_else(|| unauthorized("the session is over"))?;
+    if !method.is_safe() && !same_site(headers) {
+        let text = "a request from another site may not change anything";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "cross_site", text));
+    }
+    Ok(caller)
+}
+
+/// Whose session a token is, if it holds.
+async fn of_session(app: &App, token: &str) -> Result<Option<Caller>, Problem> {
+    if !app.master().made_session(token) {
+        return Ok(None);
+    }
+    let hash = *blake3::hash(token.as_bytes()).as_bytes();
+    let now = app.live()?.cluster.stamp_now();
+    let mut view = app.whole_view()?;
+    let mut found = operators::session(&view, &hash, now)?;
+    if found.is_none() {
+        // It may have begun on another node a moment ago; without a leader there is no telling.
+        if let Ok(fresh) = app.fresh_whole_view().await {
+            found = operators::session(&fresh, &hash, now)?;
+            view = fresh;
+        }
+    }
+    let Some(session) = found else { return Ok(None) };
+    app.sessions_in_use().note(hash, session.used, now);
+    let rights = operators::rights(&view, &session.operator, now)?;
+    let name = session.operator;
+    Ok(rights.map(|rights| Caller { name, rights, session: Some(hash) }))
+}
+
+/// Name and hash of the session of a request's cookie.
+pub fn cookie_session(app: &App, headers: &HeaderMap) -> Option<(String, SessionHash)> {
+    let token = cookie(headers, cookie_name(app)).filter(|token| app.master().made_session(token));
+    let hash = *blake3::hash(token?.as_bytes()).as_bytes();
+    let (view, now) = (app.whole_view().ok()?, app.live().ok()?.cluster.stamp_now());
+    let session = operators::session(&view, &hash, now).ok()??;
+    Some((session.operator, hash))
 }
 
 /// The name of the session cookie. Browsers take the `__Host-` prefix over HTTPS only.
@@ -55,10 +147,10 @@ pub fn cookie_name(app: &App) -> &'static str {
     if app.config().http.secure_cookie { "__Host-holdfast" } else { "holdfast" }
 }
 
-/// The `Set-Cookie` value of a session; an empty token ends it.
-pub fn set_cookie(app: &App, token: &str) -> String {
+/// The `Set-Cookie` value of a session of so many seconds; an empty token ends it.
+pub fn set_cookie(app: &App, token: &str, seconds: u64) -> String {
     let secure = if app.config().http.secure_cookie { "; Secure" } else { "" };
-    let age = if token.is_empty() { 0 } else { app.config().http.session_hours * 3600 };
+    let age = if token.is_empty() { 0 } else { seconds };
     let name = cookie_name(app);
     format!("{name}={token}; Path=/; HttpOnly; SameSite=Lax; Max-Age={age}{secure}")
 }

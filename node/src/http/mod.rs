@@ -3,10 +3,14 @@
 //! Invariants: everything but health, metrics and login needs a token; every answer carries the
 //! security headers; every request has a deadline, a bounded body and is counted by route pattern.
 
+pub mod asked;
 pub mod auth;
+pub mod credentials;
 pub mod extract;
 pub mod health;
+pub mod logins;
 pub mod problem;
+pub mod rules;
 pub mod server;
 pub mod session;
 

@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
+use axum::{Extension, Router};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -26,6 +26,10 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// Pause after a failed accept (too many open files): the reason lasts longer than one turn.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Where a request came from.
+#[derive(Clone, Copy, Debug)]
+pub struct Remote(pub SocketAddr);
 
 /// A listening server.
 pub struct Server {
@@ -90,8 +94,9 @@ async fn accept_loop(
             () = stopping(&mut stopped) => return,
         };
         match accepted {
-            Ok((stream, _)) => {
-                tokio::spawn(serve(stream, router.clone(), stopped.clone(), permit));
+            Ok((stream, remote)) => {
+                let router = router.clone().layer(Extension(Remote(remote)));
+                tokio::spawn(serve(stream, router, stopped.clone(), permit));
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use cluster::Role;
-use domain::{Change, commands, readings};
+use domain::{Change, commands, operators, readings};
 
 use super::{NotDone, Wires};
 
@@ -14,6 +14,8 @@ const EXPIRE_EVERY: Duration = Duration::from_millis(500);
 const SEAL_EVERY: Duration = Duration::from_secs(30);
 /// Folding has all month; a look goes through every month that is not folded.
 const COMPACT_EVERY: Duration = Duration::from_secs(300);
+/// A session's use is noted to a minute or so.
+const NOTE_EVERY: Duration = Duration::from_secs(20);
 const COLLECT_EVERY: Duration = Duration::from_secs(2);
 /// Expiries that are proposed in one run.
 const EXPIRIES: usize = 64;
@@ -98,6 +100,17 @@ pub async fn end_drills(wires: Wires) {
     tokio::select! {
         () = wires.stopped() => {}
         () = crate::drills::inject::heed_ends(wires.cluster.clone()) => {}
+    }
+}
+
+/// Notes the sessions that were used here, so that they do not end for lack of use.
+pub async fn note_sessions(wires: Wires) {
+    while wires.pause(NOTE_EVERY).await {
+        let sessions = wires.app.sessions_in_use().take();
+        if !sessions.is_empty() {
+            let change = Change::Operators(operators::Change::Used { sessions });
+            count(&wires, "sessions", wires.propose(change, PATIENCE).await);
+        }
     }
 }
 

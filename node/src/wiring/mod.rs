@@ -138,6 +138,7 @@ impl Wiring {
         tasks.spawn(jobs::compact(wires.clone()));
         tasks.spawn(jobs::collect(wires.clone()));
         tasks.spawn(self::tasks::run(wires.clone()));
+        tasks.spawn(jobs::note_sessions(wires.clone()));
         tasks.spawn(tiers::run(wires.clone()));
         tasks.spawn(jobs::end_drills(wires.clone()));
         let mut answering = JoinSet::new();

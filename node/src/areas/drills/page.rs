@@ -6,14 +6,16 @@
 
 use askama::Template;
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use domain::View;
 
 use crate::app::App;
 use crate::areas::drills::{DrillBody, ScenarioBody, body, report_body};
+use crate::areas::pages::Who;
 use crate::drills::report::{Chart, Latency, Moment, Recovery, Report};
+use crate::http::asked::Asked;
 use crate::http::problem::Problem;
 
 const WIDTH: f64 = 1160.0;
@@ -30,6 +32,7 @@ pub fn router() -> Router<App> {
 #[derive(Template)]
 #[template(path = "drills.html")]
 struct ListPage {
+    who: Who,
     allowed: bool,
     scenarios: Vec<ScenarioBody>,
     items: Vec<DrillBody>,
@@ -49,6 +52,7 @@ pub struct Seal {
 #[derive(Template)]
 #[template(path = "drill.html")]
 struct ReportPage<'a> {
+    who: Who,
     r: &'a Report,
     s: Seal,
     svg: String,
@@ -72,8 +76,9 @@ pub fn standalone(report: &Report, seal: Seal) -> Result<String, askama::Error> 
     AlonePage { r: report, s: seal, svg: svg(report), css }.render()
 }
 
-async fn list(State(app): State<App>) -> Response {
+async fn list(app: Asked) -> Response {
     let page = body(&app).map(|all| ListPage {
+        who: Who::of(&app),
         allowed: all.allowed,
         scenarios: all.scenarios,
         items: all.items.into_iter().take(50).collect(),
@@ -81,10 +86,12 @@ async fn list(State(app): State<App>) -> Response {
     page.map_or_else(IntoResponse::into_response, |page| html(page.render()))
 }
 
-async fn one(State(app): State<App>, Path(id): Path<u64>) -> Response {
+async fn one(app: Asked, Path(id): Path<u64>) -> Response {
     let found = app.view().and_then(|view| found(&app, &view, id));
     match found {
-        Ok((report, seal)) => html(ReportPage { r: &report, s: seal, svg: svg(&report) }.render()),
+        Ok((report, seal)) => {
+            html(ReportPage { who: Who::of(&app), r: &report, s: seal, svg: svg(&report) }.render())
+        }
         Err(problem) => problem.into_response(),
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::StatusCode;
 use domain::drills::{self, Change, MAX_REPORT_OCTETS, Record};
 use domain::{Author, Change as Any, NodeId, ProposalId};
@@ -22,7 +22,7 @@ use crate::areas::keys;
 use crate::drills::evidence::{Evidence, Held};
 use crate::drills::judge::{Facts, check, judge};
 use crate::drills::{inject, scenario};
-use crate::http::auth::ADMIN;
+use crate::http::asked::Asked;
 use crate::http::extract::Body;
 use crate::http::problem::{Problem, ProblemBody};
 
@@ -77,13 +77,13 @@ async fn tell(app: &App, id: ProposalId, change: Change) -> Result<u64, Problem>
     (status = 503, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn write(
-    State(app): State<App>,
+    app: Asked,
     Path(drill): Path<u64>,
     Body(Number { number }): Body<Number>,
 ) -> Result<(StatusCode, Json<Applied>), Problem> {
     let id = keys::request_id("drill write", Some(&format!("{drill} {number}")))?;
     let change = Any::Drills(Change::Probe { drill, number });
-    let done = tokio::time::timeout(PATIENCE, app.propose(id, ADMIN, change)).await;
+    let done = tokio::time::timeout(PATIENCE, app.propose(id, change)).await;
     done.map_err(|_| Problem::unavailable("no leader took it in time"))??;
     Ok((StatusCode::CREATED, Json(Applied { number, applied: true })))
 }
@@ -96,7 +96,7 @@ pub async fn write(
     (status = 503, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn read(
-    State(app): State<App>,
+    app: Asked,
     Path((drill, number)): Path<(u64, u32)>,
 ) -> Result<Json<Applied>, Problem> {
     let view = tokio::time::timeout(PATIENCE, app.fresh_view()).await;
@@ -112,7 +112,7 @@ pub async fn read(
     (status = 200, body = Held),
     (status = 503, body = ProblemBody, content_type = "application/problem+json"),
 ))]
-pub async fn held(State(app): State<App>, Path(drill): Path<u64>) -> Result<Json<Held>, Problem> {
+pub async fn held(app: Asked, Path(drill): Path<u64>) -> Result<Json<Held>, Problem> {
     let view = app.fresh_view().await?;
     record(&view, drill)?;
     let drills::Probed { runs, again } = drills::probed(&view, drill)?;
@@ -128,7 +128,7 @@ pub async fn held(State(app): State<App>, Path(drill): Path<u64>) -> Result<Json
     (status = 422, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn begin_injection(
-    State(app): State<App>,
+    app: Asked,
     Path(drill): Path<u64>,
 ) -> Result<(StatusCode, Json<DrillReportBody>), Problem> {
     refuse_unless_allowed(&app)?;
@@ -148,10 +148,7 @@ pub async fn begin_injection(
 /// Undo whatever a drill has done to the answering node and what lasts still.
 #[utoipa::path(delete, path = "/api/v1/drills/{id}/injection", tag = "drills",
     params(("id" = u64, Path, description = "number of the drill")), responses((status = 204)))]
-pub async fn end_injection(
-    State(app): State<App>,
-    Path(drill): Path<u64>,
-) -> Result<StatusCode, Problem> {
+pub async fn end_injection(app: Asked, Path(drill): Path<u64>) -> Result<StatusCode, Problem> {
     let live = app.live()?;
     inject::undo(&live.cluster);
     if let Some(record) = drills::drill(&app.view()?, drill)? {
@@ -169,7 +166,7 @@ pub async fn end_injection(
     (status = 422, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn finish(
-    State(app): State<App>,
+    app: Asked,
     Path(drill): Path<u64>,
     octets: Bytes,
 ) -> Result<(StatusCode, Json<DrillReportBody>), Problem> {

@@ -1,0 +1,78 @@
+//! The pages of the operators and of the audit trail.
+
+use askama::Template;
+use axum::response::Response;
+
+use super::{Who, encode, problem_page, render};
+use crate::areas::audit::{self, AuditParams, RecordBody};
+use crate::areas::operators::{self, OperatorBody};
+use crate::areas::{ListParams, Page};
+use crate::http::asked::Asked;
+use crate::http::extract::Params;
+use crate::http::problem::Problem;
+
+#[derive(Template)]
+#[template(path = "operators.html")]
+struct OperatorsPage {
+    who: Who,
+    query: String,
+    operators: Vec<OperatorBody>,
+    next: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "audit.html")]
+struct AuditPage {
+    who: Who,
+    operator: String,
+    query: String,
+    refused: bool,
+    records: Vec<RecordBody>,
+    next: Option<String>,
+}
+
+/// Operators that the caller keeps.
+pub async fn operators(app: Asked, Params(params): Params<ListParams>) -> Response {
+    let query = params.query.clone().unwrap_or_default();
+    match operators::found(&app, &params) {
+        Ok(Page { items, next }) => {
+            let url = |next: String| {
+                format!("/operators?cursor={}&query={}", encode(&next), encode(&query))
+            };
+            let next = next.map(url);
+            render(&OperatorsPage { who: Who::of(&app), query, operators: items, next })
+        }
+        Err(problem) => problem_page(problem),
+    }
+}
+
+/// The audit trail, newest first.
+pub async fn audit(app: Asked, Params(mut params): Params<AuditParams>) -> Response {
+    // A form sends fields that were left empty.
+    let filled = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
+    params.operator = filled(params.operator);
+    params.query = filled(params.query);
+    params.limit = params.limit.or(Some(50));
+    match records(&app, params.clone()).await {
+        Ok(Page { items, next }) => {
+            let operator = params.operator.unwrap_or_default();
+            let query = params.query.unwrap_or_default();
+            let refused = params.refused == Some(true);
+            let url = |next: String| {
+                let only = if refused { "&refused=true" } else { "" };
+                let (operator, query) = (encode(&operator), encode(&query));
+                format!("/audit?cursor={}&operator={operator}&query={query}{only}", encode(&next))
+            };
+            let next = next.map(url);
+            let who = Who::of(&app);
+            render(&AuditPage { who, operator, query, refused, records: items, next })
+        }
+        Err(problem) => problem_page(problem),
+    }
+}
+
+async fn records(app: &Asked, params: AuditParams) -> Result<Page<RecordBody>, Problem> {
+    let view = app.view()?;
+    let look = move || audit::find(&view, &params);
+    tokio::task::spawn_blocking(look).await.map_err(|_| Problem::fault())?
+}
