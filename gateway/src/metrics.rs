@@ -72,6 +72,7 @@ pub(crate) struct Metrics {
     pub task_devices: IntGauge,
     pub task_rows: IntCounterVec,
     pub task_reads: IntCounterVec,
+    pub clock_offset: Histogram,
     pub line_up: IntGaugeVec,
     pub line_turns: IntCounterVec,
     pub line_busy: IntCounterVec,
@@ -193,6 +194,7 @@ impl Metrics {
                 &TASKS,
             )?,
             task_reads: make.task_reads()?,
+            clock_offset: make.offsets()?,
             line_up: make.gauges(
                 "line_up",
                 "1 while a serial port of this node is open, by its name.",
@@ -273,7 +275,7 @@ pub(crate) fn known_code(code: &str) -> &'static str {
 }
 
 /// What tasks read.
-const TASKS: [&str; 5] = ["billing", "events", "registers", "instantaneous", "load"];
+const TASKS: [&str; 6] = ["billing", "events", "registers", "instantaneous", "clock", "load"];
 
 struct Make<'a> {
     registry: &'a Registry,
@@ -299,6 +301,16 @@ impl Make<'_> {
         }
         self.registry.register(Box::new(counters.clone()))?;
         Ok(counters)
+    }
+
+    /// Buckets from what a clock's own seconds hide to a wrong hour and a wrong day.
+    fn offsets(&self) -> Result<Histogram, Error> {
+        let help = "How far clocks were off that were measured for tasks, either way, in seconds.";
+        let options = HistogramOpts::new(full("clock_offset_seconds"), help)
+            .buckets(vec![1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3_600.0, 86_400.0]);
+        let histogram = Histogram::with_opts(options)?;
+        self.registry.register(Box::new(histogram.clone()))?;
+        Ok(histogram)
     }
 
     fn task_reads(&self) -> Result<IntCounterVec, Error> {

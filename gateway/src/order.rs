@@ -34,6 +34,12 @@ pub enum Work {
         /// Serials of the meters.
         meters: Vec<String>,
     },
+    /// How far the clock is off, measured with half the round trip: the clock as it stands, and the
+    /// offset in milliseconds. Nothing is changed.
+    Offset {
+        /// What time it is.
+        anchor: Anchor,
+    },
     /// Carry out an order that acts.
     Act {
         /// Which.

@@ -220,6 +220,7 @@ impl Script {
                 Plan::Store { from_s: *from_s, to_s: *to_s, meters: meters.clone(), rows: None }
             }
             Work::Act { order, anchor } => Plan::Act(act::Plan::new(order, act::Aim::Act, *anchor)),
+            Work::Offset { anchor } => Plan::Act(act::Plan::measure(*anchor)),
             Work::ReadBack { order, anchor } => {
                 Plan::Act(act::Plan::new(order, act::Aim::ReadBack, *anchor))
             }

@@ -19,7 +19,9 @@ use serde::{Deserialize, Serialize};
 
 pub use board::{Board, Work, concerned};
 pub use cron::Cron;
-pub use report::{GivenUp, MAX_REPORTED, Report, Standing, given_up, read_until_s, standing};
+pub use report::{
+    GivenUp, MAX_REPORTED, Report, Standing, clocks, given_up, read_until_s, standing,
+};
 pub use rule::{MAX_LISTED, MAX_LOGS, Rule, What, When, Whom};
 pub use run::{Ending, Reason, Run};
 

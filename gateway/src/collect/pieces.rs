@@ -66,6 +66,8 @@ pub struct TaskWork {
     pub what: &'static str,
     /// Nothing is asked after it.
     pub until: Stamp,
+    /// Nothing was reported of this device in this run.
+    pub is_first: bool,
     /// Of these meters. None: nothing is left of this device, which is to be reported.
     pub meters: Vec<TaskMeter>,
 }
@@ -95,6 +97,8 @@ pub enum TaskRead {
         /// To.
         to_s: i64,
     },
+    /// How far the clock is off.
+    Clock,
     /// Gaps of a load profile.
     Load {
         /// The profile's logical name.
@@ -154,6 +158,7 @@ pub fn task_work(
         run: work.run.number,
         what: work.task.rule.what.name(),
         until: work.run.until,
+        is_first: work.is_first,
         meters,
     }))
 }
@@ -191,6 +196,7 @@ fn reads(
                 if model.instantaneous.is_empty() { &MOMENT[..] } else { &model.instantaneous };
             return Ok(registers(either(named, modelled)));
         }
+        What::Clock => return Ok(Ok(vec![TaskRead::Clock])),
         What::Load { profile, reach_s } => {
             let profile = profile.or(model.load_profile).unwrap_or(Obis::LOAD_PROFILE);
             let span = (work.run.due_s.saturating_sub(i64::from(*reach_s)), work.run.due_s);

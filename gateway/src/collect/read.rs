@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
-use domain::commands::Failure;
+use domain::commands::{Failure, Read, Value};
 use domain::readings::{Answered, Batch, Hole};
 use domain::tasks::Reason;
 use domain::{Device, Obis};
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::pieces::{TaskMeter, TaskRead};
 use super::run::{Cut, Settled, is_lost};
 use crate::Gateway;
-use crate::order::{Outcome, Pace, ProfileRead, Work};
+use crate::order::{Anchor, Outcome, Pace, ProfileRead, Work};
 use crate::refill::plan;
 use crate::translate;
 
@@ -64,6 +64,7 @@ impl Reader {
                 TaskRead::Rows { profile, from_s, to_s } => {
                     self.rows(&serial, ordinal, (profile, from_s, to_s), &mut came).await
                 }
+                TaskRead::Clock => self.clock(&serial, ordinal, &mut came).await,
                 TaskRead::Load { profile, holes } => {
                     self.load(&serial, ordinal, profile, &holes, &mut came).await
                 }
@@ -115,6 +116,29 @@ impl Reader {
         let batch = translate::registers_batch(ordinal, unix_s(), &reads).ok_or_else(nothing)?;
         came.batches.push(batch);
         Ok(())
+    }
+
+    async fn clock(&self, serial: &str, ordinal: u32, came: &mut Came) -> Result<(), Failure> {
+        let reads = self.offset(serial).await?;
+        came.batches.extend(translate::registers_batch(ordinal, unix_s(), &reads));
+        Ok(())
+    }
+
+    /// Measures how far the clock of a meter, or of the concentrator itself, is off: the clock as it
+    /// stands, and the offset in milliseconds.
+    pub async fn offset(&self, target: &str) -> Result<Vec<Read>, Failure> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let unix_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+        let anchor = Anchor { at: Instant::now().into_std(), unix_ms };
+        let reads = match self.carry(target, Work::Offset { anchor }).await? {
+            Outcome::Reads(reads) => reads,
+            _ => return Err(Failure::Malformed("no time of a clock".to_owned())),
+        };
+        if let Some(offset_ms) = offset_of(&reads) {
+            let offset = Duration::from_millis(offset_ms.unsigned_abs());
+            self.gateway.shared.metrics.clock_offset.observe(offset.as_secs_f64());
+        }
+        Ok(reads)
     }
 
     async fn rows(
@@ -185,6 +209,15 @@ impl Reader {
         let epoch = Some(self.epoch);
         self.gateway.carry(&self.device, serial, work, epoch, deadline, Pace::Background).await
     }
+}
+
+/// The offset among what was read of a clock, milliseconds.
+pub(super) fn offset_of(reads: &[Read]) -> Option<i64> {
+    // It is no attribute of the clock.
+    reads.iter().find(|read| read.attribute == 0).and_then(|read| match read.value {
+        Value::Integer(offset_ms) => Some(offset_ms),
+        _ => None,
+    })
 }
 
 /// The rows without columns whose register stands in an earlier one.

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::book::Ended;
 use super::pieces::{TaskMeter, TaskQuery, TaskRead, TaskWork};
-use super::read::{Came, Reader};
+use super::read::{Came, Reader, offset_of};
 use crate::Gateway;
 use crate::ask::ask;
 use crate::error::Denied;
@@ -83,9 +83,13 @@ impl Visit {
         let work = ask(self.shared(), query, Upcall::TaskWork).await.map_err(|_| Cut)?;
         let Some(mut work) = work else { return Ok(false) };
         let filling = filling.filter(|_| work.what == "load");
+        if work.is_first {
+            self.own_clock(&work).await?;
+        }
         if work.meters.is_empty() {
-            self.report(&work, Vec::new(), true).await?;
-            return Ok(true);
+            // Nothing in it can be refused but the visit itself.
+            let whole = self.worded(&work, &[], true);
+            return self.propose(&work, whole).await?.map(|()| true).map_err(|_| Cut);
         }
         let mut waiting = Vec::new();
         if filling.is_some() {
@@ -110,12 +114,7 @@ impl Visit {
             while reads.len() < self.reads
                 && let Some(meter) = left.next()
             {
-                let reader = Reader {
-                    gateway: self.gateway.clone(),
-                    device: self.device.clone(),
-                    epoch: self.epoch,
-                    what: work.what,
-                };
+                let reader = self.reader(work);
                 reads.spawn(async move { reader.meter(meter).await });
             }
             let Some(ended) = reads.join_next().await else { break };
@@ -123,17 +122,46 @@ impl Visit {
                 Ok(Ok(settled)) => waiting.push(settled),
                 // What is being read elsewhere on this channel is lost, too.
                 Ok(Err(Cut)) | Err(_) => {
-                    self.report(work, waiting, false).await?;
+                    self.report(work, waiting).await?;
                     return Err(Cut);
                 }
             }
             let rows: usize = waiting.iter().map(|settled| settled.came.rows()).sum();
             if rows >= REPORT_ROWS || reported.elapsed() >= REPORT_EVERY {
-                self.report(work, std::mem::take(&mut waiting), false).await?;
+                self.report(work, std::mem::take(&mut waiting)).await?;
                 reported = Instant::now();
             }
         }
-        self.report(work, waiting, false).await
+        self.report(work, waiting).await
+    }
+
+    /// Reports how far the concentrator's own clock is off, for a task of clocks.
+    async fn own_clock(&self, work: &TaskWork) -> Result<(), Cut> {
+        let Device::Concentrator(name) = &self.device else { return Ok(()) };
+        if work.what != "clock" {
+            return Ok(());
+        }
+        match self.reader(work).offset(name).await {
+            Ok(reads) => {
+                let offset_ms = offset_of(&reads);
+                let report = Report { offset_ms, ..self.worded(work, &[], false) };
+                self.propose(work, report).await?.map_err(|_| Cut)
+            }
+            Err(failure) if is_lost(&failure) => Err(Cut),
+            Err(failure) => {
+                tracing::info!(device = %self.device, ?failure, "its clock was not read");
+                Ok(())
+            }
+        }
+    }
+
+    fn reader(&self, work: &TaskWork) -> Reader {
+        Reader {
+            gateway: self.gateway.clone(),
+            device: self.device.clone(),
+            epoch: self.epoch,
+            what: work.what,
+        }
     }
 
     /// Takes what the concentrator's store has out of the gaps of a page.
@@ -183,20 +211,13 @@ impl Visit {
         Ok(found)
     }
 
-    async fn report(
-        &self,
-        work: &TaskWork,
-        settled: Vec<Settled>,
-        is_whole: bool,
-    ) -> Result<(), Cut> {
-        if settled.is_empty() && !is_whole {
+    async fn report(&self, work: &TaskWork, settled: Vec<Settled>) -> Result<(), Cut> {
+        if settled.is_empty() {
             return Ok(());
         }
-        let report = self.worded(work, &settled, is_whole);
+        let report = self.worded(work, &settled, false);
         match self.propose(work, report).await? {
             Ok(()) => Ok(()),
-            // Nothing in it can be refused but the visit itself.
-            Err(_) if settled.is_empty() => Err(Cut),
             // One bad row refuses all of them: each meter by itself then.
             Err(_) => self.report_each(work, settled).await,
         }
@@ -256,6 +277,7 @@ impl Visit {
             answered: answered.collect::<Vec<Answered>>(),
             marks: marks.collect(),
             meters: meters.collect(),
+            offset_ms: None,
             is_whole,
         }
     }

@@ -90,6 +90,7 @@ impl LocalMeter {
             Work::Store { .. } => {
                 Err(Failure::Unsupported("a meter has no store of a concentrator".to_owned()))
             }
+            Work::Offset { anchor } => self.offset(shared, *anchor, deadline).await,
             Work::Act { order, anchor } => self.act(shared, order, *anchor, deadline).await,
             Work::ReadBack { order, anchor } => {
                 self.read_back(shared, order, *anchor, deadline).await

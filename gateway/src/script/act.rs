@@ -34,6 +34,8 @@ pub(super) enum Aim {
     Act,
     /// See whether the device stands as ordered.
     ReadBack,
+    /// See how far its clock is off.
+    Measure,
 }
 
 /// An order under way.
@@ -54,6 +56,11 @@ impl Plan {
         Self { order, aim, anchor, asked_at: None, is_sent: false, reads }
     }
 
+    /// How far the clock is off, and nothing else.
+    pub(super) fn measure(anchor: Anchor) -> Self {
+        Self::new(&Order::Clock { limit_s: 0, set: false }, Aim::Measure, anchor)
+    }
+
     /// The first step.
     pub(super) fn start(&mut self, now: Instant) -> Result<Next, Failure> {
         self.asked_at = Some(now);
@@ -70,7 +77,7 @@ impl Plan {
                 // Method 1 opens, 2 closes; both take integer 0.
                 invoke(70, SWITCH, if *close { 2 } else { 1 }, Data::I8(0))
             }
-            (Order::Switch { .. }, Aim::ReadBack) => get(&switch(2)),
+            (Order::Switch { .. }, _) => get(&switch(2)),
             (Order::Clock { .. }, _) => get(&clock()),
             (Order::Read { .. } | Order::Profile { .. }, _) => {
                 return Err(Failure::Unsupported("an order that only reads".to_owned()));
@@ -143,6 +150,9 @@ impl Plan {
         let offset_ms = shown_ms - (self.anchor.unix_ms(now) - half_ms);
         self.reads.push(translate::read(&clock(), data, None));
         self.reads.push(offset_read(offset_ms));
+        if aim == Aim::Measure {
+            return Ok(Next::Done(Outcome::Reads(std::mem::take(&mut self.reads))));
+        }
         if aim == Aim::ReadBack {
             let stands = offset_ms.abs() <= LEFT_MS.saturating_add(half_ms);
             let text = format!("the clock is off by {} s", seconds(offset_ms));

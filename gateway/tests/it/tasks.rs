@@ -268,6 +268,39 @@ async fn dialled_meters_are_read_for_tasks_too() {
     street.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clocks_are_measured_of_meters_and_of_their_concentrator() {
+    let field = simulator::config::Config {
+        meters: 6,
+        history: Duration::from_secs(3_600),
+        // Every clock of a meter is 37 seconds ahead.
+        faults: vec!["clock-skew:1".parse().unwrap()],
+        ..refill::field()
+    };
+    let street = Street::prepare(field, refill::config(), |cluster, _| quiet(cluster)).await;
+    street.house.cluster.lock().unwrap().task("clocks", rule(What::Clock));
+    street.wait("the run ends", |street| is_over(&street.house.cluster, "clocks")).await;
+    let (offsets, own) = {
+        let cluster = street.house.cluster.lock().unwrap();
+        let run = cluster.run("clocks");
+        assert_eq!((run.done, run.failed, run.rows), (6, 0, 6), "{run:?}");
+        let irregular = cluster.rows.iter().filter(|row| row.2 == 0);
+        let offsets: Vec<i64> = irregular.map(|row| row.3[0].unwrap()).collect();
+        let task = domain::tasks::task(&cluster.view, "clocks").unwrap().unwrap();
+        (offsets, domain::tasks::clocks(&cluster.view, &task, None, 10).unwrap())
+    };
+    // A clock shows whole seconds, and a busy machine's round trip is not the same both ways.
+    let is_ahead = |offset_ms: &i64| (34_000..40_000).contains(offset_ms);
+    assert!(offsets.len() == 6 && offsets.iter().all(is_ahead), "{offsets:?}");
+    let is_right = |offset_ms: i64| offset_ms.abs() < 3_000;
+    assert!(
+        matches!(own.as_slice(), [(device, _, offset_ms)]
+            if device.name() == street.models[0].ldn && is_right(*offset_ms)),
+        "{own:?}"
+    );
+    street.stop().await;
+}
+
 /// Two nodes and a slow street of one concentrator that dials both.
 async fn two_nodes(cluster: &Arc<Mutex<Cluster>>) -> (House, House, Running) {
     let config = || Config { task_look_ms: 20, ..Config::for_test() };

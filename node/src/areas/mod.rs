@@ -114,6 +114,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(tasks::run))
         .routes(routes!(tasks::runs))
         .routes(routes!(tasks::failures))
+        .routes(routes!(tasks::clocks))
         .routes(routes!(commands::list, commands::queue))
         .routes(routes!(commands::show))
 }

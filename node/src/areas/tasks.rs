@@ -15,7 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 
 pub use body::{NewTask, RunBody, TaskBody};
 
-use crate::areas::{Page, keys, matches};
+use crate::areas::{Page, keys, matches, number, time};
 use crate::http::asked::Asked;
 use crate::http::extract::{Body, Params};
 use crate::http::problem::{Problem, ProblemBody};
@@ -39,6 +39,27 @@ pub struct GivenUpParams {
     pub limit: Option<usize>,
     /// `next` of the page before.
     pub cursor: Option<String>,
+}
+
+/// What the list of clocks takes.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct ClockParams {
+    /// 1 to 1000 items; 100 when left out.
+    pub limit: Option<usize>,
+    /// `next` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// The clock of a concentrator.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ClockBody {
+    /// Logical device name.
+    pub concentrator: String,
+    /// How far it was off, seconds; ahead of ours is more than 0.
+    pub offset_s: String,
+    /// When that was measured.
+    pub measured: String,
 }
 
 /// A meter that was given up in a run.
@@ -186,10 +207,7 @@ pub async fn failures(
     let number = params.run.unwrap_or(task.runs);
     let found = tasks::given_up(&view, &task, number, behind.as_ref(), limit)?;
     let last = found.last().filter(|_| found.len() >= limit);
-    let next = last.map(|one| match &one.device {
-        Device::Concentrator(name) => format!("c:{name}"),
-        Device::Meter(serial) => format!("m:{serial}"),
-    });
+    let next = last.map(|one| cursor(&one.device));
     let items = found.into_iter().map(|one| {
         let place = assets::place(&view, one.ordinal)?;
         let concentrator = match one.device {
@@ -200,6 +218,38 @@ pub async fn failures(
         Ok(GivenUpBody { serial, concentrator, reason: one.reason.name().to_owned() })
     });
     Ok(Json(Page { items: items.collect::<Result<_, Problem>>()?, next }))
+}
+
+/// How far the clocks of concentrators are off, as a task of clocks measured them last. Those of
+/// meters are readings: the newest values of 0-0:1.0.0.
+#[utoipa::path(get, path = "/api/v1/tasks/{name}/clocks", tag = "tasks",
+    params(("name" = String, Path, description = "name"), ClockParams), responses(
+    (status = 200, body = Page<ClockBody>),
+    (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub async fn clocks(
+    app: Asked,
+    Path(name): Path<String>,
+    Params(params): Params<ClockParams>,
+) -> Result<Json<Page<ClockBody>>, Problem> {
+    let view = app.view()?;
+    let behind = params.cursor.as_deref().map(device).transpose()?;
+    let limit = params.limit.unwrap_or(100).clamp(1, 1000);
+    let found = tasks::clocks(&view, &known(&view, &name)?, behind.as_ref(), limit)?;
+    let next = found.last().filter(|_| found.len() == limit).map(|(device, ..)| cursor(device));
+    let items = found.into_iter().map(|(device, at, offset_ms)| ClockBody {
+        concentrator: device.name().to_owned(),
+        offset_s: number::decimal(offset_ms, -3),
+        measured: time::stamp(at),
+    });
+    Ok(Json(Page { items: items.collect(), next }))
+}
+
+fn cursor(device: &Device) -> String {
+    match device {
+        Device::Concentrator(name) => format!("c:{name}"),
+        Device::Meter(serial) => format!("m:{serial}"),
+    }
 }
 
 fn device(text: &str) -> Result<Device, Problem> {

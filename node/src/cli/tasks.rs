@@ -43,6 +43,14 @@ pub enum TaskCommand {
         #[command(flatten)]
         cluster: ClusterArgs,
     },
+    /// How far the clocks of concentrators are off, as a task of clocks measured them last.
+    Clocks {
+        /// Its name.
+        name: String,
+        /// How to reach the cluster.
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
     /// Begin no run and go on with none.
     Pause {
         /// Its name.
@@ -86,7 +94,7 @@ pub struct TaskAdd {
     #[arg(long)]
     pub change: bool,
     /// What is read.
-    #[arg(long, value_parser = ["billing", "events", "registers", "instantaneous", "load"])]
+    #[arg(long, value_parser = ["billing", "events", "registers", "instantaneous", "clock", "load"])]
     pub what: String,
     /// A register, several with several; the models' when left out.
     #[arg(long = "obis", value_name = "OBIS")]
@@ -150,6 +158,7 @@ impl TaskCommand {
             TaskCommand::List { cluster }
             | TaskCommand::Show { cluster, .. }
             | TaskCommand::Failures { cluster, .. }
+            | TaskCommand::Clocks { cluster, .. }
             | TaskCommand::Pause { cluster, .. }
             | TaskCommand::Resume { cluster, .. }
             | TaskCommand::Run { cluster, .. }
@@ -167,6 +176,7 @@ pub async fn task(verb: TaskCommand) -> Result<(), Failure> {
         TaskCommand::Failures { name, run, limit, cluster } => {
             failures(&name, run, limit, &cluster).await
         }
+        TaskCommand::Clocks { name, cluster } => clocks(&name, &cluster).await,
         TaskCommand::Pause { name, cluster } => turn(&name, "pause", &cluster).await,
         TaskCommand::Resume { name, cluster } => turn(&name, "resume", &cluster).await,
         TaskCommand::Run { name, cluster } => turn(&name, "run", &cluster).await,
@@ -288,6 +298,31 @@ async fn failures(
         ["serial", "concentrator", "reason"].map(|name| field(one, &[name])).to_vec()
     });
     table(&["SERIAL", "CONCENTRATOR", "REASON"], &rows);
+    Ok(())
+}
+
+async fn clocks(name: &str, cluster: &ClusterArgs) -> Result<(), Failure> {
+    let api = Api::of(cluster)?;
+    let (mut items, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let mut page = api.get(&format!("{}/clocks?limit=1000{cursor}", path(name))).await?;
+        if let Value::Array(more) = page["items"].take() {
+            items.extend(more);
+        }
+        match page["next"].as_str() {
+            Some(next) => cursor = format!("&cursor={}", encode(next)),
+            None => break,
+        }
+    }
+    let items = Value::Array(items);
+    if cluster.json {
+        println!("{}", json!({"items": items}));
+        return Ok(());
+    }
+    let rows = rows(&items, |one| {
+        ["concentrator", "offset_s", "measured"].map(|name| field(one, &[name])).to_vec()
+    });
+    table(&["CONCENTRATOR", "OFF BY S", "MEASURED"], &rows);
     Ok(())
 }
 

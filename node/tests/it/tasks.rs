@@ -71,10 +71,19 @@ fn logs_and_bills_come_by_the_models(demo: &Demo) {
         let run = run_of(demo, name);
         assert_eq!((&run["state"], &run["done"]), (&json!("complete"), &json!(3)), "{name}: {run}");
     }
+    json_of(demo, &["task", "add", "clocks", "--what", "clock", "--spread", "0s"]);
+    json_of(demo, &["task", "run", "clocks"]);
+    let run = run_of(demo, "clocks");
+    assert_eq!((&run["done"], &run["rows"]), (&json!(3), &json!(3)), "{run}");
+    let clocks = json_of(demo, &["task", "clocks", "clocks"]);
+    let clocks = clocks["items"].as_array().unwrap();
+    assert_eq!(clocks.len(), 1, "{clocks:?}");
+    let off: f64 = clocks[0]["offset_s"].as_str().unwrap().parse().unwrap();
+    assert!(off.abs() < 5.0, "the simulator's clock is this machine's: {off}");
     let list = json_of(demo, &["task", "list"]);
     let names: Vec<&str> =
         list["items"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["bills", "daily", "gaps", "log"]);
+    assert_eq!(names, ["bills", "clocks", "daily", "gaps", "log"]);
 }
 
 fn a_task_is_paused_changed_and_removed(demo: &Demo) {

@@ -38,6 +38,8 @@ pub struct Work {
     pub task: Task,
     /// The run.
     pub run: Run,
+    /// Nothing was reported of this device in this run.
+    pub is_first: bool,
     /// Of these meters, in order of their serials. None: nothing is left of this device, which
     /// somebody has to report.
     pub meters: Vec<Meter>,
@@ -99,6 +101,7 @@ impl Board {
             }
             let known = PROGRESS.get(view, &Pair(&open.task.id, device))?;
             let known = known.filter(|progress| progress.run == open.run.number);
+            let is_first = known.is_none();
             let progress = known.unwrap_or_default();
             if progress.is_whole {
                 continue;
@@ -106,7 +109,7 @@ impl Board {
             let meters = open.meters(view, device, &progress, now, limit)?;
             if !meters.is_empty() || progress.waiting.is_empty() {
                 let (task, run) = (open.task.clone(), open.run.clone());
-                return Ok(Some(Work { task, run, meters }));
+                return Ok(Some(Work { task, run, is_first, meters }));
             }
         }
         Ok(None)

@@ -12,7 +12,7 @@ use crate::apply::table::{Key, Pair, Typed, after, end_of};
 use crate::apply::{Done, Table, Tx, View};
 use crate::error::{Fault, Stop, refuse};
 use crate::readings::{self, Answered, Part};
-use crate::units::{Device, Obis};
+use crate::units::{Device, Obis, Stamp};
 
 /// The most meters of one report.
 pub const MAX_REPORTED: usize = 512;
@@ -37,6 +37,8 @@ pub struct Report {
     pub marks: Vec<(u32, Obis, i64)>,
     /// What became of meters, by their ordinals.
     pub meters: Vec<(u32, Result<(), Reason>)>,
+    /// How far the concentrator's own clock is off, milliseconds; ahead of ours is more than 0.
+    pub offset_ms: Option<i64>,
     /// Nothing is left to be read of this device in this run.
     pub is_whole: bool,
 }
@@ -50,6 +52,8 @@ pub(super) struct Progress {
     pub(super) waiting: Vec<Waiting>,
     pub(super) failed: Vec<(u32, Reason)>,
     pub(super) is_whole: bool,
+    /// How far the concentrator's own clock was off, milliseconds, and when.
+    clock: Option<(Stamp, i64)>,
 }
 
 /// A meter that failed and is to be asked again.
@@ -162,6 +166,9 @@ fn settle(
             }
         }
     }
+    if let Some(offset_ms) = report.offset_ms {
+        progress.clock = Some((tx.stamp, offset_ms));
+    }
     if report.is_whole && !progress.is_whole {
         progress.is_whole = true;
         run.devices += 1;
@@ -205,6 +212,36 @@ pub fn given_up(
                 reason: *reason,
             };
             found.extend(progress.failed.iter().map(one));
+            if found.len() >= limit {
+                return Ok(found);
+            }
+        }
+        match rows.last() {
+            Some((last, _)) if rows.len() == PAGE => from = after(last),
+            _ => return Ok(found),
+        }
+    }
+}
+
+/// The clocks of at most `limit` concentrators behind a device, as a task measured them last: when,
+/// and how far each was off, milliseconds.
+pub fn clocks(
+    view: &dyn View,
+    task: &Task,
+    behind: Option<&Device>,
+    limit: usize,
+) -> Result<Vec<(Device, Stamp, i64)>, Fault> {
+    const PAGE: usize = 256;
+    let prefix = task.id.octets();
+    let mut from =
+        behind.map_or_else(|| prefix.clone(), |device| after(&Pair(&task.id, device).octets()));
+    let mut found = Vec::new();
+    loop {
+        let rows = PROGRESS.scan(view, &from, &end_of(&prefix), PAGE)?;
+        for (key, progress) in &rows {
+            if let Some((at, offset_ms)) = progress.clock {
+                found.push((device_of(key)?, at, offset_ms));
+            }
             if found.len() >= limit {
                 return Ok(found);
             }

@@ -72,6 +72,8 @@ pub enum What {
         /// How far back when none was read yet, seconds.
         reach_s: u32,
     },
+    /// How far clocks are off, of meters and of concentrators.
+    Clock,
 }
 
 /// Which meters a task concerns.
@@ -111,17 +113,19 @@ impl What {
             What::Load { .. } => "load",
             What::Billing { .. } => "billing",
             What::Events { .. } => "events",
+            What::Clock => "clock",
         }
     }
 
-    /// What goes first: billing, events, registers, the moment, load profiles.
+    /// What goes first: billing, events, registers, the moment, clocks, load profiles.
     pub fn rank(&self) -> u8 {
         match self {
             What::Billing { .. } => 0,
             What::Events { .. } => 1,
             What::Registers { .. } => 2,
             What::Instantaneous { .. } => 3,
-            What::Load { .. } => 4,
+            What::Clock => 4,
+            What::Load { .. } => 5,
         }
     }
 
@@ -131,6 +135,7 @@ impl What {
             What::Registers { registers } | What::Instantaneous { registers } => {
                 (registers.as_slice(), MAX_REGISTERS, 1, 1)
             }
+            What::Clock => return Ok(()),
             What::Load { reach_s, .. } => (&[][..], 0, *reach_s, 60 * DAY_S),
             What::Billing { reach_s, .. } => (&[][..], 0, *reach_s, 1_200 * DAY_S),
             What::Events { logs, reach_s } => (logs.as_slice(), MAX_LOGS, *reach_s, 1_200 * DAY_S),

@@ -108,6 +108,17 @@ impl LocalMeter {
         }
     }
 
+    /// How far the clock is off.
+    pub(super) async fn offset(
+        &mut self,
+        shared: &Shared,
+        anchor: Anchor,
+        deadline: Instant,
+    ) -> Result<Outcome, Failure> {
+        self.check_writable()?;
+        Ok(Outcome::Reads(self.clock(shared, anchor, deadline).await?.reads))
+    }
+
     fn check_writable(&self) -> Result<(), Failure> {
         if matches!(self.local.mode, Mode::Auto | Mode::C) {
             return Ok(());

@@ -20,7 +20,7 @@ pub struct NewTask {
     /// `version` as it was seen; 0 makes a new task.
     #[serde(default)]
     pub seen: u32,
-    /// What is read: `billing`, `events`, `registers`, `instantaneous` or `load`.
+    /// What is read: `billing`, `events`, `registers`, `instantaneous`, `clock` or `load`.
     pub what: String,
     /// Which registers, of `registers` and `instantaneous`; by the meters' models when left out.
     #[serde(default)]
@@ -209,11 +209,12 @@ impl NewTask {
             "instantaneous" => (What::Instantaneous { registers: registers()? }, "registers"),
             "load" => (What::Load { profile: profile()?, reach_s: reach_s(2) }, "profile"),
             "billing" => (What::Billing { profile: profile()?, reach_s: reach_s(400) }, "profile"),
+            "clock" => (What::Clock, "nothing"),
             "events" => (What::Events { logs: codes(&self.logs)?, reach_s: reach_s(31) }, "logs"),
             other => {
                 let text = format!(
                     "{other:?} is none of billing, events, registers, \
-                    instantaneous, load"
+                    instantaneous, clock, load"
                 );
                 return Err(Problem::bad("bad_task", text));
             }
@@ -222,7 +223,7 @@ impl NewTask {
             ("registers", !self.registers.is_empty()),
             ("profile", self.profile.is_some()),
             ("logs", !self.logs.is_empty()),
-            ("reach_s", self.reach_s.is_some() && takes == "registers"),
+            ("reach_s", self.reach_s.is_some() && ["registers", "nothing"].contains(&takes)),
         ];
         match given.iter().find(|(name, given)| *given && *name != takes) {
             Some((name, _)) => {
@@ -242,6 +243,7 @@ pub(super) fn task(view: &dyn View, task: &Task, now: Stamp) -> Result<TaskBody,
         What::Registers { registers } | What::Instantaneous { registers } => {
             (texts(registers), None, Vec::new(), None)
         }
+        What::Clock => (Vec::new(), None, Vec::new(), None),
         What::Load { profile, reach_s } | What::Billing { profile, reach_s } => {
             (Vec::new(), profile.map(|obis| obis.to_string()), Vec::new(), Some(*reach_s))
         }

@@ -49,6 +49,7 @@ pub(super) fn change(words: &Words<'_>) -> Change {
                 answered,
                 marks: marks.collect(),
                 meters: settles.map(settled).collect(),
+                offset_ms: words.maybe("offset").map(|_| words.number("offset", 0)),
                 is_whole: words.maybe("whole").is_some(),
             }))
         }
@@ -75,6 +76,7 @@ fn rule(words: &Words<'_>) -> Rule {
         Some("billing") => What::Billing { profile: Some(BILLING), reach_s },
         Some("events") => What::Events { logs: vec![EVENTS], reach_s },
         Some("load") => What::Load { profile: None, reach_s },
+        Some("clock") => What::Clock,
         Some("instantaneous") => What::Instantaneous { registers: obis },
         _ => What::Registers { registers: obis },
     };
@@ -130,6 +132,13 @@ pub(super) fn show(
         ("read_until", _) => {
             let read = tasks::read_until_s(view, words.number("ordinal", 0), BILLING)?;
             vec![format!("{read:?}")]
+        }
+        ("clocks", Some(task)) => {
+            let found = tasks::clocks(view, &task, None, 100)?;
+            let line = |(device, at, offset_ms): &(Device, Stamp, i64)| {
+                format!("{device} off by {offset_ms} ms at {}", at.seconds())
+            };
+            found.iter().map(line).collect()
         }
         ("concerned", Some(task)) => vec![tasks::concerned(view, &task.rule.whom)?.to_string()],
         _ => return Ok(None),
