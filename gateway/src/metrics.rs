@@ -193,8 +193,14 @@ impl Metrics {
                 "what",
                 &TASKS,
             )?,
-            task_reads: make.task_reads()?,
-            clock_offset: make.offsets()?,
+            task_reads: make.task_counters(
+                "task_reads_total",
+                "Reads for tasks by what they read and result.",
+            )?,
+            clock_offset: make.offset_histogram(
+                "clock_offset_seconds",
+                "How far clocks were off that were measured for tasks, either way, in seconds.",
+            )?,
             line_up: make.gauges(
                 "line_up",
                 "1 while a serial port of this node is open, by its name.",
@@ -304,18 +310,16 @@ impl Make<'_> {
     }
 
     /// Buckets from what a clock's own seconds hide to a wrong hour and a wrong day.
-    fn offsets(&self) -> Result<Histogram, Error> {
-        let help = "How far clocks were off that were measured for tasks, either way, in seconds.";
-        let options = HistogramOpts::new(full("clock_offset_seconds"), help)
+    fn offset_histogram(&self, name: &str, help: &str) -> Result<Histogram, Error> {
+        let options = HistogramOpts::new(full(name), help)
             .buckets(vec![1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3_600.0, 86_400.0]);
         let histogram = Histogram::with_opts(options)?;
         self.registry.register(Box::new(histogram.clone()))?;
         Ok(histogram)
     }
 
-    fn task_reads(&self) -> Result<IntCounterVec, Error> {
-        let options = Opts::new(full("task_reads_total"), "Reads for tasks by what and result.");
-        let counters = IntCounterVec::new(options, &["what", "result"])?;
+    fn task_counters(&self, name: &str, help: &str) -> Result<IntCounterVec, Error> {
+        let counters = IntCounterVec::new(Opts::new(full(name), help), &["what", "result"])?;
         for what in TASKS {
             counters.with_label_values(&[what, "ok"]);
         }

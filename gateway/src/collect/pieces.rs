@@ -1,5 +1,5 @@
-//! What of a task's work is asked of each meter: by its model, by what is stored already, and by how
-//! far it was read before. It reads the replicated state and asks nobody.
+//! What of a task's work is asked of each meter: by its model, by what is stored already, and by
+//! how far it was read before. It reads the replicated state and asks nobody.
 //!
 //! Invariant: what is stored, or for which the meter has answered, is not asked for.
 

@@ -1,8 +1,8 @@
 //! One meter's reads for a task, and what of the answers is stored.
 //!
-//! Invariants: 1. of a profile that has the same register twice the first column is kept; 2. how far
-//! a profile was read is said only with the rows that say so; 3. a meter with several profiles is
-//! done when one of them was read and none is left that may still answer.
+//! Invariants: 1. of a profile that has the same register twice the first column is kept; 2. how
+//! far a profile was read is said only with the rows that say so; 3. a meter with several profiles
+//! is done when one of them was read and none is left that may still answer.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
@@ -124,8 +124,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Measures how far the clock of a meter, or of the concentrator itself, is off: the clock as it
-    /// stands, and the offset in milliseconds.
+    /// Measures how far the clock of a meter, or of the concentrator itself, is off: the clock as
+    /// it stands, and the offset in milliseconds.
     pub async fn offset(&self, target: &str) -> Result<Vec<Read>, Failure> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let unix_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);

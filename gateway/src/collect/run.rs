@@ -2,8 +2,8 @@
 //! was read and what it settles are reported together, and not later than a few seconds after.
 //!
 //! Invariants: 1. a bounded number of reads at a time, none of which anybody waits for; 2. a meter
-//! is reported once with what came of it; one whose channel was lost is not reported; 3. of a report
-//! that is refused nothing is lost but the meter that is the cause.
+//! is reported once with what came of it; one whose channel was lost is not reported; 3. of a
+//! report that is refused nothing is lost but the meter that is the cause.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -228,7 +228,8 @@ impl Visit {
             let ordinal = one.ordinal;
             let report = self.worded(work, std::slice::from_ref(&one), false);
             if let Err(code) = self.propose(work, report).await? {
-                tracing::warn!(device = %self.device, ordinal, code, "values of a task were refused");
+                let device = &self.device;
+                tracing::warn!(%device, ordinal, code, "values of a task were refused");
                 let result = one.result.is_some().then_some(Err(Reason::NotStored));
                 let refused = Settled { ordinal, result, came: Came::default() };
                 let report = self.worded(work, std::slice::from_ref(&refused), false);

@@ -1,7 +1,7 @@
 //! Collection tasks: made, changed, paused, run and removed; and what came of each run.
 //!
-//! Invariants: who changes a task says which version was seen last; a rate of a run has the meters it
-//! concerned when it began as its denominator, whether they were reached or not.
+//! Invariants: who changes a task says which version was seen last; a rate of a run has the meters
+//! it concerned when it began as its denominator, whether they were reached or not.
 
 mod body;
 

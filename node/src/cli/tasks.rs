@@ -94,7 +94,9 @@ pub struct TaskAdd {
     #[arg(long)]
     pub change: bool,
     /// What is read.
-    #[arg(long, value_parser = ["billing", "events", "registers", "instantaneous", "clock", "load"])]
+    #[arg(long, value_parser = [
+        "billing", "events", "registers", "instantaneous", "clock", "load",
+    ])]
     pub what: String,
     /// A register, several with several; the models' when left out.
     #[arg(long = "obis", value_name = "OBIS")]

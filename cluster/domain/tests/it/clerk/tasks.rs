@@ -151,7 +151,8 @@ fn line(task: &tasks::Task) -> String {
     let wanted = if task.wanted.is_some() { " wanted" } else { "" };
     let what = task.rule.what.name();
     format!(
-        "{id} {name} {what} version {version} {} {runs} runs, last due {last_due_s:?}{running}{wanted}",
+        "{id} {name} {what} version {version} {} {runs} runs, last due {last_due_s:?}\
+         {running}{wanted}",
         state.name()
     )
 }
@@ -163,7 +164,8 @@ fn run(run: &tasks::Run) -> String {
         .ended
         .map_or("open".to_owned(), |(at, how)| format!("{} at {}", how.name(), at.seconds()));
     format!(
-        "{number} due {due_s}: {done} done and {failed} failed of {meters} {reasons:?}, {retries} retries, {rows} rows, {devices} devices, {ended}"
+        "{number} due {due_s}: {done} done and {failed} failed of {meters} {reasons:?}, \
+         {retries} retries, {rows} rows, {devices} devices, {ended}"
     )
 }
 
