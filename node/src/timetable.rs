@@ -1,8 +1,8 @@
 //! When a task is due: its times of day and its zone together, as moments.
 //!
 //! Where clocks go back an hour, a time that comes twice is its first moment; where they go
-//! forward, a time that does not come is so much later. The domain knows no zones: who leads says when a run
-//! was due.
+//! forward, a time that does not come is so much later. The domain knows no zones: who leads says
+//! when a run was due.
 
 use domain::tasks::{Cron, When};
 use jiff::Timestamp;
