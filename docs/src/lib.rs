@@ -14,13 +14,14 @@ use std::path::{Path, PathBuf};
 const SKIPPED: [&str; 4] = ["target", ".git", "node_modules", "demo-data"];
 
 /// Crates: folder, package, and in which order they build on each other.
-pub const CRATES: [(&str, &str); 9] = [
+pub const CRATES: [(&str, &str); 10] = [
     ("gateway/cosem", "cosem"),
     ("cluster/domain", "domain"),
     ("storage", "storage"),
     ("gateway/simulator", "simulator"),
     ("gateway", "gateway"),
     ("cluster", "cluster"),
+    ("node/monitor", "monitor"),
     ("node", "node"),
     ("chaos-tests", "chaos-tests"),
     ("docs", "docs"),

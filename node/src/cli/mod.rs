@@ -16,6 +16,7 @@ mod login;
 mod members;
 mod meters;
 mod model;
+mod monitor;
 mod operators;
 mod orders;
 mod output;
@@ -133,6 +134,8 @@ enum Command {
     Drill(drill::DrillCommand),
     /// Make a new cluster from a backup.
     Restore(Box<restore::RestoreArgs>),
+    /// The monitoring server: metrics of the nodes become SMS and mail.
+    Monitor(monitor::MonitorArgs),
     /// Octets of a frame as a tree; exit 1 and the offset when they make no sense.
     Decode(decode::DecodeArgs),
 }
@@ -218,6 +221,7 @@ impl Command {
     fn json(&self) -> bool {
         match self {
             Command::Demo(_) | Command::Run(_) | Command::CheckConfig { .. } => false,
+            Command::Monitor(_) => false,
             Command::Init(args) => args.json,
             Command::Status { cluster }
             | Command::Verify { cluster }
@@ -285,6 +289,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Backup(args) => backup::backup(&args),
         Command::Drill(verb) => runtime()?.block_on(drill::drill(verb)),
         Command::Restore(args) => restore::restore(&args),
+        Command::Monitor(args) => monitor::monitor(&args),
         Command::Decode(args) => decode::decode(&args),
     }
 }

@@ -1,0 +1,13 @@
+//! The monitor as a process, with real parts around it: nodes that answer HTTP, a modem on a
+//! pseudo-terminal, a mail server with STARTTLS and AUTH, Alertmanager.
+
+#[cfg(test)]
+mod alertmanager;
+#[cfg(test)]
+mod config;
+#[cfg(test)]
+mod gammu;
+#[cfg(test)]
+mod stories;
+#[cfg(test)]
+mod support;
