@@ -47,7 +47,7 @@ fn every_question_of_rules_and_dashboards_is_answered() {
     let nodes = TARGETS.map(|(_, name)| Node::start(name));
     let prometheus = Part::prometheus(&nodes, None, true);
     let enough = format!("min(count_over_time(holdfast_ready[1h])) >= {SCRAPES}");
-    let all = format!("count(holdfast_ready) == {}", TARGETS.len());
+    let all = format!("sum(up) == {}", TARGETS.len());
     prometheus.wait("scrapes of all nodes", || prometheus.holds(&all) && prometheus.holds(&enough));
     prometheus.wait("rules that were reckoned", || {
         let answer = prometheus.get("rules");

@@ -20,8 +20,12 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub const SCRAPES: usize = 4;
 
 /// The targets of the shipped configuration and who is recorded in their place.
-pub const TARGETS: [(&str, &str); 3] =
-    [("n1.example:8080", "n1"), ("n2.example:8080", "n2"), ("n3.example:8080", "n3")];
+pub const TARGETS: [(&str, &str); 4] = [
+    ("n1.example:8080", "n1"),
+    ("n2.example:8080", "n2"),
+    ("n3.example:8080", "n3"),
+    (MONITOR, "monitor"),
+];
 
 /// Where the shipped files have the monitoring server.
 const MONITOR: &str = "monitor1.example:9780";
@@ -73,7 +77,7 @@ fn request(stream: &mut TcpStream) -> Option<(String, String)> {
     }
 }
 
-/// A node that says what was recorded: first the first scrape, then the second.
+/// A node, or the monitoring server, that says what was recorded: first the first scrape, then the second.
 pub struct Node {
     server: Server,
     alive: Arc<AtomicBool>,
@@ -186,14 +190,13 @@ fn shipped(file: &str, changes: &[(&str, String)]) -> String {
 impl Part {
     /// Prometheus with the shipped configuration, but for hosts and where the rules lie; `fast`:
     /// with shorter periods, too.
-    pub fn prometheus(nodes: &[Node; 3], alertmanager: Option<&Part>, fast: bool) -> Part {
+    pub fn prometheus(nodes: &[Node; 4], alertmanager: Option<&Part>, fast: bool) -> Part {
         let folder = folder(if fast { "fast" } else { "slow" });
         let rules = root().join("deploy/prometheus/rules/*.yml").display().to_string();
         let here = |port: u16| format!("127.0.0.1:{port}");
         let mut changes = vec![
             ("rules/*.yml", rules),
             ("127.0.0.1:9093", here(alertmanager.map_or_else(free_port, |part| part.port))),
-            (MONITOR, here(free_port())),
         ];
         for ((target, _), node) in TARGETS.iter().zip(nodes) {
             changes.push((target, here(node.server.port)));
