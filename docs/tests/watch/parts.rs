@@ -77,7 +77,8 @@ fn request(stream: &mut TcpStream) -> Option<(String, String)> {
     }
 }
 
-/// A node, or the monitoring server, that says what was recorded: first the first scrape, then the second.
+/// A node, or the monitoring server, that says what was recorded: first the first scrape, then
+/// the second.
 pub struct Node {
     server: Server,
     alive: Arc<AtomicBool>,
