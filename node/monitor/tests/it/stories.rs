@@ -209,8 +209,9 @@ fn a_killed_monitor_tells_once_or_marks_the_repeat() {
         assert_eq!(ids.len(), 1, "a repeat has the Message-ID of the first");
         two.set_up(true);
         until("the recovery", || {
-            let stages = monitor.get("/api/v1/state")["messages"].clone();
+            // In this order: what is over queues its messages in the same turn.
             let over = monitor.state("node_down")? == "resolved";
+            let stages = monitor.get("/api/v1/state")["messages"].clone();
             (over && stages["queued"] == 0 && stages["sending"] == 0).then_some(())
         });
     }
