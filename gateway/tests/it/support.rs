@@ -158,7 +158,7 @@ impl Cluster {
         let meters = tasks::concerned(&self.view, &rule.whom).unwrap();
         let rule = Box::new(rule);
         let set = tasks::Change::Set { name: name.to_owned(), rule, seen: 0 };
-        self.propose(Author::Operator("olga".to_owned()), Change::Tasks(set)).unwrap();
+        self.propose(Author::Operator("admin".to_owned()), Change::Tasks(set)).unwrap();
         let due_s = self.now().seconds();
         let begin = tasks::Change::Begin { name: name.to_owned(), version: 1, due_s, meters };
         self.node(NODE, Change::Tasks(begin)).unwrap();

@@ -101,8 +101,8 @@ async fn billing_goes_first_then_events_then_registers_then_what_is_missing() {
             seen: 1,
             reason: "a test".to_owned(),
         };
-        let olga = domain::Author::Operator("olga".to_owned());
-        cluster.propose(olga, domain::Change::Parameters(change)).unwrap();
+        let admin = domain::Author::Operator("admin".to_owned());
+        cluster.propose(admin, domain::Change::Parameters(change)).unwrap();
     }
     for name in ["bills", "log", "daily", "missing"] {
         street.wait(name, |street| is_over(&street.house.cluster, name)).await;

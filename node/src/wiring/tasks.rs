@@ -169,9 +169,9 @@ mod tests {
             backoff_s: 60,
             backoff_cap_s: 60,
         });
-        let olga = || Author::Operator("olga".to_owned());
+        let admin = || Author::Operator("admin".to_owned());
         let set = Change::Set { name: "daily".to_owned(), rule, seen: 0 };
-        cluster.propose(olga(), 10 * DAY + 10_000, set);
+        cluster.propose(admin(), 10 * DAY + 10_000, set);
         let none: Vec<String> = Vec::new();
         // What was due before the task was made is not made up for.
         assert_eq!(cluster.look(10 * DAY + 20_000), none);
@@ -183,14 +183,14 @@ mod tests {
             [format!("Begin {{ name: \"daily\", version: 1, due_s: {due_s}, meters: 0 }}")]
         );
         assert_eq!(cluster.look(11 * DAY + 7_300), none, "once");
-        cluster.propose(olga(), 12 * DAY, Change::Pause { name: "daily".to_owned() });
+        cluster.propose(admin(), 12 * DAY, Change::Pause { name: "daily".to_owned() });
         assert_eq!(cluster.look(12 * DAY + 8_000), none, "paused");
-        cluster.propose(olga(), 12 * DAY + 8_100, Change::Resume { name: "daily".to_owned() });
-        cluster.propose(olga(), 12 * DAY + 8_100, Change::Run { name: "daily".to_owned() });
+        cluster.propose(admin(), 12 * DAY + 8_100, Change::Resume { name: "daily".to_owned() });
+        cluster.propose(admin(), 12 * DAY + 8_100, Change::Run { name: "daily".to_owned() });
         // One run for the wish and for what was due meanwhile: the wish is the newer one.
         assert_eq!(cluster.look(12 * DAY + 8_101).len(), 1);
         assert_eq!(cluster.look(12 * DAY + 8_102), none);
-        cluster.propose(olga(), 12 * DAY + 9_000, Change::Remove { name: "daily".to_owned() });
+        cluster.propose(admin(), 12 * DAY + 9_000, Change::Remove { name: "daily".to_owned() });
         assert_eq!(cluster.look(12 * DAY + 9_001), ["Sweep { name: \"daily\" }"]);
         assert_eq!(cluster.look(12 * DAY + 9_002), none);
     }
