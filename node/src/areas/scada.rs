@@ -8,7 +8,7 @@ use axum::Json;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::app::{App, now_s};
+use crate::app::now_s;
 use crate::areas::time;
 use crate::http::asked::Asked;
 use crate::http::health::is_ready;
