@@ -11,7 +11,7 @@ use crate::commands::Order;
 use crate::error::{Fault, Refusal, Stop};
 use crate::operators::{FOUNDER, Permission, Rights};
 use crate::regions::{ROOT, region_of};
-use crate::units::{Device, NodeId};
+use crate::units::{Device, NodeId, Stamp};
 use crate::{commands, drills, keys, leases, members, operators, readings, regions};
 
 /// Refuses what an author may not do.
@@ -100,7 +100,8 @@ fn is_own(me: &str, change: &Change) -> bool {
 }
 
 /// What a change needs; none when it is not for people.
-fn need(view: &dyn View, change: &Change) -> Result<Option<Need>, Fault> {
+fn need(tx: &Tx<'_>, change: &Change) -> Result<Option<Need>, Fault> {
+    let view: &dyn View = tx;
     Ok(match change {
         Change::Assets(change) => Some(of_assets(view, change)?),
         Change::Keys(change) => of_keys(view, change)?,
@@ -126,7 +127,7 @@ fn need(view: &dyn View, change: &Change) -> Result<Option<Need>, Fault> {
         // A task may concern every meter.
         Change::Tasks(_) => Some(Need::cluster(Permission::Tasks)),
         Change::Regions(change) => Some(of_regions(view, change)?),
-        Change::Operators(change) => of_operators(view, change)?,
+        Change::Operators(change) => of_operators(tx, tx.stamp, change)?,
     })
 }
 
@@ -216,7 +217,11 @@ fn of_regions(view: &dyn View, change: &regions::Change) -> Result<Need, Fault> 
     })
 }
 
-fn of_operators(view: &dyn View, change: &operators::Change) -> Result<Option<Need>, Fault> {
+fn of_operators(
+    view: &dyn View,
+    stamp: Stamp,
+    change: &operators::Change,
+) -> Result<Option<Need>, Fault> {
     use operators::Change as C;
     let name = match change {
         C::Register { home, .. } => {
@@ -246,10 +251,8 @@ fn of_operators(view: &dyn View, change: &operators::Change) -> Result<Option<Ne
     // Whoever can become somebody, by a new password or token, has to have his rights' regions.
     let known = operators::operator(view, name)?;
     let mut regions = vec![known.as_ref().map_or(ROOT, |known| known.home)];
-    let over = |grant: &operators::Grant| {
-        let given = matches!(grant.state, operators::GrantState::Given { .. });
-        given.then_some(grant.region)
-    };
+    // What waits may count tomorrow, when the new password is still known.
+    let over = |grant: &operators::Grant| (!grant.is_over(stamp)).then_some(grant.region);
     regions.extend(known.iter().flat_map(|known| known.grants.iter().filter_map(over)));
     let missing = Some(Refusal::new("unknown_operator", name.clone()));
     Ok(Some(Need { what: Permission::Operators, regions, missing }))

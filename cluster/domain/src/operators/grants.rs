@@ -86,7 +86,7 @@ impl Grant {
     }
 
     /// Whether nothing can come of it any more.
-    fn is_over(&self, at: Stamp) -> bool {
+    pub fn is_over(&self, at: Stamp) -> bool {
         match self.state {
             GrantState::Waiting { until } => until <= at,
             GrantState::Given { .. } => self.until.is_some_and(|until| until <= at),

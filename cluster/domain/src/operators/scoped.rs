@@ -28,6 +28,7 @@ pub struct Scoped<V> {
 }
 
 static PLACES: Typed<u32, Place> = Typed::new(Table::Ordinals);
+static IDS: Typed<u64, CommandId> = Typed::new(Table::CommandRecent);
 static COMMANDS: Typed<CommandId, Command> = Typed::new(Table::Commands);
 
 impl<V: View> Scoped<V> {
@@ -63,6 +64,11 @@ impl<V: View> Scoped<V> {
                 Device::Meter(name(end + 1)?)
             }
             Table::Commands => return self.sees_target(&COMMANDS.decode(row)?.target),
+            // Rows that name a command by its id: a list that is cut must not count hidden ones.
+            Table::Outbox | Table::CommandLog | Table::CommandExpiry | Table::CommandRecent => {
+                let command = COMMANDS.get(&self.view, &IDS.decode(row)?)?;
+                return command.map_or(Ok(false), |command| self.sees_target(&command.target));
+            }
             Table::Keys
             | Table::Counters
             | Table::Leases

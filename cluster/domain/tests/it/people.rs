@@ -227,6 +227,10 @@ fn sees(view: &MemoryView, name: &str, now: Stamp) -> Result<Vec<String>, Fault>
     let meters = assets::meters(&view, None, 100)?;
     let meters: Vec<_> = meters.into_iter().map(|meter| meter.serial).collect();
     seen.push(format!("meters {}", meters.join(" ")));
+    // As many as a list that is cut may show.
+    let all = commands::recent(&view, None, 100)?.len();
+    let cut = commands::recent(&view, None, 2)?;
+    assert_eq!(cut.len(), all.min(2));
     let commands: Vec<_> =
         commands::recent(&view, None, 100)?.into_iter().map(|one| one.target).collect();
     seen.push(format!("commands {}", commands.join(" ")));
