@@ -14,6 +14,7 @@ mod children;
 mod field;
 mod layout;
 mod progress;
+mod town;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -95,17 +96,24 @@ pub async fn demo(options: Options) -> Result<(), Failure> {
         field::describe(&simulator_program, &options, &layout).await?;
         field::register(&api, &options.dir).await?;
         children.start(field::simulator(&simulator_program, &options, &layout))?;
-        write_description(&options.dir, &layout, &children, &token)
+        write_description(&options.dir, &layout, &children, &token)?;
+        Ok::<_, Failure>(town::settle(&api).await.unwrap_or_else(|failure| {
+            println!("the town is not complete: {failure}");
+            Vec::new()
+        }))
     };
     let set_up = tokio::select! {
         set_up = setup => set_up,
         () = signals.next() => Err(Failure::failed("stopped", "stopped while starting")),
     };
-    if let Err(failure) = set_up {
-        children.stop_all().await;
-        return Err(failure);
-    }
-    greet(&options, &layout, &children, &token);
+    let people = match set_up {
+        Ok(people) => people,
+        Err(failure) => {
+            children.stop_all().await;
+            return Err(failure);
+        }
+    };
+    greet(&options, &layout, &children, &token, &people);
     let watched = watch(&options, &layout, &mut children, &api, &token, &mut signals, began).await;
     println!("stopping");
     children.stop_all().await;
@@ -200,7 +208,13 @@ async fn at(end: Option<Instant>) {
     }
 }
 
-fn greet(options: &Options, layout: &Layout, children: &Children, token: &Zeroizing<String>) {
+fn greet(
+    options: &Options,
+    layout: &Layout,
+    children: &Children,
+    token: &Zeroizing<String>,
+    people: &[town::Settled],
+) {
     println!(
         "\nHoldfast runs: {} nodes, {} concentrators with {} meters each, {} meters on their own",
         layout.nodes.len(),
@@ -232,6 +246,9 @@ fn greet(options: &Options, layout: &Layout, children: &Children, token: &Zeroiz
         "  also in {} (and HOLDFAST_TOKEN of your shell, if you like)",
         options.dir.join("demo.json").display()
     );
+    for town::Settled { name, role, place, password } in people {
+        println!("  or as {name}, {role} of {place}, at first with {password}");
+    }
     match options.seconds {
         Some(seconds) => println!("  stops after {seconds} s or at Ctrl-C\n"),
         None => println!("  Ctrl-C stops it\n"),

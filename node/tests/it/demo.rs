@@ -161,8 +161,17 @@ fn metrics_are_well_made(port: u16) {
         let metrics = crate::support::request(port + up, "GET", "/metrics", &[], "").unwrap();
         assert_eq!(metrics.status, 200);
         assert!(metrics.body.contains("holdfast_ingest_proposals_total"), "{}", metrics.body);
+        // Figures of the state are reckoned every few seconds.
         for figure in ["holdfast_cluster_voters 3", "holdfast_commands_open 0"] {
-            assert!(metrics.body.contains(figure), "{figure} in {}", metrics.body);
+            let told = || {
+                let metrics = crate::support::request(port + up, "GET", "/metrics", &[], "");
+                metrics.is_ok_and(|metrics| metrics.body.contains(figure))
+            };
+            let end = Instant::now() + Duration::from_secs(90);
+            while !told() {
+                assert!(Instant::now() < end, "{figure} is not told by node {up}");
+                std::thread::sleep(Duration::from_millis(300));
+            }
         }
         let mut promtool = std::process::Command::new("promtool")
             .args(["check", "metrics"])
