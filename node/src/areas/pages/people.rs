@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::response::Response;
 
-use super::{Who, encode, problem_page, render};
+use super::{Who, clock, encode, problem_page, render};
 use crate::areas::audit::{self, AuditParams, RecordBody};
 use crate::areas::operators::{self, OperatorBody};
 use crate::areas::{ListParams, Page};
@@ -29,6 +29,19 @@ struct AuditPage {
     refused: bool,
     records: Vec<RecordBody>,
     next: Option<String>,
+}
+
+impl RecordBody {
+    /// With its year: a trail is kept for many.
+    fn clock(&self) -> String {
+        self.time.get(..19).map_or_else(|| self.time.clone(), |time| time.replace('T', " "))
+    }
+}
+
+impl OperatorBody {
+    fn last_login_clock(&self) -> String {
+        self.last_login.as_deref().map_or_else(|| "–".to_owned(), clock)
+    }
 }
 
 /// Operators that the caller keeps.
