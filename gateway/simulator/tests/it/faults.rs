@@ -112,7 +112,7 @@ async fn a_slow_line_still_delivers() {
     while running.tally().faults(Kind::Slow) == 0 || running.tally().get(Count::Acknowledged) < 3 {
         let (sequence, _) = conn.push().await;
         conn.acknowledge(sequence).await.unwrap();
-        assert!(begun.elapsed() < Duration::from_secs(30));
+        assert!(begun.elapsed() < Duration::from_secs(120));
     }
     running.kill().await;
 }
