@@ -46,6 +46,36 @@ fn text<'a>(value: &'a Value, name: &str) -> anyhow::Result<&'a str> {
     value[name].as_str().with_context(|| format!("{name} in {value}"))
 }
 
+/// The channel goes to the standby by order, and back to its main address by itself.
+async fn order_and_return(demo: &Demo, id: &str, main: &str, standby: &str) -> anyhow::Result<()> {
+    let ordered = Instant::now();
+    let (status, answer) = post(demo, &format!("concentrators/{id}/switch"), json!({})).await?;
+    anyhow::ensure!(status == 202, "{status} {answer}");
+    let there = |seen: &Value| seen["active"]["node"] == standby;
+    let switched = until(demo, id, "switched", there).await?;
+    println!("switched in {:?}", ordered.elapsed());
+    anyhow::ensure!(switched["active"]["role"] == "standby", "{switched}");
+    anyhow::ensure!(switched["active"]["reason"] == "ordered", "{switched}");
+    anyhow::ensure!(switched["ordered"].is_null(), "an order that is done stands: {switched}");
+    anyhow::ensure!(!switched["returns"].is_null(), "{switched}");
+
+    let returned = until(demo, id, "back on its main channel", on_main).await?;
+    println!("returned after {:?}", ordered.elapsed());
+    anyhow::ensure!(returned["active"]["reason"] == "returned", "{returned}");
+    anyhow::ensure!(returned["active"]["node"] == main, "{returned}");
+    let history = returned["history"].as_array().context("history")?;
+    let reasons: Vec<&str> = history.iter().filter_map(|grant| grant["reason"].as_str()).collect();
+    anyhow::ensure!(reasons.starts_with(&["returned", "ordered"]), "{reasons:?}");
+    anyhow::ensure!(history[0]["until"].is_null() && !history[1]["until"].is_null(), "{returned}");
+    Ok(())
+}
+
+/// On its main address, with a standby.
+fn on_main(seen: &Value) -> bool {
+    seen["active"]["role"] == "main"
+        && seen["standbys"].as_array().is_some_and(|standbys| standbys.len() == 1)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_is_switched_by_order_and_returns_by_itself() -> anyhow::Result<()> {
     let _alone = alone().await;
@@ -66,10 +96,6 @@ async fn a_channel_is_switched_by_order_and_returns_by_itself() -> anyhow::Resul
     let (status, set) = post(&demo, "parameters/channels.switch_back_seconds", seconds).await?;
     anyhow::ensure!(status == 200, "{status} {set}");
     // Whichever address logs in first is active; if that was the standby, the main one follows.
-    let on_main = |seen: &Value| {
-        seen["active"]["role"] == "main"
-            && seen["standbys"].as_array().is_some_and(|s| s.len() == 1)
-    };
     let before = until(&demo, &id, "on its main channel with a standby", on_main).await?;
     let main = text(&before["active"], "node")?;
     let standby = before["standbys"][0].as_str().context("standby")?;
@@ -81,25 +107,18 @@ async fn a_channel_is_switched_by_order_and_returns_by_itself() -> anyhow::Resul
         let (status, refused) = post(&demo, &switch, json!({ "to": to })).await?;
         anyhow::ensure!(status >= 400 && refused["code"] == code, "{to}: {status} {refused}");
     }
-    let ordered = Instant::now();
-    let (status, answer) = post(&demo, &switch, json!({})).await?;
-    anyhow::ensure!(status == 202, "{status} {answer}");
-    let there = |seen: &Value| seen["active"]["node"] == standby;
-    let switched = until(&demo, &id, "switched", there).await?;
-    println!("switched in {:?}", ordered.elapsed());
-    anyhow::ensure!(switched["active"]["role"] == "standby", "{switched}");
-    anyhow::ensure!(switched["active"]["reason"] == "ordered", "{switched}");
-    anyhow::ensure!(switched["ordered"].is_null(), "an order that is done stands: {switched}");
-    anyhow::ensure!(!switched["returns"].is_null(), "{switched}");
-
-    let returned = until(&demo, &id, "back on its main channel", on_main).await?;
-    println!("returned after {:?}", ordered.elapsed());
-    anyhow::ensure!(returned["active"]["reason"] == "returned", "{returned}");
-    anyhow::ensure!(returned["active"]["node"] == main, "{returned}");
-    let history = returned["history"].as_array().context("history")?;
-    let reasons: Vec<&str> = history.iter().filter_map(|grant| grant["reason"].as_str()).collect();
-    anyhow::ensure!(reasons.starts_with(&["returned", "ordered"]), "{reasons:?}");
-    anyhow::ensure!(history[0]["until"].is_null() && !history[1]["until"].is_null(), "{returned}");
+    // On a busy machine a node may lose its lease for a moment, and the channel moves by itself:
+    // then the story is told once more. Undisturbed it has to come true.
+    let mut told = Err(anyhow::anyhow!("never tried"));
+    for _ in 0..4 {
+        until(&demo, &id, "on its main channel with a standby", on_main).await?;
+        told = order_and_return(&demo, &id, main, standby).await;
+        match &told {
+            Ok(()) => break,
+            Err(error) => println!("{error:#}: once more"),
+        }
+    }
+    told?;
 
     // The same by the command line, which waits for the end and tells what it sees.
     let token = scratch.path().join("token");
