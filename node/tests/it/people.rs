@@ -116,6 +116,7 @@ fn people_log_in_and_out() {
     assert_eq!(town.login("nora", &first, "").code(), "wrong_login");
 
     second_factor(&town, &session);
+    account_page(&town);
     wrong_logins(&town);
     leaver(&town);
     assert_eq!(node.stop(Duration::from_secs(40)), Some(0));
@@ -144,6 +145,42 @@ fn second_factor(town: &Town, session: &str) {
     let removed = call(town.port, &town.token, "DELETE", "/api/v1/operators/nora/factor", "");
     assert_eq!(removed.json()["second_factor"], false);
     assert_eq!(town.login("nora", PHRASE, "").status, 200);
+}
+
+/// The same in a browser: forms, the cookie, and no other site's forms.
+fn account_page(town: &Town) {
+    let kind = ("content-type", "application/x-www-form-urlencoded");
+    let send = |method: &str, path: &str, cookie: &str, site: &str, body: &str| {
+        let headers = [kind, ("cookie", cookie), ("sec-fetch-site", site)];
+        request(town.port, method, path, &headers, body).unwrap()
+    };
+    let login = format!("user=nora&password={}&code=", PHRASE.replace(' ', "+"));
+    let entered = send("POST", "/login", "", "same-origin", &login);
+    assert_eq!((entered.status, entered.header("location").as_deref()), (303, Some("/")));
+    let cookie = entered.header("set-cookie").unwrap();
+    let cookie = cookie.split(';').next().unwrap();
+    let page = send("GET", "/me", cookie, "same-origin", "");
+    assert!(page.status == 200 && page.body.contains("Change your password"), "{page:?}");
+    let change = |old: &str, new: &str, again: &str, site: &str| {
+        send("POST", "/me/password", cookie, site, &format!("old={old}&new={new}&again={again}"))
+    };
+    let old = PHRASE.replace(' ', "+");
+    let crossed = change(&old, "another+long+phrase", "another+long+phrase", "cross-site");
+    assert_eq!((crossed.status, crossed.code().as_str()), (403, "cross_site"));
+    let differ = change(&old, "another+long+phrase", "another+phrase+too", "same-origin");
+    assert!(differ.body.contains("The two new passwords differ."), "{differ:?}");
+    let wrong = change("wrong", "another+long+phrase", "another+long+phrase", "same-origin");
+    assert!(wrong.body.contains("The password until now was wrong."), "{wrong:?}");
+    let good = change(&old, "another+long+phrase", "another+long+phrase", "same-origin");
+    assert_eq!(good.header("location").as_deref(), Some("/me?done=password"), "{good:?}");
+    let back = change("another+long+phrase", &old, &old, "same-origin");
+    assert_eq!(back.status, 303, "the session stays: {back:?}");
+    let factor = send("POST", "/me/factor", cookie, "same-origin", "");
+    assert!(factor.body.contains("otpauth://totp/Holdfast:nora"), "{factor:?}");
+    let wrong = send("POST", "/me/factor/confirm", cookie, "same-origin", "code=abcdef");
+    assert!(wrong.body.contains("That code was wrong."), "{wrong:?}");
+    assert_eq!(send("POST", "/logout", cookie, "same-origin", "").status, 303);
+    assert_eq!(send("GET", "/api/v1/session", cookie, "same-origin", "").status, 401);
 }
 
 fn wrong_logins(town: &Town) {
