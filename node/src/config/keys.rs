@@ -214,7 +214,13 @@ pub const KEYS: &[Key] = &[
         Some("8388608"),
         "The longest request body. Bulk imports need about 300 octets a meter.",
     ),
-    key("http", "session_hours", Kind::Integer(1, 24 * 30), Some("12"), "How long a login lasts."),
+    key(
+        "http",
+        "session_hours",
+        Kind::Integer(1, 24 * 7),
+        Some("12"),
+        "How long a login lasts, when the parameter `operators.session_hours` is 0.",
+    ),
     key(
         "http",
         "secure_cookie",
