@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 const SKIPPED: [&str; 4] = ["target", ".git", "node_modules", "demo-data"];
 
 /// Crates: folder, package, and in which order they build on each other.
-pub const CRATES: [(&str, &str); 10] = [
+pub const CRATES: [(&str, &str); 11] = [
     ("gateway/cosem", "cosem"),
     ("cluster/domain", "domain"),
     ("storage", "storage"),
@@ -22,6 +22,7 @@ pub const CRATES: [(&str, &str); 10] = [
     ("gateway", "gateway"),
     ("cluster", "cluster"),
     ("node/monitor", "monitor"),
+    ("node/search", "search"),
     ("node", "node"),
     ("chaos-tests", "chaos-tests"),
     ("docs", "docs"),

@@ -1,0 +1,145 @@
+//! The grams of a text: short pieces whose numbers lead to the documents that hold them.
+//!
+//! Three letters of one octet each are a gram, exactly. A letter of more octets (Chinese and
+//! whatever has many letters) is a gram, and so are it and its neighbour, by a hash. A word of two
+//! letters is one besides, since "begins with ab" and "ends with ab" say little about "is ab".
+//!
+//! Invariant: a text that holds a piece holds every gram of the piece, [`SHORT_WORD`] grams only
+//! where the piece has the spaces around it. The reverse is not so: who finds by grams compares.
+
+use crate::letters::following;
+
+/// How many numbers there are.
+pub const GRAMS: usize = 1 << 24;
+
+/// What stands in the place of a third letter that has more than one octet.
+const WIDE: u32 = 0xFF;
+
+/// Units from here on are letters of several octets, below octets.
+const FIRST_WIDE: u32 = 0x100;
+
+/// No letter: before the first one.
+const NONE: u32 = u32::MAX;
+
+/// Hashed grams begin here: no octet that is a whole letter is as great as their first.
+const HASHED: u32 = 0xC0_0000;
+
+/// Tells short words from pairs in the hash.
+const SHORT_WORD: u32 = 1 << 30;
+
+/// Hands out the grams of a text, in order, some of them more than once.
+pub fn each(text: &[u8], mut take: impl FnMut(u32)) {
+    // The last three units, the newest first.
+    let mut last = [NONE; 3];
+    let mut at = 0;
+    while let Some(&first) = text.get(at) {
+        let more = following(first);
+        let unit = match more {
+            0 => u32::from(first),
+            more => {
+                let trails = text.get(at + 1..at + 1 + more).unwrap_or_default();
+                let head = if more == 2 { u32::from(first) & 0x0F } else { 0 };
+                FIRST_WIDE + trails.iter().fold(head, |code, t| code << 6 | u32::from(t & 0x3F))
+            }
+        };
+        at += 1 + more;
+        step(last, unit, &mut take);
+        last = [unit, last[0], last[1]];
+    }
+}
+
+#[inline]
+fn step(last: [u32; 3], unit: u32, take: &mut impl FnMut(u32)) {
+    let [one, two, three] = last;
+    let narrow = one < FIRST_WIDE && two < FIRST_WIDE;
+    if unit < FIRST_WIDE {
+        if narrow {
+            take(two << 16 | one << 8 | unit);
+            if unit == SPACE && three == SPACE && one != SPACE && two != SPACE {
+                take(hashed(SHORT_WORD | two, one));
+            }
+        } else if one != NONE && one >= FIRST_WIDE {
+            take(hashed(one, unit));
+        }
+        return;
+    }
+    take(hashed(NONE, unit));
+    if one != NONE {
+        take(hashed(one, unit));
+    }
+    if narrow {
+        // Whoever looks for two letters finds them before any third one.
+        take(two << 16 | one << 8 | WIDE);
+    }
+}
+
+const SPACE: u32 = b' ' as u32;
+
+/// A number for two units (multiplication by a fraction of the golden ratio).
+fn hashed(one: u32, other: u32) -> u32 {
+    let both = u64::from(one) << 32 | u64::from(other);
+    HASHED | (both.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 42) as u32
+}
+
+/// The grams of two letters of one octet each and any third one: from, up to and with.
+pub fn of_two(one: u8, two: u8) -> (u32, u32) {
+    let first = u32::from(one) << 16 | u32::from(two) << 8;
+    (first, first | WIDE)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::{prop_assert, proptest};
+
+    use super::{GRAMS, HASHED, each, of_two};
+    use crate::letters::{document, following, word};
+    use crate::text::normalise;
+
+    fn grams(text: &[u8]) -> BTreeSet<u32> {
+        let mut found = BTreeSet::new();
+        each(text, |gram| assert!(found.insert(gram) || (gram as usize) < GRAMS));
+        found
+    }
+
+    #[test]
+    fn a_text_has_the_grams_it_should_have() {
+        let table = [
+            ("ab", 2 + 1),           // " ab", "ab ", and the short word
+            ("abc", 3),              // " ab", "abc", "bc "
+            ("щи", 2 + 1),           // a letter is a letter
+            ("王", 3),               // itself, with the space before, with the space behind
+            ("王伟", 2 + 3),         // two letters, three neighbourhoods
+            ("12号", 1 + 1 + 1 + 2), // " 12", "12?", itself, its neighbourhoods
+        ];
+        for (text, count) in table {
+            assert_eq!(grams(&document(text)).len(), count, "{text}");
+        }
+    }
+
+    #[test]
+    fn hashed_grams_are_apart_from_exact_ones() {
+        let letters = document("ӯ џ ў zz");
+        let exact = grams(&letters).into_iter().filter(|gram| *gram < HASHED).count();
+        assert_eq!(exact, grams(&letters).len() - 1, "all but the short word");
+    }
+
+    proptest! {
+        #[test]
+        fn a_part_has_no_gram_that_the_whole_lacks(
+            text in "[ab я王伟𠀀]{1,12}", from in 0usize..12, len in 1usize..12,
+        ) {
+            let normal = normalise(&text);
+            let whole = grams(&document(&normal));
+            let letters: Vec<char> = normal.chars().collect();
+            let part: String = letters.iter().skip(from).take(len).collect();
+            let octets = word(&part);
+            prop_assert!(grams(&octets).is_subset(&whole), "{:?} in {:?}", part, normal);
+            if let [one, two] = octets[..] && following(one) == 0 && following(two) == 0 {
+                let (from, to) = of_two(one, two);
+                prop_assert!(whole.range(from..=to).next().is_some(), "{:?} in {:?}", part, normal);
+            }
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Looking through one segment for a query.
+//!
+//! Grams give blocks, blocks give documents, documents are compared: nothing is handed out that
+//! was not. Whoever may not see a document costs it its place before it is compared or counted.
+//! Not the merging of several segments (`index`). Invariant: documents are handed out in the
+//! order of their keys, each at most once.
+
+use std::sync::Arc;
+
+use crate::dead::Dead;
+use crate::postings::{BLOCK, Bits, List, Postings, WINDOW};
+use crate::query::{After, Form, Hit, MAX_MATCHED, Prepared};
+use crate::segment::Segment;
+
+/// A segment, and what is no more of it.
+#[derive(Clone)]
+pub struct View {
+    /// The documents.
+    pub segment: Arc<Segment>,
+    /// Which of them are no more.
+    pub dead: Arc<Dead>,
+}
+
+/// What is to be done after a document.
+enum Step {
+    On,
+    /// Nothing below this document is wanted.
+    From(usize),
+    Stop,
+}
+
+/// What a look through segments gathers.
+pub struct Harvest {
+    /// Hits of one score, of each segment the first ones by key.
+    pub hits: Vec<Hit>,
+    /// Matches of any score so far, not counted further than one above [`MAX_MATCHED`].
+    pub matched: u64,
+}
+
+impl View {
+    /// A living document of a key.
+    pub fn find(&self, key: &[u8]) -> Option<usize> {
+        self.segment.find(key).filter(|doc| !self.dead.holds(*doc))
+    }
+
+    /// Gathers the first `wanted` hits of one score behind a place. With the broadest form, counts
+    /// all matches besides.
+    pub fn gather(
+        &self,
+        prepared: &Prepared<'_>,
+        score: u8,
+        after: Option<&After>,
+        wanted: usize,
+        harvest: &mut Harvest,
+    ) {
+        let broadest = usize::from(score) + 1 == prepared.forms.len();
+        if wanted == 0 && (!broadest || harvest.matched > MAX_MATCHED) {
+            return;
+        }
+        let first = match after {
+            Some(after) if after.score == score => self.segment.above(&after.key),
+            _ => 0,
+        };
+        let full = harvest.hits.len() + wanted;
+        let segment = &*self.segment;
+        let mut look = Look::of(self, prepared, &prepared.forms[usize::from(score)]);
+        look.each(if broadest { 0 } else { first }, &mut |doc| {
+            harvest.matched += u64::from(broadest && harvest.matched <= MAX_MATCHED);
+            let hit = doc >= first && harvest.hits.len() < full;
+            if hit && prepared.score_of_match(segment.text(doc)) == score {
+                let (key, facet) = (segment.key(doc).to_vec(), segment.facet(doc));
+                harvest.hits.push(Hit { key, score, region: facet.region, class: facet.class });
+            }
+            let counted = !broadest || harvest.matched > MAX_MATCHED;
+            match harvest.hits.len() < full {
+                false if counted => Step::Stop,
+                true if counted && doc < first => Step::From(first),
+                _ => Step::On,
+            }
+        });
+    }
+}
+
+/// Lists of which a block is in one at least.
+struct Source<'a>(Vec<List<'a>>);
+
+impl Source<'_> {
+    fn weight(&self) -> usize {
+        self.0.iter().map(List::weight).sum()
+    }
+
+    fn seek(&mut self, window: usize) -> Option<usize> {
+        self.0.iter_mut().filter_map(|list| list.seek(window)).min()
+    }
+
+    fn read(&mut self, window: usize, bits: &mut Bits) {
+        self.0.iter_mut().for_each(|list| list.read(window, bits));
+    }
+}
+
+/// The sources that a document of this form is in each of; `None` if there is no such document.
+fn sources<'a>(form: &Form, postings: &'a Postings) -> Option<Vec<Source<'a>>> {
+    let mut sources = Vec::new();
+    for gram in &form.grams {
+        sources.push(Source(vec![postings.find(*gram)?]));
+    }
+    if form.grams.is_empty() {
+        for (from, to) in &form.ranges {
+            sources.push(Source(postings.range(*from, *to)));
+        }
+    }
+    sources.sort_by_key(Source::weight);
+    Some(sources)
+}
+
+/// One look through one segment.
+struct Look<'a> {
+    view: &'a View,
+    form: &'a Form,
+    /// By a facet's number: whether it is permitted. `None`: all are.
+    permitted: Option<Vec<bool>>,
+    sources: Vec<Source<'a>>,
+}
+
+impl<'a> Look<'a> {
+    fn of(view: &'a View, prepared: &Prepared<'_>, form: &'a Form) -> Self {
+        let table = view.segment.table();
+        let permitted: Vec<bool> = table.iter().map(|facet| prepared.permits(*facet)).collect();
+        let some = permitted.contains(&true);
+        let sources = if some { sources(form, view.segment.postings()) } else { None };
+        let permitted = permitted.contains(&false).then_some(permitted);
+        Self { view, form, permitted, sources: sources.unwrap_or_default() }
+    }
+
+    /// Hands out the documents from one on that match and are permitted.
+    fn each(&mut self, mut from: usize, visit: &mut dyn FnMut(usize) -> Step) {
+        let mut window = from / BLOCK / WINDOW;
+        while let Some(next) = self.seek(window) {
+            let bits = self.read(next);
+            for (at, word) in bits.iter().enumerate() {
+                let mut rest = *word;
+                while rest != 0 {
+                    let block = next * WINDOW + at * 64 + rest.trailing_zeros() as usize;
+                    rest &= rest - 1;
+                    if (block + 1) * BLOCK > from && !self.block(block, &mut from, visit) {
+                        return;
+                    }
+                }
+            }
+            window = (next + 1).max(from / BLOCK / WINDOW);
+        }
+    }
+
+    /// The first window from this one on in which every source may have a block.
+    fn seek(&mut self, mut window: usize) -> Option<usize> {
+        if self.sources.is_empty() {
+            return None;
+        }
+        loop {
+            let before = window;
+            for source in &mut self.sources {
+                window = source.seek(window)?;
+            }
+            if window == before {
+                return Some(window);
+            }
+        }
+    }
+
+    /// The blocks of a window that are in every source.
+    fn read(&mut self, window: usize) -> Bits {
+        let mut all: Bits = [u64::MAX; WINDOW / 64];
+        for source in &mut self.sources {
+            let mut bits: Bits = [0; WINDOW / 64];
+            source.read(window, &mut bits);
+            all.iter_mut().zip(&bits).for_each(|(all, one)| *all &= one);
+            if all.iter().all(|word| *word == 0) {
+                break;
+            }
+        }
+        all
+    }
+
+    /// Compares the documents of a block; false if no more are wanted.
+    fn block(&self, block: usize, from: &mut usize, visit: &mut dyn FnMut(usize) -> Step) -> bool {
+        let segment = &*self.view.segment;
+        let first = block * BLOCK;
+        let behind = (first + BLOCK).min(segment.docs());
+        let open = self.open(first, behind);
+        if open == 0 {
+            return true;
+        }
+        let end = segment.text_end(behind - 1);
+        let (mut doc, mut at) = (first, segment.text_start(first));
+        // All texts of the block are searched at once: no needle reaches from one into the next,
+        // since two spaces never stand in a needle and always between two texts.
+        while let Some(found) = self.form.first_in(&segment.texts()[at..end]) {
+            while segment.text_end(doc) <= at + found {
+                doc += 1;
+            }
+            at = segment.text_end(doc);
+            let wanted = open >> (doc - first) & 1 == 1 && doc >= *from;
+            if wanted && self.form.suits_besides(segment.text(doc)) {
+                match visit(doc) {
+                    Step::On => {}
+                    Step::From(next) => *from = next,
+                    Step::Stop => return false,
+                }
+            }
+        }
+        true
+    }
+
+    /// Which documents of a block live and may be seen, the first one lowest.
+    fn open(&self, first: usize, behind: usize) -> u8 {
+        let living = !self.view.dead.eight(first);
+        let Some(permitted) = &self.permitted else { return living };
+        let segment = &*self.view.segment;
+        let may = (first..behind).filter(|doc| permitted[segment.facet_number(*doc)]);
+        may.fold(0, |may, doc| may | 1 << (doc - first)) & living
+    }
+}
