@@ -1,0 +1,279 @@
+//! What finding people takes: memory, time to build, time to answer, beside comparing everything.
+//!
+//! `cargo run --release -p search --example town -- --docs 1000000 [--seed S]`. Prints a table for
+//! `docs/reference/search.md`. Every query that is also answered by comparing everything must
+//! have the same count, or the run ends with an error. Times are of one thread; each query is
+//! asked five times, and the best of these counts, so that a busy machine does not: what the first
+//! one took, with whatever else went on, stands beside it.
+
+mod people;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use memchr::memmem::Finder;
+use people::{Dice, REGIONS, doc};
+use search::{ALL_CLASSES, Index, MAX_MATCHED, Query, normalise};
+
+/// Queries of each alphabet and length.
+const QUERIES: usize = 200;
+
+/// How often each is asked.
+const TIMES: usize = 5;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    let option = |name: &str| {
+        let at = arguments.iter().position(|argument| argument == name)?;
+        arguments.get(at + 1)?.parse::<u64>().ok()
+    };
+    let docs = option("--docs").unwrap_or(100_000) as usize;
+    let seed = option("--seed").unwrap_or(1);
+    let index = build(docs, seed);
+    let plain = Plain::of(docs, seed);
+    let mut same = true;
+    println!("\n| queries | asked | p50 ms | p99 ms | max ms | p99 at first | everything, ms |");
+    println!("|---|---|---|---|---|---|---|");
+    for (name, kind) in [("Latin", 0), ("Cyrillic", 1), ("Chinese", 2), ("digits", 3)] {
+        for letters in [2..=2, 3..=3, 4..=8] {
+            let mut dice = Dice(seed ^ *letters.start() as u64);
+            let title = format!("{name}, {} to {} letters", letters.start(), letters.end());
+            let queries: Vec<String> = letters
+                .flat_map(|letters| [letters; QUERIES])
+                .filter_map(|letters| part(docs, seed, kind, letters, &mut dice))
+                .collect();
+            same &= measure(&index, &plain, &title, &queries, None);
+        }
+    }
+    for (name, queries) in worst() {
+        let queries: Vec<String> = queries.iter().map(|query| (*query).to_owned()).collect();
+        same &= measure(&index, &plain, name, &queries, None);
+    }
+    let small: BTreeSet<u32> = [REGIONS as u32 - 1].into();
+    for text in ["ул", "79", "street", "王伟", "иван петр", "8613"] {
+        let name = format!("`{text}` in the smallest region");
+        same &= measure(&index, &plain, &name, &[text.to_owned()], Some(&small));
+    }
+    deep(&index);
+    changes(&index, docs, seed);
+    if same { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What is hard: found everywhere, or nowhere although all of its grams are everywhere.
+fn worst() -> [(&'static str, &'static [&'static str]); 7] {
+    [
+        ("in nearly every document", &["40", "ул", "street", "市", "79", "00", "86", "号"]),
+        ("two letters that are rare", &["qx", "zq", "ыъ", "щю", "xq", "ъэ"]),
+        (
+            "grams everywhere, found nowhere",
+            &[
+                "ованов",
+                "ивановс",
+                "streetree",
+                "maria s",
+                "40044400",
+                "市朝号",
+                "roadoad",
+                "алексеевичн",
+            ],
+        ),
+        ("common words that are parts", &["ова", "ер", "ан", "er", "an", "ar", "ина", "на"]),
+        (
+            "three words",
+            &["ива пет лен", "smith anna mill", "王 北京 路", "anna road 44", "ол ин ул"],
+        ),
+        ("eight words", &["40 ив ов пе на ул ле 79", "40 ga an fl st no me te"]),
+        ("a number typed wrong", &["4003123499x", "4999999999", "79999999999999", "0000000"]),
+    ]
+}
+
+fn build(docs: usize, seed: u64) -> Index {
+    let index = Index::new();
+    let cpu = cpu_seconds();
+    let octets: usize = (0..docs).map(|ordinal| doc(seed, ordinal).text.len()).sum();
+    let making = cpu_seconds() - cpu;
+    let before = memory("VmRSS");
+    let mut fill = index.fill();
+    for ordinal in 0..docs {
+        fill.push(&doc(seed, ordinal)).expect("ordinals ascend");
+    }
+    fill.finish().expect("there is one fill");
+    let cpu = cpu_seconds() - cpu - 2.0 * making;
+    let stats = index.stats();
+    let million = docs as f64 / 1e6;
+    let mb = |octets: usize| octets as f64 / 1e6 / million;
+    println!("{docs} documents of {:.1} octets (UTF-8), seed {seed}", octets as f64 / docs as f64);
+    println!("\n| per million documents | |\n|---|---|");
+    println!("| build, CPU seconds | {:.2} |", cpu / million);
+    println!("| postings, MB | {:.1} |", mb(stats.posting_octets));
+    println!("| texts, MB | {:.1} |", mb(stats.text_octets));
+    println!("| keys, MB | {:.1} |", mb(stats.key_octets));
+    println!("| places and facets, MB | {:.1} |", mb(stats.other_octets));
+    let resident = memory("VmRSS").saturating_sub(before);
+    println!("| resident memory after the build, MB | {:.1} |", mb(resident));
+    println!("| most resident memory during the build, MB | {:.1} |", mb(memory("VmHWM")));
+    index
+}
+
+/// All normal texts in a row, to compare everything.
+struct Plain {
+    texts: String,
+    ends: Vec<usize>,
+    facets: Vec<u32>,
+}
+
+impl Plain {
+    fn of(docs: usize, seed: u64) -> Self {
+        let (mut texts, mut ends, mut facets) = (String::new(), Vec::new(), Vec::new());
+        for ordinal in 0..docs {
+            let doc = doc(seed, ordinal);
+            texts.push_str(&normalise(&doc.text));
+            ends.push(texts.len());
+            facets.push(doc.region);
+        }
+        Self { texts, ends, facets }
+    }
+
+    fn count(&self, text: &str, regions: Option<&BTreeSet<u32>>) -> u64 {
+        let normal = normalise(text);
+        let words: Vec<Finder<'_>> = normal.split(' ').map(Finder::new).collect();
+        let (mut from, mut count) = (0, 0);
+        for (end, region) in self.ends.iter().zip(&self.facets) {
+            let text = &self.texts.as_bytes()[from..*end];
+            let all = words.iter().all(|word| word.find(text).is_some());
+            count += u64::from(all && regions.is_none_or(|regions| regions.contains(region)));
+            from = *end;
+        }
+        count
+    }
+}
+
+/// Some letters side by side of a document in an alphabet.
+fn part(docs: usize, seed: u64, kind: usize, letters: usize, dice: &mut Dice) -> Option<String> {
+    for _ in 0..1000 {
+        let text = normalise(&doc(seed, dice.below(docs)).text);
+        let of_kind = |letter: &char| match kind {
+            0 => letter.is_ascii_lowercase(),
+            1 => ('а'..='я').contains(letter),
+            2 => ('\u{4e00}'..='\u{9fff}').contains(letter),
+            _ => letter.is_ascii_digit(),
+        };
+        let runs: Vec<Vec<char>> = text
+            .split(|letter| !of_kind(&letter))
+            .map(|run| run.chars().collect::<Vec<char>>())
+            .filter(|run| run.len() >= letters)
+            .collect();
+        let Some(run) = runs.get(dice.below(runs.len())) else { continue };
+        let from = dice.below(run.len() - letters + 1);
+        return Some(run.iter().skip(from).take(letters).collect());
+    }
+    None
+}
+
+/// Asks each query, compares the counts of some with those of comparing everything, prints a row.
+fn measure(
+    index: &Index,
+    plain: &Plain,
+    name: &str,
+    queries: &[String],
+    regions: Option<&BTreeSet<u32>>,
+) -> bool {
+    let (mut first, mut best) = (Vec::new(), Vec::new());
+    let (mut everything, mut same) = (Vec::new(), true);
+    for (at, text) in queries.iter().enumerate() {
+        let query = Query { text, regions, classes: ALL_CLASSES, after: None, limit: 50 };
+        let mut times = [Duration::MAX; TIMES];
+        let mut answer = None;
+        for time in &mut times {
+            let start = Instant::now();
+            answer = index.search(&query).ok();
+            *time = start.elapsed();
+        }
+        let Some(page) = answer else { continue };
+        first.push(times[0]);
+        best.extend(times.iter().min());
+        if at < 3 {
+            let start = Instant::now();
+            let count = plain.count(text, regions);
+            everything.push(start.elapsed());
+            if page.matched != count.min(MAX_MATCHED) {
+                println!("`{text}`: {} counted here, {count} there", page.matched);
+                same = false;
+            }
+        }
+    }
+    first.sort();
+    best.sort();
+    let ms = |time: &Duration| time.as_secs_f64() * 1e3;
+    let at = |times: &[Duration], percent: usize| {
+        let place = (times.len() * percent / 100).min(times.len().saturating_sub(1));
+        times.get(place).map_or(0.0, ms)
+    };
+    let mean = everything.iter().map(ms).sum::<f64>() / everything.len().max(1) as f64;
+    let (p50, p99, max) = (at(&best, 50), at(&best, 99), at(&best, 100));
+    let asked = best.len();
+    let p99_first = at(&first, 99);
+    println!("| {name} | {asked} | {p50:.2} | {p99:.2} | {max:.2} | {p99_first:.2} | {mean:.0} |");
+    same
+}
+
+/// Paging far into what is found everywhere.
+fn deep(index: &Index) {
+    let (mut after, mut pages, mut hits) = (None, 0, 0);
+    let start = Instant::now();
+    while pages < 400 {
+        let regions = None;
+        let classes = ALL_CLASSES;
+        let query = Query { text: "00", regions, classes, after: after.as_ref(), limit: 50 };
+        let Ok(page) = index.search(&query) else { break };
+        pages += 1;
+        hits += page.hits.len();
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let mean = start.elapsed().as_secs_f64() * 1e3 / f64::from(pages);
+    println!("\n{pages} pages, one behind another, of `00`: {hits} hits, mean {mean:.2} ms a page");
+}
+
+/// Changes one by one, with the maintenance that they make due.
+fn changes(index: &Index, docs: usize, seed: u64) {
+    let (mut taking, mut keeping) = (Duration::ZERO, Duration::ZERO);
+    let mut dice = Dice(seed);
+    let count = 50_000.min(docs);
+    for _ in 0..count {
+        let doc = doc(!seed, dice.below(docs));
+        let start = Instant::now();
+        index.upsert(&doc);
+        taking += start.elapsed();
+        let start = Instant::now();
+        while index.due() && index.maintain() {}
+        keeping += start.elapsed();
+    }
+    let each = taking.as_secs_f64() * 1e6 / count as f64;
+    let segments = index.stats().segments;
+    println!(
+        "{count} changes: {each:.1} us each, and {:.2} s of maintenance; {segments} segments then",
+        keeping.as_secs_f64()
+    );
+}
+
+/// Seconds that this process has worked.
+fn cpu_seconds() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Fields 14 and 15 are user and system time in hundredths; the name before them ends with ).
+    let behind = stat.rsplit(')').next().unwrap_or_default();
+    let ticks = behind.split_whitespace().skip(11).take(2);
+    ticks.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
+
+/// A figure of this process's memory, in octets.
+fn memory(name: &str) -> usize {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+    let kib = line.split_whitespace().nth(1).and_then(|kib| kib.parse::<usize>().ok());
+    kib.unwrap_or(0) * 1024
+}
