@@ -4,7 +4,8 @@
 //! whatever has many letters) is a gram, and so are it and its neighbour, by a hash. Common pieces
 //! would tell little about where words begin and end: "begins with ree" is rare where every street
 //! has "ree" somewhere and some word that begins with "re". So the first three letters of a word
-//! are a gram besides, and so is a whole word, but for long numbers, which are rare enough.
+//! are a gram besides, and so is a whole word, but for long numbers, which are rare enough; and so
+//! are four times the same letter.
 //!
 //! Invariant: a text that holds a piece holds every gram of the piece; what a piece tells of words
 //! it tells by the spaces in it. The reverse is not so: who finds by grams compares.
@@ -32,6 +33,9 @@ const BEGINNING: u32 = 1 << 30;
 /// Tells words from pairs in the hash.
 const WORD: u32 = 1 << 31;
 
+/// Tells four times the same letter from pairs in the hash.
+const RUN: u32 = 1 << 29;
+
 /// Words of more letters, and those with digits of more than four, are no grams.
 const MAX_WORD: u32 = 24;
 
@@ -40,6 +44,8 @@ pub fn each(text: &[u8], mut take: impl FnMut(u32)) {
     // The last two units, the newest first.
     let mut last = [NONE; 2];
     let mut word = Word::OUTSIDE;
+    // How often the last letter came again.
+    let mut again = 0;
     let mut at = 0;
     while let Some(&first) = text.get(at) {
         let more = following(first);
@@ -47,6 +53,10 @@ pub fn each(text: &[u8], mut take: impl FnMut(u32)) {
         if more == 0 {
             let unit = u32::from(first);
             narrow(last, unit, &mut take);
+            again = if unit == last[0] { again + 1 } else { 0 };
+            if again == 3 {
+                take(hashed(RUN, unit));
+            }
             word.step(first, &mut take);
             last = [unit, last[0]];
         } else {
@@ -54,7 +64,7 @@ pub fn each(text: &[u8], mut take: impl FnMut(u32)) {
             let head = if more == 2 { u32::from(first) & 0x0F } else { 0 };
             let code = trails.iter().fold(head, |code, t| code << 6 | u32::from(t & 0x3F));
             wide(last, FIRST_WIDE + code, &mut take);
-            word = Word::OUTSIDE;
+            (word, again) = (Word::OUTSIDE, 0);
             last = [FIRST_WIDE + code, last[0]];
         }
     }
@@ -149,6 +159,7 @@ mod tests {
             ("щи", 2 + 1),           // a letter is a letter
             ("1234", 4 + 1),         // of a short number the word
             ("12345", 5),            // of a long one nothing more
+            ("11111", 3 + 1),        // " 11", "111", "11 ", four times the same
             ("王", 3),               // itself, with the space before, with the space behind
             ("王伟", 2 + 3),         // two letters, three neighbourhoods
             ("12号", 1 + 1 + 1 + 2), // " 12", "12?", itself, its neighbourhoods
@@ -168,7 +179,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_part_has_no_gram_that_the_whole_lacks(
-            text in "[ab я王伟𠀀]{1,12}", from in 0usize..12, len in 1usize..12,
+            text in "[ab я王伟𠀀]{1,5}[a1]{0,6}[ab я王伟𠀀]{1,5}", from in 0usize..12, len in 1usize..12,
         ) {
             let normal = normalise(&text);
             let whole = grams(&document(&normal));

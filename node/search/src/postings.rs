@@ -20,6 +20,50 @@ pub const WINDOW: usize = 4096;
 /// A bit for each block of a window.
 pub type Bits = [u64; WINDOW / 64];
 
+/// What documents have, one behind another.
+#[derive(Clone, Copy)]
+pub enum Pieces<'a> {
+    /// Grams: texts in a row, and where each ends.
+    Texts(&'a [u8], &'a [u32]),
+    /// One number below [`grams::GRAMS`] each.
+    Numbers(&'a [u32]),
+}
+
+impl Pieces<'_> {
+    const fn docs(self) -> usize {
+        match self {
+            Self::Texts(_, each) | Self::Numbers(each) => each.len(),
+        }
+    }
+
+    /// Hands out all that each document has, with the number of its block.
+    fn each(self, mut take: impl FnMut(u32, u32)) {
+        match self {
+            Self::Texts(texts, ends) => {
+                let mut from = 0;
+                for (doc, end) in ends.iter().enumerate() {
+                    let block = (doc / BLOCK) as u32;
+                    grams::each(&texts[from..*end as usize], |gram| take(block, gram));
+                    from = *end as usize;
+                }
+            }
+            Self::Numbers(numbers) => {
+                for (doc, number) in numbers.iter().enumerate() {
+                    take((doc / BLOCK) as u32, *number);
+                }
+            }
+        }
+    }
+
+    /// Above every gram or number.
+    fn end(self) -> usize {
+        match self {
+            Self::Texts(..) => grams::GRAMS,
+            Self::Numbers(numbers) => numbers.iter().max().map_or(0, |most| *most as usize + 1),
+        }
+    }
+}
+
 /// The blocks of every gram of a segment.
 pub struct Postings {
     grams: Vec<u32>,
@@ -31,37 +75,34 @@ pub struct Postings {
 }
 
 impl Postings {
-    /// The postings of texts that lie one behind another and end where `ends` says.
+    /// The postings of what documents have.
     #[must_use]
-    pub fn of(texts: &[u8], ends: &[u32]) -> Self {
-        let names = Names::of(texts, ends);
-        let bits = ends.len().div_ceil(BLOCK).div_ceil(8);
+    pub fn of(pieces: Pieces<'_>) -> Self {
+        let names = Names::of(pieces);
+        let bits = pieces.docs().div_ceil(BLOCK).div_ceil(8);
         let mut sizes = vec![0_u64; names.count];
         let mut last = vec![u32::MAX; names.count];
-        each_block(texts, ends, |block, gram| {
+        pieces.each(|block, gram| {
             let name = names.of_gram(gram);
             if last[name] != block {
                 sizes[name] += length(distance(last[name], block));
                 last[name] = block;
             }
         });
-        let mut end = 0;
-        let ends_of: Vec<u64> = sizes
-            .iter()
-            .map(|size| {
-                end += (*size).min(bits as u64);
-                end
-            })
-            .collect();
+        let (mut end, mut ends) = (0, Vec::with_capacity(names.count));
+        for size in &sizes {
+            end += (*size).min(bits as u64);
+            ends.push(end);
+        }
         let mut octets = vec![0_u8; usize::try_from(end).unwrap_or_default()];
         let dense: Vec<bool> = sizes.iter().map(|size| *size >= bits as u64).collect();
         // From here on: where the next octet of a gram goes.
         let mut cursors = sizes;
         for (name, cursor) in cursors.iter_mut().enumerate() {
-            *cursor = if name == 0 { 0 } else { ends_of[name - 1] };
+            *cursor = if name == 0 { 0 } else { ends[name - 1] };
         }
         last.fill(u32::MAX);
-        each_block(texts, ends, |block, gram| {
+        pieces.each(|block, gram| {
             let name = names.of_gram(gram);
             if last[name] == block {
                 return;
@@ -74,7 +115,7 @@ impl Postings {
             }
             last[name] = block;
         });
-        Self { grams: names.grams(), ends: ends_of, octets, bits }
+        Self { grams: names.grams(), ends, octets, bits }
     }
 
     /// The blocks of one gram.
@@ -110,16 +151,6 @@ impl Postings {
     }
 }
 
-/// Hands out the grams of every document with the number of its block.
-fn each_block(texts: &[u8], ends: &[u32], mut take: impl FnMut(u32, u32)) {
-    let mut from = 0;
-    for (doc, end) in ends.iter().enumerate() {
-        let block = (doc / BLOCK) as u32;
-        grams::each(&texts[from..*end as usize], |gram| take(block, gram));
-        from = *end as usize;
-    }
-}
-
 /// How far it is from the last block, none being before the first, to a later one; less one.
 fn distance(last: u32, block: u32) -> u32 {
     block.wrapping_sub(last).wrapping_sub(1)
@@ -147,38 +178,33 @@ fn write(into: &mut [u8], mut distance: u32) -> u64 {
 
 /// Small numbers for the grams that occur: as many as there are, in the order of grams.
 struct Names {
-    present: Vec<u64>,
-    /// How many grams occur before a word of `present`.
-    before: Vec<u32>,
+    /// Which of 64 grams occur, and how many of those before.
+    words: Vec<(u64, u32)>,
     count: usize,
 }
 
 impl Names {
-    fn of(texts: &[u8], ends: &[u32]) -> Self {
-        let mut present = vec![0_u64; grams::GRAMS / 64];
-        each_block(texts, ends, |_, gram| present[gram as usize / 64] |= 1 << (gram % 64));
+    fn of(pieces: Pieces<'_>) -> Self {
+        let mut words = vec![(0_u64, 0_u32); pieces.end().div_ceil(64)];
+        pieces.each(|_, gram| words[gram as usize / 64].0 |= 1 << (gram % 64));
         let mut count = 0;
-        let before = present
-            .iter()
-            .map(|word| {
-                let before = count;
-                count += word.count_ones();
-                before
-            })
-            .collect();
-        Self { present, before, count: count as usize }
+        for (present, before) in &mut words {
+            *before = count;
+            count += present.count_ones();
+        }
+        Self { words, count: count as usize }
     }
 
     fn of_gram(&self, gram: u32) -> usize {
-        let word = gram as usize / 64;
-        let below = self.present[word] & ((1 << (gram % 64)) - 1);
-        (self.before[word] + below.count_ones()) as usize
+        let (present, before) = self.words[gram as usize / 64];
+        let below = present & ((1 << (gram % 64)) - 1);
+        (before + below.count_ones()) as usize
     }
 
     fn grams(&self) -> Vec<u32> {
         let mut grams = Vec::with_capacity(self.count);
-        for (at, word) in self.present.iter().enumerate() {
-            let mut rest = *word;
+        for (at, (present, _)) in self.words.iter().enumerate() {
+            let mut rest = *present;
             while rest != 0 {
                 grams.push(at as u32 * 64 + rest.trailing_zeros());
                 rest &= rest - 1;
@@ -276,9 +302,9 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use proptest::collection::vec;
-    use proptest::prelude::{prop_assert_eq, proptest};
+    use proptest::prelude::{ProptestConfig, prop_assert_eq, proptest};
 
-    use super::{BLOCK, Bits, List, Postings, WINDOW, length, write};
+    use super::{BLOCK, Bits, List, Pieces, Postings, WINDOW, length, write};
     use crate::{grams, letters};
 
     fn blocks(list: &mut List<'_>, windows: usize) -> BTreeSet<usize> {
@@ -305,7 +331,7 @@ mod tests {
             octets.extend(text);
             ends.push(octets.len() as u32);
         }
-        (Postings::of(&octets, &ends), expected)
+        (Postings::of(Pieces::Texts(&octets, &ends)), expected)
     }
 
     #[test]
@@ -341,7 +367,22 @@ mod tests {
         assert!(postings.octets() < count / BLOCK * 2);
     }
 
+    #[test]
+    fn numbers_lead_to_their_blocks() {
+        let numbers: Vec<u32> = (0..1000).map(|doc| doc / 100).collect();
+        let postings = Postings::of(Pieces::Numbers(&numbers));
+        for number in 0..10 {
+            let mut list = postings.find(number).expect("it occurs");
+            let first = number as usize * 100;
+            let wanted = (first / BLOCK..=(first + 99) / BLOCK).collect();
+            assert_eq!(blocks(&mut list, 1), wanted, "{number}");
+        }
+        assert!(postings.find(10).is_none());
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn every_gram_leads_to_its_blocks(texts in vec("[ab в王 ]{0,6}", 0..120)) {
             let (postings, expected) = built(&texts);

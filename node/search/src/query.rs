@@ -2,7 +2,7 @@
 //!
 //! A query's words are brought into three forms of rising breadth: whole words, beginnings of
 //! words, parts of words. Not the looking itself (`scan`). Invariants: a query that passes has a
-//! gram or a range of grams in each form; what a narrower form finds, a broader one finds too.
+//! gram or a range of grams in each form; what suits a narrower form suits a broader one.
 
 use std::collections::BTreeSet;
 
@@ -21,8 +21,8 @@ pub const MAX_LIMIT: usize = 500;
 /// The greatest number of matches that is counted out.
 pub const MAX_MATCHED: u64 = 10_000;
 
-/// The fewest letters of a query.
-const MIN_LETTERS: usize = 2;
+/// The fewest octets of a query's longest word: two letters, or one of a large alphabet.
+const MIN_OCTETS: usize = 2;
 
 /// The most letters of a query.
 const MAX_LETTERS: usize = 64;
@@ -36,8 +36,8 @@ const MAX_OCTETS: usize = 8 * MAX_LETTERS;
 /// What is looked for, and for whom.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'a> {
-    /// Words in any case and alphabet: a document must contain each of them. 2 to 64 letters and at
-    /// most 8 words, one of at least two letters.
+    /// Words in any case and alphabet: a document must contain each of them. At most 64 letters
+    /// and 8 words, one of at least two letters or one letter of a large alphabet (Chinese).
     pub text: &'a str,
     /// The regions that the asker may see; `None` is all. What lies in others is neither found nor
     /// counted.
@@ -89,7 +89,7 @@ pub struct Page {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum QueryError {
     /// It would find nearly everything.
-    #[error("give at least {MIN_LETTERS} letters, side by side")]
+    #[error("give at least two letters side by side, or one Chinese one")]
     TooShort,
     /// Nobody is called so.
     #[error("give at most {MAX_LETTERS} letters and {MAX_WORDS} words")]
@@ -107,54 +107,57 @@ impl QueryError {
     }
 }
 
-/// A query's words in the form of one score.
+/// A query's words in the form of one score: a document suits it that contains each.
 pub struct Form {
-    /// What a document must contain, the longest first.
-    needles: Vec<Finder<'static>>,
-    /// The grams that such a document has.
+    /// The words, with or without spaces around them.
+    pub needles: Vec<Needle>,
+}
+
+/// One word in the form of one score.
+pub struct Needle {
+    finder: Finder<'static>,
+    /// The grams of which a document that contains it has each.
     pub grams: Vec<u32>,
-    /// Ranges of grams of which it has one each; used only if there are no grams.
-    pub ranges: Vec<(u32, u32)>,
+    /// If it has no grams, being of two letters: the range of which such a document has one.
+    pub range: Option<(u32, u32)>,
+}
+
+impl Needle {
+    fn of(octets: &[u8]) -> Self {
+        let mut found = BTreeSet::new();
+        grams::each(octets, |gram| {
+            found.insert(gram);
+        });
+        let range = match *octets {
+            [one, two] if found.is_empty() => Some(grams::of_two(one, two)),
+            _ => None,
+        };
+        let finder = Finder::new(octets).into_owned();
+        Self { finder, grams: found.into_iter().collect(), range }
+    }
+
+    /// Where it is in octets first.
+    #[must_use]
+    pub fn find(&self, octets: &[u8]) -> Option<usize> {
+        self.finder.find(octets)
+    }
 }
 
 impl Form {
     fn of(score: u8, words: &[Vec<u8>]) -> Self {
         let space: &[u8] = b" ";
-        let mut needles: Vec<Vec<u8>> = words
-            .iter()
-            .map(|word| match score {
-                0 => [space, word, space].concat(),
-                1 => [space, word].concat(),
-                _ => word.clone(),
-            })
-            .collect();
-        needles.sort_by_key(|needle| std::cmp::Reverse(needle.len()));
-        let (mut found, mut ranges) = (BTreeSet::new(), Vec::new());
-        for needle in &needles {
-            grams::each(needle, |gram| {
-                found.insert(gram);
-            });
-            if let [one, two] = needle[..] {
-                ranges.push(grams::of_two(one, two));
-            }
-        }
-        let needles = needles.iter().map(|needle| Finder::new(needle).into_owned()).collect();
-        Self { needles, grams: found.into_iter().collect(), ranges }
+        let needles = words.iter().map(|word| match score {
+            0 => Needle::of(&[space, word, space].concat()),
+            1 => Needle::of(&[space, word].concat()),
+            _ => Needle::of(word),
+        });
+        Self { needles: needles.collect() }
     }
 
     /// Whether a document contains all.
+    #[must_use]
     pub fn suits(&self, text: &[u8]) -> bool {
         self.needles.iter().all(|needle| needle.find(text).is_some())
-    }
-
-    /// Whether a document contains all but the first needle.
-    pub fn suits_besides(&self, text: &[u8]) -> bool {
-        self.needles.iter().skip(1).all(|needle| needle.find(text).is_some())
-    }
-
-    /// Where the first needle is in octets.
-    pub fn first_in(&self, octets: &[u8]) -> Option<usize> {
-        self.needles.first()?.find(octets)
     }
 }
 
@@ -184,7 +187,7 @@ impl<'a> Prepared<'a> {
         }
         let words: Vec<Vec<u8>> = words.iter().map(|word| letters::word(word)).collect();
         // One letter of a large alphabet tells as much as two of a small one.
-        if count < MIN_LETTERS || words.iter().all(|word| word.len() < 2) {
+        if words.iter().all(|word| word.len() < MIN_OCTETS) {
             return Err(QueryError::TooShort);
         }
         let forms = [0, 1, 2].map(|score| Form::of(score, &words));
@@ -238,7 +241,8 @@ mod tests {
         let table = [
             ("", Err("search_too_short")),
             ("a", Err("search_too_short")),
-            ("王", Err("search_too_short")),
+            ("王", Ok(())),
+            ("я", Err("search_too_short")),
             ("-+-", Err("search_too_short")),
             ("a b c", Err("search_too_short")),
             ("я 1", Err("search_too_short")),

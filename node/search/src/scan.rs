@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::dead::Dead;
 use crate::postings::{BLOCK, Bits, List, Postings, WINDOW};
-use crate::query::{After, Form, Hit, MAX_MATCHED, Prepared};
+use crate::query::{After, Form, Hit, MAX_MATCHED, Needle, Prepared};
 use crate::segment::Segment;
 
 /// A segment, and what is no more of it.
@@ -98,38 +98,70 @@ impl Source<'_> {
     }
 }
 
-/// The sources that a document of this form is in each of; `None` if there is no such document.
-fn sources<'a>(form: &Form, postings: &'a Postings) -> Option<Vec<Source<'a>>> {
+/// The sources of what contains a needle, and what the least of them weighs; `None` if there is
+/// nothing that does. A needle of one letter of a small alphabet has none, and weighs the most.
+fn sources<'a>(needle: &Needle, postings: &'a Postings) -> Option<(usize, Vec<Source<'a>>)> {
     let mut sources = Vec::new();
-    for gram in &form.grams {
+    for gram in &needle.grams {
         sources.push(Source(vec![postings.find(*gram)?]));
     }
-    if form.grams.is_empty() {
-        for (from, to) in &form.ranges {
-            sources.push(Source(postings.range(*from, *to)));
-        }
+    if let Some((from, to)) = needle.range {
+        sources.push(Source(postings.range(from, to)));
     }
-    sources.sort_by_key(Source::weight);
-    Some(sources)
+    let least = sources.iter().map(Source::weight).min();
+    Some((least.unwrap_or(usize::MAX), sources))
+}
+
+/// The blocks of permitted facets, if these are so few that reading their lists is worth it.
+fn few<'a>(permitted: &[bool], segment: &'a Segment) -> Option<Source<'a>> {
+    let numbers = (0_u32..).zip(permitted).filter(|(_, permitted)| **permitted);
+    let lists = numbers.filter_map(|(number, _)| segment.blocks().find(number));
+    let source = Source(lists.collect());
+    (source.weight() < segment.docs() / BLOCK / 2).then_some(source)
 }
 
 /// One look through one segment.
 struct Look<'a> {
     view: &'a View,
-    form: &'a Form,
+    /// What a document must contain, the rarest first.
+    needles: Vec<&'a Needle>,
     /// By a facet's number: whether it is permitted. `None`: all are.
     permitted: Option<Vec<bool>>,
+    /// Of each of these a document's block is in one list; the shortest first. None: nothing is
+    /// found.
     sources: Vec<Source<'a>>,
 }
 
 impl<'a> Look<'a> {
     fn of(view: &'a View, prepared: &Prepared<'_>, form: &'a Form) -> Self {
-        let table = view.segment.table();
-        let permitted: Vec<bool> = table.iter().map(|facet| prepared.permits(*facet)).collect();
-        let some = permitted.contains(&true);
-        let sources = if some { sources(form, view.segment.postings()) } else { None };
-        let permitted = permitted.contains(&false).then_some(permitted);
-        Self { view, form, permitted, sources: sources.unwrap_or_default() }
+        let segment = &*view.segment;
+        let facets = segment.table().iter();
+        let permitted: Vec<bool> = facets.map(|facet| prepared.permits(*facet)).collect();
+        let mut look = Self { view, needles: Vec::new(), permitted: None, sources: Vec::new() };
+        if !permitted.contains(&true) {
+            return look;
+        }
+        if permitted.contains(&false) {
+            look.sources.extend(few(&permitted, segment));
+            look.permitted = Some(permitted);
+        }
+        // A range has many lists: they are read only where there is nothing better.
+        let ranges = form.needles.iter().all(|needle| needle.grams.is_empty());
+        let mut weighed = Vec::new();
+        for needle in &form.needles {
+            let Some((weight, sources)) = sources(needle, segment.postings()) else {
+                look.sources.clear();
+                return look;
+            };
+            weighed.push((weight, needle));
+            if ranges || needle.range.is_none() {
+                look.sources.extend(sources);
+            }
+        }
+        weighed.sort_by_key(|(weight, _)| *weight);
+        look.needles = weighed.into_iter().map(|(_, needle)| needle).collect();
+        look.sources.sort_by_key(Source::weight);
+        look
     }
 
     /// Hands out the documents from one on that match and are permitted.
@@ -194,13 +226,15 @@ impl<'a> Look<'a> {
         let (mut doc, mut at) = (first, segment.text_start(first));
         // All texts of the block are searched at once: no needle reaches from one into the next,
         // since two spaces never stand in a needle and always between two texts.
-        while let Some(found) = self.form.first_in(&segment.texts()[at..end]) {
+        let Some((rarest, others)) = self.needles.split_first() else { return true };
+        while let Some(found) = rarest.find(&segment.texts()[at..end]) {
             while segment.text_end(doc) <= at + found {
                 doc += 1;
             }
             at = segment.text_end(doc);
             let wanted = open >> (doc - first) & 1 == 1 && doc >= *from;
-            if wanted && self.form.suits_besides(segment.text(doc)) {
+            let suits = || others.iter().all(|other| other.find(segment.text(doc)).is_some());
+            if wanted && suits() {
                 match visit(doc) {
                     Step::On => {}
                     Step::From(next) => *from = next,

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use crate::postings::Postings;
+use crate::postings::{Pieces, Postings};
 
 /// The most octets of an arena: a bit below what a `u32` tells.
 pub const MAX_ARENA: usize = 0xFFF0_0000;
@@ -24,6 +24,8 @@ pub struct Facet {
 pub struct Segment {
     docs: Docs,
     postings: Postings,
+    /// The blocks of each facet, by its place in the table.
+    blocks: Postings,
 }
 
 #[derive(Default)]
@@ -98,6 +100,12 @@ impl Segment {
         &self.postings
     }
 
+    /// The facets' blocks, by their places in the table.
+    #[must_use]
+    pub const fn blocks(&self) -> &Postings {
+        &self.blocks
+    }
+
     /// The document of a key.
     #[must_use]
     pub fn find(&self, key: &[u8]) -> Option<usize> {
@@ -130,7 +138,8 @@ impl Segment {
     pub fn octets(&self) -> (usize, usize, usize) {
         let docs = &self.docs;
         let tables = docs.key_ends.len() + docs.text_ends.len() + docs.facets.len();
-        (docs.keys.len(), docs.texts.len(), 4 * tables + docs.table.len() * size_of::<Facet>())
+        let facets = docs.table.len() * size_of::<Facet>() + self.blocks.octets();
+        (docs.keys.len(), docs.texts.len(), 4 * tables + facets)
     }
 }
 
@@ -191,8 +200,9 @@ impl Builder {
         docs.facets.shrink_to_fit();
         docs.key_ends.shrink_to_fit();
         docs.text_ends.shrink_to_fit();
-        let postings = Postings::of(&docs.texts, &docs.text_ends);
-        Some(Segment { docs: self.docs, postings })
+        let postings = Postings::of(Pieces::Texts(&docs.texts, &docs.text_ends));
+        let blocks = Postings::of(Pieces::Numbers(&docs.facets));
+        Some(Segment { docs: self.docs, postings, blocks })
     }
 }
 

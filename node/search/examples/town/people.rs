@@ -68,8 +68,8 @@ const DISTRICT_HAN: &str =
     "朝阳区 海淀区 浦东新区 天河区 福田区 武侯区 西湖区 鼓楼区 洪山区 雁塔区 渝中区";
 const ROAD_HAN: &str = "建国路 人民路 中山路 解放路 长安街 和平路 新华路 北京路 南京路 滨江大道 科技路 学府路 迎宾大道 花园街 胜利路";
 
-/// Regions of the town, some of them small.
-pub const REGIONS: usize = 200;
+/// Regions of the town: the first one has a hundredth of all documents, the last one next to none.
+const REGIONS: usize = 200;
 
 /// One of the documents: a customer, a point or a meter. Keys ascend with the ordinal.
 pub fn doc(seed: u64, ordinal: usize) -> Doc {
