@@ -33,40 +33,51 @@ impl Dice {
     }
 }
 
-const GIVEN: &str = "Maria Anna James John Olga Peter Carlos Lucía Elena Michael Sofia David José Laura \
-    Thomas Emma Antonio Carmen Robert Julia Andreas Katarina Miguel Isabel Henry Alice Jürgen Åsa \
-    Zoë Niamh Tomasz Małgorzata Xavier Quentin Walter Ursula Ingrid Yvonne Fergus Dolores";
-const FAMILY: &str = "Garcia Smith Müller Martin Silva Jones Novak Rossi Fernandez Brown Lopez Wilson \
-    Jensen Kowalski Gonzalez Taylor Weber Moreau Hernandez Clark O'Brien Schmidt Dubois Ramirez \
-    Walker Fischer Petersen Ortega Robinson Becker Lindqvist Ferrari Navarro Hughes Zimmermann \
-    Quiñones MacGregor Vázquez Horvath Björnsson Wójcik Eriksson Castellanos Whitfield Ashworth \
-    Hawthorne Blackwood Kingsley Pemberton Thistlewood Featherstone Abernathy";
-const STREET: &str = "Mill Church Station High Park Victoria Green Queens Manor Kings Springfield Grove \
-    Highfield School Garden Orchard Windmill Harbour Chestnut Riverside Juniper Foxglove Quarry";
+const GIVEN: &str = "Maria Anna James John Olga Peter Carlos Lucía Elena Michael \
+    Sofia David José Laura Thomas Emma Antonio Carmen Robert Julia Andreas Katarina \
+    Miguel Isabel Henry Alice Jürgen Åsa Zoë Niamh Tomasz Małgorzata Xavier Quentin \
+    Walter Ursula Ingrid Yvonne Fergus Dolores";
+const FAMILY: &str = "Garcia Smith Müller Martin Silva Jones Novak Rossi Fernandez \
+    Brown Lopez Wilson Jensen Kowalski Gonzalez Taylor Weber Moreau Hernandez Clark \
+    O'Brien Schmidt Dubois Ramirez Walker Fischer Petersen Ortega Robinson Becker \
+    Lindqvist Ferrari Navarro Hughes Zimmermann Quiñones MacGregor Vázquez Horvath \
+    Björnsson Wójcik Eriksson Castellanos Whitfield Ashworth Hawthorne Blackwood \
+    Kingsley Pemberton Thistlewood Featherstone Abernathy";
+const STREET: &str = "Mill Church Station High Park Victoria Green Queens Manor \
+    Kings Springfield Grove Highfield School Garden Orchard Windmill Harbour \
+    Chestnut Riverside Juniper Foxglove Quarry";
 const STREET_KIND: &str = "Street Road Avenue Lane Close Drive Terrace Square";
-const TOWN: &str = "Northfield Ashford Milton Westbury Kingsbridge Overton Lynmouth Rockhampton";
+const TOWN: &str = "Northfield Ashford Milton Westbury Kingsbridge Overton Lynmouth \
+    Rockhampton";
 
-const GIVEN_CYR: &str = "Александр Елена Сергей Ольга Дмитрий Наталья Андрей Ирина Алексей Татьяна Иван \
-    Мария Пётр Светлана Михаил Юлия Николай Анна Владимир Екатерина Артём Фёдор Семён Зоя Ксения \
-    Ярослав Эльдар Жанна Щукарь Гульнара";
-const ROOT_CYR: &str = "Иван Петр Сидор Кузнец Смирн Попов Васил Михайл Федор Морозк Волк Алексе Лебед \
-    Семён Егор Павл Козл Степан Никол Орл Андре Макар Никит Захар Соловьё Борис Яковл Григорь Роман \
-    Воробь Серге Фрол Александр Дмитри Корол Гус Ильи Кириллк Тит Маркел Журавл Щерба Цветк Хохл \
-    Чернышк Шуваль Юдашк Эрнест Жданк Баранк";
+const GIVEN_CYR: &str = "Александр Елена Сергей Ольга Дмитрий Наталья Андрей Ирина \
+    Алексей Татьяна Иван Мария Пётр Светлана Михаил Юлия Николай Анна Владимир \
+    Екатерина Артём Фёдор Семён Зоя Ксения Ярослав Эльдар Жанна Щукарь Гульнара";
+const ROOT_CYR: &str = "Иван Петр Сидор Кузнец Смирн Попов Васил Михайл Федор \
+    Морозк Волк Алексе Лебед Семён Егор Павл Козл Степан Никол Орл Андре Макар \
+    Никит Захар Соловьё Борис Яковл Григорь Роман Воробь Серге Фрол Александр \
+    Дмитри Корол Гус Ильи Кириллк Тит Маркел Журавл Щерба Цветк Хохл Чернышк Шуваль \
+    Юдашк Эрнест Жданк Баранк";
 const ENDING_CYR: &str = "ов ова ев ева ин ина енко ский ская";
-const PATRONYMIC: &str = "Иванович Петровна Сергеевич Александровна Николаевич Владимировна Ильич \
-    Фёдорович Дмитриевна Андреевич Юрьевна Семёнович Михайловна Артёмович";
-const STREET_CYR: &str = "Ленина Мира Советская Садовая Молодёжная Школьная Лесная Гагарина Заречная \
-    Набережная Октябрьская Пушкина Кирова Полевая Новая Чапаева Щорса Энгельса Жуковского Цветочная";
+const PATRONYMIC: &str = "Иванович Петровна Сергеевич Александровна Николаевич \
+    Владимировна Ильич Фёдорович Дмитриевна Андреевич Юрьевна Семёнович Михайловна \
+    Артёмович";
+const STREET_CYR: &str = "Ленина Мира Советская Садовая Молодёжная Школьная Лесная \
+    Гагарина Заречная Набережная Октябрьская Пушкина Кирова Полевая Новая Чапаева \
+    Щорса Энгельса Жуковского Цветочная";
 const KIND_CYR: &str = "ул. пр. пер. бул.";
-const TOWN_CYR: &str = "Верхнеозёрск Краснополье Заречный Новоильинск Щёлково Южноград";
+const TOWN_CYR: &str = "Верхнеозёрск Краснополье Заречный Новоильинск Щёлково \
+    Южноград";
 
-const SURNAME_HAN: &str = "王李张刘陈杨黄赵吴周徐孙马朱胡郭何林高罗郑梁谢宋唐许邓冯韩曹曾彭萧蔡潘田董袁于余叶蒋杜苏魏程吕丁沈任姚卢傅钟姜崔谭廖范汪陆金石戴贾韦夏邱方侯邹熊孟秦白江阎薛尹段雷黎史龙陶贺顾毛郝龚邵万钱严";
-const GIVEN_HAN: &str = "伟芳娜秀英敏静丽强磊军洋勇艳杰娟涛明超兰霞平刚桂华建国红梅玉文辉志鹏浩宇轩欣怡子涵梓雨泽晨曦诺一博思源嘉琪俊豪雪琳佳慧诗婷晓东立新春燕海波永健康宁振德胜利学友光荣庆祥瑞松柏竹菊荷莲凤翔云飞鸿远志";
+const SURNAME_HAN: &str = "王李张刘陈杨黄赵吴周徐孙马朱胡郭何林高罗郑梁谢宋唐许邓冯韩曹曾彭萧蔡潘田董袁于余叶蒋杜苏魏程吕丁沈任姚卢傅钟\
+    姜崔谭廖范汪陆金石戴贾韦夏邱方侯邹熊孟秦白江阎薛尹段雷黎史龙陶贺顾毛郝龚邵万钱严";
+const GIVEN_HAN: &str = "伟芳娜秀英敏静丽强磊军洋勇艳杰娟涛明超兰霞平刚桂华建国红梅玉文辉志鹏浩宇轩欣怡子涵梓雨泽晨曦诺一博思源嘉琪俊豪雪\
+    琳佳慧诗婷晓东立新春燕海波永健康宁振德胜利学友光荣庆祥瑞松柏竹菊荷莲凤翔云飞鸿远志";
 const CITY_HAN: &str = "北京市 上海市 广州市 深圳市 成都市 杭州市 南京市 武汉市 西安市 重庆市";
 const DISTRICT_HAN: &str =
     "朝阳区 海淀区 浦东新区 天河区 福田区 武侯区 西湖区 鼓楼区 洪山区 雁塔区 渝中区";
-const ROAD_HAN: &str = "建国路 人民路 中山路 解放路 长安街 和平路 新华路 北京路 南京路 滨江大道 科技路 学府路 迎宾大道 花园街 胜利路";
+const ROAD_HAN: &str = "建国路 人民路 中山路 解放路 长安街 和平路 新华路 北京路 南京路 滨江大道 科技路 学府路 迎宾大道 花园街 \
+    胜利路";
 
 /// Regions of the town: the first one has a hundredth of all documents, the last one next to none.
 const REGIONS: usize = 200;
