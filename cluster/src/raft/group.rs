@@ -317,6 +317,10 @@ fn settings(config: &Config) -> Result<openraft::Config, String> {
         // would panic over it, and the next leader would heal it all the same: an outage gained
         // and no safety. What a lost disk can lose is told in `membership`.
         allow_log_reversion: Some(true),
+        // A leader sends entries to its peers while it syncs them itself. One that died in
+        // between has lost what the others hold, and would give their indexes to other entries
+        // under its old term. So whoever starts is elected before it leads again.
+        enable_leader_restore: Some(false),
         ..openraft::Config::default()
     };
     settings.validate().map_err(|error| error.to_string())
