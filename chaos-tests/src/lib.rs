@@ -3,7 +3,8 @@
 //! What stands here starts the real programs (`holdfast demo`, its nodes, its simulator), hurts
 //! them from outside (SIGKILL, full disks, strangers on the wire) and compares what was
 //! acknowledged with what the cluster answers afterwards. It is not a mock of anything: every
-//! octet goes over a socket.
+//! octet goes over a socket. The one exception is [`simulation`]: whole clusters in one process,
+//! with virtual time and a simulated network, from one seed.
 //!
 //! Invariants:
 //! 1. A child process never outlives its test: the demo's children die with it, and
@@ -17,4 +18,5 @@ pub mod journal;
 pub mod nodes;
 pub mod probe;
 pub mod proxy;
+pub mod simulation;
 pub mod stats;

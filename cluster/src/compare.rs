@@ -14,9 +14,14 @@ use storage::{
     Segments,
     segment::{Place, Sealed},
 };
-use tokio::{sync::watch, time::sleep};
+use tokio::sync::watch;
 
-use crate::{heal, metrics::Metrics, transport::Links};
+use crate::{
+    heal,
+    metrics::Metrics,
+    rt::{blocking, sleep, unless},
+    transport::Links,
+};
 
 /// Compares now and then.
 pub(crate) struct Comparer {
@@ -35,10 +40,7 @@ impl Comparer {
                 self.pass().await;
             }
         };
-        tokio::select! {
-            () = look => {}
-            _ = leaving.wait_for(|leaving| *leaving) => {}
-        }
+        unless(leaving.wait_for(|leaving| *leaving), look).await;
     }
 
     async fn pass(&self) {
@@ -66,7 +68,7 @@ impl Comparer {
             }
             differing.len()
         };
-        if let Ok(count) = tokio::task::spawn_blocking(judge).await {
+        if let Ok(count) = blocking(judge).await {
             self.metrics.segments_differing.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
     }

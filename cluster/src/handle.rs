@@ -17,7 +17,7 @@ use std::{
 use domain::{Author, Change, NodeId, Outcome, ProposalId, Stamp};
 use prometheus::Registry;
 use storage::{Opening, Segments, Store, snapshot::Manifest};
-use tokio::{sync::watch, time::timeout};
+use tokio::sync::watch;
 
 use crate::{
     Config, Effects, ExportError, Identity, LocalView, NodeStatus, OpenError, Role, Status,
@@ -28,12 +28,15 @@ use crate::{
     propose::Proposer,
     raft::{Applied, Group, Progress, Restored, Server, describe_backup},
     read::Reader,
+    rt::{self, timeout},
     serve::Served,
     stamp::{Stamper, system_clock},
     transport::{Cut, Endpoint, EndpointFactory, udp_endpoint},
     watch as watching,
 };
 
+#[cfg(feature = "simulation")]
+mod simulated;
 mod tasks;
 
 /// Time limits of the steps of a stop.
@@ -100,10 +103,22 @@ impl Cluster {
             return Err(OpenError::Config(faults));
         }
         let metrics = Metrics::new(registry)?;
-        let store = Arc::new(store);
         let endpoint = Endpoint::open(&config, identity, factory, &metrics)?;
-        let applied = Arc::new(Applied::new(Stamper::new(system_clock)));
-        let publisher = Publisher::new(config.effects_kept, &metrics);
+        let stamper = Stamper::new(system_clock);
+        Self::start(config, endpoint, cut, stamper, (store, opening), &metrics).await
+    }
+
+    async fn start(
+        config: Config,
+        endpoint: Endpoint,
+        cut: Cut,
+        stamper: Stamper,
+        (store, opening): (Store, &Opening),
+        metrics: &Metrics,
+    ) -> Result<Self, OpenError> {
+        let store = Arc::new(store);
+        let applied = Arc::new(Applied::new(stamper));
+        let publisher = Publisher::new(config.effects_kept, metrics);
         let started = Group::start(
             &config,
             &store,
@@ -111,7 +126,7 @@ impl Cluster {
             endpoint.links(),
             applied.clone(),
             publisher.clone(),
-            &metrics,
+            metrics,
         );
         let (group, server) = match started.await {
             Ok(started) => started,
@@ -121,8 +136,8 @@ impl Cluster {
             }
         };
         let parts = Parts { config, endpoint, cut, applied, publisher, store };
-        let inner = parts.assemble(group, server, &metrics);
-        inner.start_tasks(&metrics);
+        let inner = parts.assemble(group, server, metrics);
+        inner.start_tasks(metrics);
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -273,8 +288,8 @@ impl Cluster {
             let described = describe_backup(&manifest.meta)?;
             Ok((manifest, described))
         };
-        let done = tokio::task::spawn_blocking(export).await;
-        done.map_err(io::Error::other).and_then(|done| done).map_err(ExportError::Store)
+        let done = rt::blocking(export).await;
+        done.and_then(|done| done).map_err(ExportError::Store)
     }
 
     /// Hands leadership over, if this node has it; true when this node does not lead afterwards.
@@ -333,7 +348,7 @@ impl Cluster {
             tracing::info!("no other node takes the leadership; the cluster elects without us");
         }
         let checkpoint = inner.clone();
-        let saved = tokio::task::spawn_blocking(move || {
+        let saved = rt::blocking(move || {
             checkpoint.group.between_runs(|index| checkpoint.store.checkpoint(index))
         });
         match timeout(SYNC, saved).await {
@@ -347,7 +362,7 @@ impl Cluster {
 
     async fn stop_store(&self) {
         let store = self.inner.store.clone();
-        match timeout(SYNC, tokio::task::spawn_blocking(move || store.stop())).await {
+        match timeout(SYNC, rt::blocking(move || store.stop())).await {
             Ok(Ok(Ok(()))) => {}
             told => tracing::warn!(?told, "the stores did not stop cleanly"),
         }

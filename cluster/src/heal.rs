@@ -13,8 +13,9 @@ use storage::{
     Segments,
     segment::{Entry, Healing, Place, Sealed, Want},
 };
-use tokio::{sync::watch, time::sleep};
+use tokio::sync::watch;
 
+use crate::rt::{blocking, sleep, unless};
 use crate::transport::{Kind, Link, LinkError, Links};
 
 /// How often a node looks whether it lacks a file.
@@ -63,7 +64,7 @@ pub(crate) async fn answer(segments: &Segments, body: &[u8]) -> Option<Bytes> {
         }
         Ask::Digest { after } => Answer::Digest(segments.digest_after(after, DIGEST_LINES)),
     };
-    let answer = tokio::task::spawn_blocking(read).await.ok()?;
+    let answer = blocking(read).await.ok()?;
     postcard::to_stdvec(&answer).ok().map(Bytes::from)
 }
 
@@ -84,10 +85,7 @@ impl Healer {
                 }
             }
         };
-        tokio::select! {
-            () = look => {}
-            _ = leaving.wait_for(|leaving| *leaving) => {}
-        }
+        unless(leaving.wait_for(|leaving| *leaving), look).await;
     }
 
     /// Asks one peer after the other.
@@ -110,17 +108,17 @@ impl Healer {
         };
         let Some(entry) = offer else { return Ok(false) };
         let (segments, wanted, offered) = (self.segments.clone(), want.clone(), entry.clone());
-        let mut healing = blocking(move || segments.heal(&wanted, offered)).await?;
+        let mut healing = on_disk(move || segments.heal(&wanted, offered)).await?;
         while let Some(offset) = healing.next_offset() {
             let ask = Ask::Piece { entry: entry.clone(), offset };
             let Answer::Piece(Some(octets)) = call(link, &ask).await? else { return Ok(false) };
-            healing = blocking(move || {
+            healing = on_disk(move || {
                 healing.receive(&octets)?;
                 Ok(healing)
             })
             .await?;
         }
-        blocking(move || Healing::finish(healing)).await?;
+        on_disk(move || Healing::finish(healing)).await?;
         Ok(true)
     }
 }
@@ -152,8 +150,8 @@ async fn call(link: &Link, ask: &Ask) -> io::Result<Answer> {
     postcard::from_bytes(&answer).map_err(io::Error::other)
 }
 
-async fn blocking<T: Send + 'static>(
+async fn on_disk<T: Send + 'static>(
     work: impl FnOnce() -> storage::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    Ok(tokio::task::spawn_blocking(work).await.map_err(io::Error::other)??)
+    Ok(crate::rt::blocking(work).await??)
 }

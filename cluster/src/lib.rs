@@ -5,6 +5,7 @@
 //!   that names `openraft`.
 //! * [`transport`]: links between nodes; the only folder that names `quinn`.
 //! * `propose`, `read`: the two roads into the log and out of it.
+//! * [`rt`]: what runs tasks and tells time; the simulation puts another world there.
 //! * [`members`]: nodes added, removed, drained. `membership`: the first start of a cluster.
 //!   `watch`: the watchdog and the metrics.
 //!
@@ -19,6 +20,7 @@ pub mod error;
 pub mod members;
 pub mod metrics;
 pub mod raft;
+pub mod rt;
 pub mod transport;
 
 mod compare;

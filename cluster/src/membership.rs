@@ -18,16 +18,12 @@
 //! Invariant: nothing is initialised while one configured voter has not answered, or while a node
 //! of a cluster knows this one.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
-
-use tokio::time::sleep;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     config::Config,
     raft::{Group, Member},
+    rt::{now, sleep},
     transport::{Kind, Links},
 };
 
@@ -47,10 +43,10 @@ pub(crate) async fn bootstrap(config: &Config, group: &Group, links: &Links) {
     let lowest = config.peers.iter().map(|peer| peer.id.0).min();
     let founder = lowest == Some(config.node.0) && group.was_fresh();
     let alone = config.peers.len() == 1;
-    let started = Instant::now();
+    let started = now();
     let mut rounds = 0_u32;
     while !group.is_initialized().await {
-        let waited = !alone || started.elapsed() >= ALONE;
+        let waited = !alone || now() - started >= ALONE;
         if founder && waited && all_fresh(links).await {
             match group.initialize(members(config)).await {
                 Ok(()) => tracing::info!(voters = config.peers.len(), "a new cluster is founded"),

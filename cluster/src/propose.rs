@@ -12,22 +12,20 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use domain::{Author, Change, Entry, Outcome, Proposal, ProposalId, Stamp};
 use serde::{Deserialize, Serialize};
-use tokio::{
-    sync::{Semaphore, watch},
-    time::{Instant as Moment, sleep, timeout, timeout_at},
-};
+use tokio::sync::{Semaphore, watch};
 
 use crate::{
     config::Config,
     error::Unavailable,
     metrics::Metrics,
     raft::{Applied, Group, Leadership, NotServed, Progress},
+    rt::{Instant, now, sleep, timeout, timeout_at},
     transport::{Kind, Links},
 };
 
@@ -125,23 +123,23 @@ impl Proposer {
         change: Change,
         deadline: Duration,
     ) -> Result<(u64, Outcome), Unavailable> {
-        let started = Instant::now();
+        let started = now();
         let proposal = Proposal { id, author, change };
-        let result = self.admit(proposal, Moment::now() + deadline).await;
+        let result = self.admit(proposal, started + deadline).await;
         let label = match &result {
             Ok((_, Ok(_))) => "done",
             Ok((_, Err(_))) => "refused",
             Err(unavailable) => unavailable.code(),
         };
         self.metrics.proposals.with_label_values(&[label]).inc();
-        self.metrics.propose_seconds.observe(started.elapsed().as_secs_f64());
+        self.metrics.propose_seconds.observe((now() - started).as_secs_f64());
         result
     }
 
     async fn admit(
         &self,
         proposal: Proposal,
-        deadline: Moment,
+        deadline: Instant,
     ) -> Result<(u64, Outcome), Unavailable> {
         // Sized under the widest stamp, so that the leader's stamp cannot make it too large.
         let entry = Entry { stamp: Stamp(u64::MAX), proposal };
@@ -162,11 +160,11 @@ impl Proposer {
     async fn until_answered(
         &self,
         proposal: &Proposal,
-        deadline: Moment,
+        deadline: Instant,
     ) -> Result<(u64, Outcome), Unavailable> {
         let mut leadership = self.leadership.clone();
         let (mut sent, mut full) = (false, false);
-        while Moment::now() < deadline {
+        while now() < deadline {
             if self.removed.load(Ordering::Acquire) {
                 return Err(Unavailable::Removed);
             }
@@ -185,6 +183,8 @@ impl Proposer {
             let mut news = self.leadership.clone();
             sent |= leader == self.node || self.links.get(leader).is_some_and(|link| link.is_up());
             tokio::select! {
+                // An answer that is there counts, whoever leads by now.
+                biased;
                 answer = timeout_at(deadline, self.attempt(leader, proposal, deadline)) => {
                     match answer {
                         Ok(Ok(answer)) => return Ok(answer),
@@ -195,7 +195,7 @@ impl Proposer {
                         Err(_) => break,
                     }
                 }
-                _ = news.wait_for(|now| *now != (Some(leader), term)) => {}
+                _ = news.wait_for(|told| *told != (Some(leader), term)) => {}
             }
             // Either news of a leader or a short pause, whichever comes first.
             let _either = timeout(PAUSE, leadership.changed()).await;
@@ -218,12 +218,12 @@ impl Proposer {
         &self,
         leader: u64,
         proposal: &Proposal,
-        deadline: Moment,
+        deadline: Instant,
     ) -> Result<(u64, Outcome), NotTaken> {
         if leader == self.node {
             return self.here(proposal.clone()).await;
         }
-        let ttl = deadline.saturating_duration_since(Moment::now()).min(ATTEMPT);
+        let ttl = deadline.saturating_duration_since(now()).min(ATTEMPT);
         let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
         let forward = Forward { proposal: proposal.clone(), ttl_ms };
         let body = postcard::to_stdvec(&forward).map_err(|_| NotTaken::Stopped)?;

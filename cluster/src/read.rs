@@ -6,14 +6,12 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::{
-    sync::watch,
-    time::{Instant, timeout, timeout_at},
-};
+use tokio::sync::watch;
 
 use crate::{
     error::Unavailable,
     raft::{Applied, Group, NotServed, Progress},
+    rt::{Instant, now, timeout, timeout_at},
     transport::{Kind, Links},
 };
 
@@ -45,9 +43,9 @@ impl Reader {
 
     /// Waits until everything acknowledged before the call is applied here; answers the index.
     pub async fn settle(&self, deadline: Duration) -> Result<u64, Unavailable> {
-        let deadline = Instant::now() + deadline;
+        let deadline = now() + deadline;
         let mut progress = self.progress.clone();
-        while Instant::now() < deadline {
+        while now() < deadline {
             if let Some(fault) = self.applied.fault() {
                 return Err(Unavailable::Halted(fault));
             }
@@ -66,7 +64,7 @@ impl Reader {
 
     async fn ask(&self, leader: Option<u64>, deadline: Instant) -> Option<u64> {
         let leader = leader?;
-        let rest = deadline.saturating_duration_since(Instant::now()).min(ATTEMPT);
+        let rest = deadline.saturating_duration_since(now()).min(ATTEMPT);
         if leader == self.node {
             return timeout(rest, self.group.read_index()).await.ok()?.ok();
         }

@@ -4,6 +4,7 @@
 //! argument.
 
 use std::{
+    fmt,
     sync::atomic::{AtomicU64, Ordering},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -11,16 +12,15 @@ use std::{
 use domain::Stamp;
 
 /// Gives stamps that never go back.
-#[derive(Debug)]
 pub struct Stamper {
-    clock: fn() -> u64,
+    clock: Box<dyn Fn() -> u64 + Send + Sync>,
     last: AtomicU64,
 }
 
 impl Stamper {
     /// Over a clock of microseconds since the Unix epoch, UTC.
-    pub fn new(clock: fn() -> u64) -> Self {
-        Self { clock, last: AtomicU64::new(0) }
+    pub fn new(clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Self { clock: Box::new(clock), last: AtomicU64::new(0) }
     }
 
     /// The next stamp, for a proposal.
@@ -37,6 +37,12 @@ impl Stamper {
     /// A stamp was applied: none given from now on is below it.
     pub fn observe(&self, stamp: u64) {
         self.last.fetch_max(stamp, Ordering::AcqRel);
+    }
+}
+
+impl fmt::Debug for Stamper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stamper").field("last", &self.last).finish_non_exhaustive()
     }
 }
 

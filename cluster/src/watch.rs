@@ -5,18 +5,15 @@
 //! office up. A missing quorum is told once and no alarm: nothing here can mend it. A node that is
 //! being stopped says nothing, because its peers may well be stopping too.
 
-use std::{
-    collections::BTreeSet,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use tokio::{sync::watch, time::interval};
+use tokio::sync::watch;
 
 use crate::{
     metrics::Metrics,
     propose::Proposer,
     raft::{Group, Progress},
+    rt::{Instant, interval, now as clock, unless},
     status::Role,
     transport::Links,
 };
@@ -149,10 +146,7 @@ pub(crate) struct Guard {
 impl Guard {
     /// Runs the watchdog; ends when consensus stops or this node begins to.
     pub async fn run(self, mut leaving: watch::Receiver<bool>) {
-        tokio::select! {
-            () = self.look() => {}
-            _ = leaving.wait_for(|leaving| *leaving) => {}
-        }
+        unless(leaving.wait_for(|leaving| *leaving), self.look()).await;
     }
 
     async fn look(&self) {
@@ -172,7 +166,7 @@ impl Guard {
             }
             let voters = Voters::now(self.node, &now, &self.links);
             let waiting = self.proposer.waiting();
-            match watchdog.check(Instant::now(), &now, waiting, voters) {
+            match watchdog.check(clock(), &now, waiting, voters) {
                 Finding::Nothing => {}
                 Finding::NoQuorum => tracing::warn!(
                     answering = voters.answering,
@@ -194,10 +188,10 @@ impl Guard {
 
     /// A leader whose disk is full hands over, and again when nobody took the office.
     async fn step_down(&self, now: &Progress, handed: &mut Option<Instant>) {
-        if handed.is_some_and(|at| at.elapsed() < self.limit) {
+        if handed.is_some_and(|at| clock() - at < self.limit) {
             return;
         }
-        *handed = Some(Instant::now());
+        *handed = Some(clock());
         match heir(now, &self.links, &BTreeSet::new()) {
             Some(heir) => {
                 tracing::warn!(heir, "the disk is full: the office is handed over");

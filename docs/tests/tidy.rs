@@ -31,13 +31,13 @@ const FLOORS: [(&str, &[&str]); 11] = [
     ("monitor", &[]),
     ("search", &[]),
     ("node", &["cluster", "domain", "gateway", "monitor", "search", "storage"]),
-    ("chaos-tests", &["cosem", "node", "simulator", "storage"]),
+    ("chaos-tests", &["cluster", "cosem", "domain", "node", "simulator", "storage"]),
     ("docs", &[]),
 ];
 
 /// What a room's tests may use beyond that.
 const TEST_FLOORS: [(&str, &[&str]); 2] =
-    [("gateway", &["simulator"]), ("chaos-tests", &["cluster", "domain", "gateway"])];
+    [("gateway", &["simulator"]), ("chaos-tests", &["gateway"])];
 
 /// Libraries, and the only places that may name them.
 const FENCES: [(&str, &[&str]); 12] = [

@@ -56,13 +56,40 @@ impl Store {
     /// `storage_in_use` when another process has it; `storage_config`; the codes of the disk;
     /// `wal_damaged`, `manifest_damaged` when acknowledged octets cannot be read back.
     pub fn open(config: &Config, group: u32, metrics: &Metrics) -> Result<(Self, Opening)> {
+        Self::open_with(config, group, metrics, &|dir| Log::open(dir, config, group, metrics))
+    }
+
+    /// As [`Store::open`], with a log that is written by hand: see [`Log::open_by_hand`].
+    ///
+    /// # Errors
+    /// Those of [`Store::open`].
+    #[cfg(feature = "simulation")]
+    pub fn open_by_hand(
+        config: &Config,
+        group: u32,
+        metrics: &Metrics,
+        woken: log::by_hand::Woken,
+    ) -> Result<(Self, Opening)> {
+        let woken = std::cell::Cell::new(Some(woken));
+        Self::open_with(config, group, metrics, &|dir| {
+            let woken = woken.take().unwrap_or_else(|| Box::new(|| {}));
+            Log::open_by_hand(dir, config, group, metrics, woken)
+        })
+    }
+
+    fn open_with(
+        config: &Config,
+        group: u32,
+        metrics: &Metrics,
+        open_log: &dyn Fn(&Path) -> Result<(Log, log::Recovered)>,
+    ) -> Result<(Self, Opening)> {
         config.validate()?;
         let dir = &config.dir;
         file::make_dirs(dir)?;
         let lock = lock(dir)?;
         let space = Space::open(config, metrics)?;
         let of_group = |name: &str| dir.join(name).join(format!("g{group}"));
-        let (log, recovered) = Log::open(&of_group("wal"), config, group, metrics)?;
+        let (log, recovered) = open_log(&of_group("wal"))?;
         let (tables, mut opened) = Tables::open(&dir.join("tables"), config, metrics)?;
         let segments = Segments::open(&of_group("segments"), config, metrics)?;
         let installing = of_group("snapshots");

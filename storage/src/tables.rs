@@ -14,6 +14,8 @@ mod changes;
 mod engine;
 mod flusher;
 mod on_fjall;
+#[cfg(feature = "simulation")]
+pub mod on_memory;
 mod on_sled;
 mod overlay;
 mod trace;
@@ -130,7 +132,9 @@ impl Tables {
         });
         let tables = Self { _flushing: Arc::new(Flushing(inner.clone())), inner };
         tables.flush()?;
-        tables.start_flusher(config.tables_flush_interval)?;
+        if backend.flushes_by_itself() {
+            tables.start_flusher(config.tables_flush_interval)?;
+        }
         Ok((tables, opened))
     }
 

@@ -154,6 +154,10 @@ fn reserve(tx: &mut Tx<'_>, device: &Device, count: u32) -> Result<Done, Stop> {
         return Err(refuse("bad_count", format!("1 to {MAX_BLOCK} counters at a time")));
     }
     let first = next_counter(tx, device)?;
+    #[cfg(feature = "seeded-bugs")]
+    if crate::seeded::makes(crate::seeded::Bug::CounterReused) && tx.index.is_multiple_of(7) {
+        return Ok(Done::Counters { first, count });
+    }
     match first.checked_add(count).filter(|next| *next <= LAST_COUNTER) {
         Some(next) => COUNTERS.put(tx, device, &next)?,
         None => return Err(refuse("counter_exhausted", device.to_string())),

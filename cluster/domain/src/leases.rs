@@ -187,7 +187,7 @@ fn claim(
         None => (keys::first_epoch(tx)?, Vec::new()),
     };
     standbys.retain(|standby| *standby != node);
-    let epoch = before + 1;
+    let epoch = next_epoch(before);
     let device = device.clone();
     let lease =
         Lease { device, owner: Some(node), epoch, channel, reason, since: tx.stamp, standbys };
@@ -196,6 +196,14 @@ fn claim(
     switch::done(tx, &lease.device);
     tx.wake(Effect::LeaseChanged { device: lease.device, owner: lease.owner, epoch });
     Ok(Done::Lease { epoch })
+}
+
+fn next_epoch(before: u64) -> u64 {
+    #[cfg(feature = "seeded-bugs")]
+    if before > 0 && crate::seeded::makes(crate::seeded::Bug::EpochNotRaised) {
+        return before;
+    }
+    before + 1
 }
 
 /// Refuses a main channel that takes over from a standby too early, or from nobody.
@@ -264,6 +272,10 @@ fn standby(tx: &mut Tx<'_>, device: &Device, node: NodeId, up: bool) -> Result<D
 /// Refuses whoever acts under a grant of a device that is no longer the current one.
 pub(crate) fn check_epoch(view: &dyn View, device: &Device, epoch: u64) -> Result<(), Stop> {
     let lease = LEASES.get(view, device)?;
+    #[cfg(feature = "seeded-bugs")]
+    if crate::seeded::makes(crate::seeded::Bug::LeaseNotFenced) {
+        return Ok(());
+    }
     let (current, owned) = lease.map_or((0, false), |l| (l.epoch, l.owner.is_some()));
     if epoch == current && owned { Ok(()) } else { Err(stale(device, epoch, current)) }
 }
@@ -277,6 +289,10 @@ pub(crate) fn check_owner(
 ) -> Result<(), Stop> {
     check_epoch(view, device, epoch)?;
     let owner = lease(view, device)?.and_then(|lease| lease.owner);
+    #[cfg(feature = "seeded-bugs")]
+    let owner = owner.filter(|_| !crate::seeded::makes(crate::seeded::Bug::LeaseNotFenced));
+    #[cfg(feature = "seeded-bugs")]
+    let owner = owner.or(crate::seeded::makes(crate::seeded::Bug::LeaseNotFenced).then_some(node));
     if owner == Some(node) { Ok(()) } else { Err(refuse("not_owner", device.to_string())) }
 }
 

@@ -28,6 +28,8 @@ pub mod parameters;
 pub mod readings;
 pub mod regions;
 pub mod restore;
+#[cfg(feature = "seeded-bugs")]
+pub mod seeded;
 pub mod tasks;
 pub mod units;
 

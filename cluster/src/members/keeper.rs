@@ -14,16 +14,17 @@ use std::{
 };
 
 use domain::{Author, Change, NodeId, Proposal, ProposalId, members};
-use tokio::{
-    sync::watch,
-    time::{sleep, timeout},
-};
+use tokio::sync::watch;
 
 use super::{
     Office, Plan, Sight,
     plan::{self, Step},
 };
-use crate::{raft::Member, status::Role};
+use crate::{
+    raft::Member,
+    rt::{sleep, timeout, unless},
+    status::Role,
+};
 
 /// How often the members are looked at when nobody asks for anything.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -44,10 +45,7 @@ pub(crate) struct Keeper {
 impl Keeper {
     /// Runs until consensus stops or this node begins to.
     pub async fn run(self, mut leaving: watch::Receiver<bool>) {
-        tokio::select! {
-            () = self.keep() => {}
-            _ = leaving.wait_for(|leaving| *leaving) => {}
-        }
+        unless(leaving.wait_for(|leaving| *leaving), self.keep()).await;
     }
 
     async fn keep(&self) {

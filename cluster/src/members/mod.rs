@@ -25,10 +25,7 @@ use domain::{
     members::{self, Node, Wish},
 };
 use serde::{Deserialize, Serialize};
-use tokio::{
-    sync::{Mutex as Desk, Notify, watch},
-    time::{Instant, sleep, timeout},
-};
+use tokio::sync::{Mutex as Desk, Notify, watch};
 
 pub use judge::Verb;
 use judge::{Probe, judge};
@@ -40,6 +37,7 @@ use crate::{
     error::Unavailable,
     propose::{NotTaken, Proposer},
     raft::{Applied, Group, Progress},
+    rt::{now, sleep, timeout},
     status::Role,
     transport::{Kind, Links, Trouble},
     view::LocalView,
@@ -114,17 +112,17 @@ impl Office {
         verb: Verb,
         deadline: Duration,
     ) -> Result<(u64, Outcome), Unavailable> {
-        let deadline = Instant::now() + deadline;
+        let deadline = now() + deadline;
         let ask = Ask { id, author, verb };
         let mut sent = false;
-        while Instant::now() < deadline {
+        while now() < deadline {
             if let Some(fault) = self.applied.fault() {
                 return Err(Unavailable::Halted(fault));
             }
             let leader = self.progress.borrow().leader;
             if let Some(leader) = leader {
                 sent = true;
-                let rest = deadline.saturating_duration_since(Instant::now()).min(ATTEMPT);
+                let rest = deadline.saturating_duration_since(now()).min(ATTEMPT);
                 let attempt = timeout(rest, self.attempt(leader, &ask, rest)).await;
                 match attempt {
                     Ok(Ok(answer)) => return Ok(answer),
@@ -202,10 +200,10 @@ impl Office {
 
     /// What is seen when the step that is being made is over, or has taken too long.
     async fn rested(&self) -> Result<Sight, Fault> {
-        let until = Instant::now() + REST;
+        let until = now() + REST;
         loop {
             let sight = self.sight()?;
-            if sight.plan() == Plan::Idle || Instant::now() >= until {
+            if sight.plan() == Plan::Idle || now() >= until {
                 return Ok(sight);
             }
             self.poke.notify_one();
@@ -219,7 +217,7 @@ impl Office {
             return false;
         }
         let mut progress = self.progress.clone();
-        let done = progress.wait_for(|now| now.leader == Some(heir));
+        let done = progress.wait_for(|seen| seen.leader == Some(heir));
         matches!(timeout(HAND_OVER, done).await, Ok(Ok(_)))
     }
 
@@ -233,8 +231,8 @@ impl Office {
         let Some(link) = self.links.ensure(node.id.0, &node.name, &node.address) else {
             return Probe::Used;
         };
-        let until = Instant::now() + PROBE;
-        while Instant::now() < until {
+        let until = now() + PROBE;
+        while now() < until {
             if link.tried(PROBE).await {
                 return match link.call(Kind::Hello, &[], PROBE).await {
                     Ok(answer) if answer.as_ref() == [0] => Probe::Fresh,

@@ -26,7 +26,7 @@ use super::{
     types::{EntryId, Member, Payload, Raft},
 };
 use crate::{
-    config::Config, effects::Publisher, error::OpenError, metrics::Metrics, status::Role,
+    config::Config, effects::Publisher, error::OpenError, metrics::Metrics, rt, status::Role,
     transport::Links,
 };
 
@@ -97,7 +97,7 @@ impl Group {
         let (opened, own) = (store.clone(), metrics.clone());
         let pause = Duration::from_millis(config.snapshot_pause_ms);
         let rebuild = matches!(opening.tables, Opened::Rebuild { .. });
-        let stores = tokio::task::spawn_blocking(move || -> io::Result<_> {
+        let stores = rt::blocking(move || -> io::Result<_> {
             let log = LogStore::open(opened.log.clone(), &own)?;
             let fresh = log.is_fresh();
             if rebuild {
@@ -108,7 +108,7 @@ impl Group {
             let machine = StateMachine::open(&opened, &log, applied, publisher, &own, pause)?;
             Ok((log, machine, fresh))
         });
-        let stores = stores.await.map_err(io::Error::other).and_then(|stores| stores);
+        let stores = stores.await.and_then(|stores| stores);
         let (log, machine, fresh) = stores.map_err(OpenError::Store)?;
         let network = Network::new(links, metrics);
         let settings = Arc::new(settings(config).map_err(OpenError::Raft)?);
@@ -141,6 +141,12 @@ impl Group {
 
     /// The index up to which a read must wait, confirmed by a quorum just now. Leader only.
     pub async fn read_index(&self) -> Result<u64, NotServed> {
+        #[cfg(feature = "seeded-bugs")]
+        if domain::seeded::makes(domain::seeded::Bug::StaleRead) {
+            let now = self.progress();
+            let leads = now.role == Some(Role::Leader);
+            return if leads { Ok(now.commit) } else { Err(NotServed::NotLeader) };
+        }
         match self.raft.get_read_log_id(ReadPolicy::ReadIndex).await {
             Ok((read, _)) => Ok(read.index()),
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(_))) => {
@@ -207,7 +213,7 @@ impl Group {
         let (publish, progress) = watch::channel(now);
         let group = self.clone();
         let mut metrics = self.raft.metrics();
-        tokio::spawn(async move {
+        rt::spawn(async move {
             while metrics.changed().await.is_ok() {
                 let now = group.progress();
                 let leadership = (now.leader, now.term);

@@ -13,7 +13,6 @@ use std::{
     io,
     ops::{Bound, RangeBounds},
     sync::Arc,
-    time::Instant,
 };
 
 use openraft::{
@@ -25,7 +24,7 @@ use storage::{Log, Record};
 use tokio::sync::oneshot;
 
 use super::types::{self, EntryId, LogEntry, TypeConfig, Vote};
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, rt};
 
 /// Keys of the log's small values.
 const META_VOTE: u8 = 1;
@@ -109,7 +108,7 @@ pub fn begin_behind(log: &Log, last: EntryId, vote: &Vote) -> io::Result<()> {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+    rt::blocking(work).await?
 }
 
 fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
@@ -206,6 +205,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        #[cfg(feature = "seeded-bugs")]
+        if domain::seeded::makes(domain::seeded::Bug::VoteNotSaved) {
+            return self.log.note_meta(META_VOTE, &types::encode(vote)?);
+        }
         self.save_meta(META_VOTE, types::encode(vote)?).await
     }
 
@@ -213,6 +216,13 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         // Goes to disk with the next append and is not waited for: a committed id that is lost in
         // a crash is found again by asking the others, and a sync for each would halve the pace.
         let octets = types::encode(&Committed(committed))?;
+        #[cfg(feature = "seeded-bugs")]
+        if domain::seeded::makes(domain::seeded::Bug::PurgeTooEarly)
+            && let Some(id) = committed.filter(|id| id.index.is_multiple_of(16))
+        {
+            self.log.note_meta(META_PURGED, &types::encode(&id)?)?;
+            self.log.purge_to_then(id.index, Box::new(|_| {}));
+        }
         self.log.note_meta(META_COMMITTED, &octets)
     }
 
@@ -231,10 +241,16 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     {
         let records: Vec<Record> =
             entries.into_iter().map(|entry| types::to_record(&entry)).collect::<io::Result<_>>()?;
-        let started = Instant::now();
+        let started = rt::now();
         let histogram = self.metrics.append_seconds.clone();
+        #[cfg(feature = "seeded-bugs")]
+        if domain::seeded::makes(domain::seeded::Bug::AcknowledgeBeforeFlush) {
+            self.log.append(records, Box::new(|_| {}));
+            callback.io_completed(Ok(()));
+            return Ok(());
+        }
         let done = Box::new(move |result: io::Result<()>| {
-            histogram.observe(started.elapsed().as_secs_f64());
+            histogram.observe((rt::now() - started).as_secs_f64());
             callback.io_completed(result);
         });
         self.log.append(records, done);

@@ -11,6 +11,8 @@ mod log_store;
 mod network;
 mod overlay;
 mod restore;
+#[cfg(feature = "simulation")]
+mod runtime;
 mod server;
 mod snapshot;
 mod state_machine;

@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{
     metrics::Metrics,
+    rt,
     transport::{FrameReceiver, FrameSender, Kind, Link, LinkError, Links},
 };
 
@@ -118,7 +119,7 @@ impl RaftNetworkV2<TypeConfig> for Way {
             let closed = || RPCError::Unreachable(Unreachable::new(&LinkError::NoAnswer));
             answers.next().await.unwrap_or_else(|| Err(closed()))
         };
-        let answer = tokio::time::timeout(ttl, exchange).await;
+        let answer = rt::timeout(ttl, exchange).await;
         let answer =
             answer.unwrap_or(Err(RPCError::Unreachable(Unreachable::new(&LinkError::Timeout))));
         answer.map(AppendEntriesResponse::from)
@@ -174,6 +175,7 @@ impl RaftNetworkV2<TypeConfig> for Way {
         let (sender, receiver) = opened.map_err(|error| Unreachable::new(&error))?;
         let sending = send_snapshot(vote, snapshot, sender, receiver, &self.metrics);
         tokio::select! {
+            biased;
             sent = sending => sent,
             closed = cancel => Err(StreamingError::Closed(closed)),
         }
@@ -235,7 +237,7 @@ where
                 next.await
             } else {
                 let stalled = Event::Broken(LinkError::Timeout);
-                tokio::time::timeout(APPEND_STALL, next).await.unwrap_or(Some(stalled))
+                rt::timeout(APPEND_STALL, next).await.unwrap_or(Some(stalled))
             };
             match event? {
                 Event::Sent => waiting += 1,
@@ -277,8 +279,8 @@ async fn send_snapshot(
         while offset < octets {
             let (source, of) = (file.clone(), name.clone());
             let read = move || source.read(&of, offset, PIECE_OCTETS);
-            let read = tokio::task::spawn_blocking(read).await;
-            let piece = read.map_err(io::Error::other).and_then(|piece| piece);
+            let read = rt::blocking(read).await;
+            let piece = read.and_then(|piece| piece);
             let octets = piece.map_err(|error| network(&error))?;
             if octets.is_empty() {
                 return Err(network(&io::Error::from(io::ErrorKind::UnexpectedEof)));

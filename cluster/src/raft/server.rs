@@ -19,7 +19,10 @@ use super::{
     types::{self, Raft, TypeConfig},
     wire::{Answer, Offer, Piece, Wants},
 };
-use crate::transport::{FrameReceiver, FrameSender, Kind, LinkError};
+use crate::{
+    rt,
+    transport::{FrameReceiver, FrameSender, Kind, LinkError},
+};
 
 use std::time::Duration;
 
@@ -79,7 +82,7 @@ impl Server {
             async move {
                 let taken = heartbeat.is_some_and(|heartbeat| heartbeat || !full);
                 if heartbeat.is_some() && !taken {
-                    tokio::time::sleep(FULL_PAUSE).await;
+                    rt::sleep(FULL_PAUSE).await;
                 }
                 taken
             }
@@ -124,8 +127,8 @@ impl Server {
                 incoming.receive(&piece.name, piece.offset, piece.octets.get())?;
                 Ok(incoming)
             };
-            let written = tokio::task::spawn_blocking(write).await;
-            let written = written.map_err(io::Error::other).and_then(|written| written);
+            let written = rt::blocking(write).await;
+            let written = written.and_then(|written| written);
             incoming = written.map_err(|error| LinkError::Broken(error.to_string()))?;
         }
         if !incoming.missing().is_empty() {

@@ -13,7 +13,7 @@
 use std::{
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures::{Stream, StreamExt};
@@ -31,7 +31,7 @@ use super::{
     snapshot::{Owner, SnapshotFile},
     types::{Answer, EntryId, LogEntry, SnapshotMeta, StoredMembership, TypeConfig},
 };
-use crate::{effects::Publisher, metrics::Metrics, raft::applied::Applied};
+use crate::{effects::Publisher, metrics::Metrics, raft::applied::Applied, rt};
 
 /// Most entries of one atomic batch.
 const RUN_ENTRIES: usize = 256;
@@ -57,7 +57,7 @@ struct Core {
     applied: Arc<Applied>,
     publisher: Publisher,
     metrics: Metrics,
-    last_snapshot: Option<Instant>,
+    last_snapshot: Option<rt::Instant>,
 }
 
 impl StateMachine {
@@ -112,7 +112,7 @@ impl StateMachine {
         let (frozen, durable) = {
             let mut core = self.lock();
             let durable = core.durable.clone();
-            core.last_snapshot = Some(Instant::now());
+            core.last_snapshot = Some(rt::now());
             (self.snapshots.freeze(durable.index(), durable.encode()?)?, durable)
         };
         let manifest = self.snapshots.write(frozen)?;
@@ -163,7 +163,7 @@ struct Later {
 impl Core {
     /// Applies a run of entries in order; all or nothing in the tables.
     fn apply_run(&mut self, entries: &[LogEntry]) -> io::Result<Vec<Answer>> {
-        let started = Instant::now();
+        let started = rt::now();
         let mut durable = self.durable.clone();
         let tables = self.tables.clone();
         let mut overlay = Overlay::new(&tables);
@@ -182,6 +182,8 @@ impl Core {
                 }
                 EntryPayload::Normal(payload) => {
                     let change = domain::Entry::decode(&payload.0).map_err(told)?;
+                    #[cfg(feature = "seeded-bugs")]
+                    let change = self.diverged(index, change);
                     let applied = domain::apply(&overlay, index, &change).map_err(told)?;
                     durable.hash = applied.hash;
                     durable.stamp = durable.stamp.max(change.stamp.0);
@@ -208,9 +210,19 @@ impl Core {
         self.markers_dropped = dropped;
         self.durable = durable;
         self.finish_run(later, &hashes)?;
-        self.metrics.apply_seconds.observe(started.elapsed().as_secs_f64());
+        self.metrics.apply_seconds.observe((rt::now() - started).as_secs_f64());
         self.metrics.entries_applied.inc_by(entries.len() as u64);
         Ok(answers)
+    }
+
+    /// A mistake of one replica: its stamp of an entry differs.
+    #[cfg(feature = "seeded-bugs")]
+    fn diverged(&self, index: u64, mut entry: domain::Entry) -> domain::Entry {
+        let makes = domain::seeded::makes(domain::seeded::Bug::ReplicaDiverges);
+        if makes && index.is_multiple_of(50) && rt::world::throw(4) == 0 {
+            entry.stamp.0 += 1;
+        }
+        entry
     }
 
     /// After the commit: rows into the open days, then those who wait are told.
@@ -251,8 +263,8 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce(&StateMachine) -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     let shared = machine.clone();
-    let done = tokio::task::spawn_blocking(move || work(&shared)).await;
-    let result = done.map_err(io::Error::other).and_then(|result| result);
+    let done = rt::blocking(move || work(&shared)).await;
+    let result = done.and_then(|result| result);
     result.inspect_err(|error| {
         let core = machine.lock();
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<storage::Error>());
@@ -302,7 +314,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Self> {
         let rested = {
             let core = self.lock();
-            core.last_snapshot.is_none_or(|last| last.elapsed() >= self.snapshot_pause)
+            core.last_snapshot.is_none_or(|last| rt::now() - last >= self.snapshot_pause)
         };
         // A snapshot on a full disk would take the room that it is to give back.
         ((force || rested) && !self.space.is_full()).then(|| self.clone())

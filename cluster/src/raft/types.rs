@@ -54,6 +54,7 @@ impl From<&domain::members::Node> for Member {
     }
 }
 
+#[cfg(not(feature = "simulation"))]
 openraft::declare_raft_types!(
     /// Our instance of consensus.
     pub TypeConfig:
@@ -61,6 +62,17 @@ openraft::declare_raft_types!(
         R = Answer,
         NodeId = u64,
         Node = Member,
+);
+
+#[cfg(feature = "simulation")]
+openraft::declare_raft_types!(
+    /// Our instance of consensus, which can run in a world of virtual time.
+    pub TypeConfig:
+        D = Payload,
+        R = Answer,
+        NodeId = u64,
+        Node = Member,
+        AsyncRuntime = super::runtime::Runtime,
 );
 
 /// Identity of a log entry.

@@ -17,21 +17,25 @@ use quinn::{
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 use rustls_pki_types::CertificateDer;
-use tokio::{
-    sync::{Semaphore, watch},
-    time::timeout,
-};
+use tokio::sync::{Semaphore, watch};
 
+#[cfg(feature = "simulation")]
+use super::simulated;
 use super::{
     LinkError,
     cut::{Cable, Cut},
-    links::{Links, Maker},
+    links::{Ground, Links, Maker},
     peer::CODE_REMOVED,
     stream::{FrameReceiver, FrameSender},
     tls::{self, Identity, Refusals},
     wire::Kind,
 };
-use crate::{config::Config, error::OpenError, metrics::Metrics};
+use crate::{
+    config::Config,
+    error::OpenError,
+    metrics::Metrics,
+    rt::{spawn, timeout},
+};
 
 /// Handshakes in progress; more wait in the socket's queue.
 const MAX_HANDSHAKES: usize = 64;
@@ -90,9 +94,16 @@ pub trait Handler: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<(), LinkError>>;
 }
 
+/// Where peers come in.
+enum Socket {
+    Quic(QuicEndpoint),
+    #[cfg(feature = "simulation")]
+    Simulated(simulated::Port),
+}
+
 /// A bound endpoint with its dialler tasks.
 pub struct Endpoint {
-    quic: QuicEndpoint,
+    socket: Socket,
     links: Links,
     group: u32,
     refusals: Arc<Refusals>,
@@ -124,14 +135,29 @@ impl Endpoint {
         let (stop, stopped) = watch::channel(false);
         let maker = Maker {
             group: config.group,
-            endpoint: quic.clone(),
-            config: client,
-            dial_timeout: config.dial_timeout(),
+            ground: Ground::Quic {
+                endpoint: quic.clone(),
+                config: client,
+                dial_timeout: config.dial_timeout(),
+            },
             metrics: metrics.clone(),
             stopped,
         };
         let links = Links::new(config, maker);
-        Ok(Self { quic, links, group: config.group, refusals, metrics: metrics.clone(), stop })
+        let (socket, metrics) = (Socket::Quic(quic), metrics.clone());
+        Ok(Self { socket, links, group: config.group, refusals, metrics, stop })
+    }
+
+    /// An endpoint on a simulated network, at the port of this node.
+    #[cfg(feature = "simulation")]
+    pub fn simulated(config: &Config, port: simulated::Port, metrics: &Metrics) -> Self {
+        let refusals = Arc::new(Refusals::new(metrics.refused.clone()));
+        let (stop, stopped) = watch::channel(false);
+        let ground = Ground::Simulated(port.clone());
+        let maker = Maker { group: config.group, ground, metrics: metrics.clone(), stopped };
+        let links = Links::new(config, maker);
+        let (socket, metrics) = (Socket::Simulated(port), metrics.clone());
+        Self { socket, links, group: config.group, refusals, metrics, stop }
     }
 
     /// The links to the peers.
@@ -141,7 +167,11 @@ impl Endpoint {
 
     /// The bound address; of interest when port 0 was asked for.
     pub fn local_address(&self) -> io::Result<SocketAddr> {
-        self.quic.local_addr()
+        match &self.socket {
+            Socket::Quic(quic) => quic.local_addr(),
+            #[cfg(feature = "simulation")]
+            Socket::Simulated(port) => Ok(port.address()),
+        }
     }
 
     /// Starts to accept peers, whose calls go to `handler`.
@@ -153,13 +183,18 @@ impl Endpoint {
             refusals: self.refusals.clone(),
             metrics: self.metrics.clone(),
         };
-        let (server, quic) = (Arc::new(server), self.quic.clone());
+        let server = Arc::new(server);
+        let quic = match &self.socket {
+            Socket::Quic(quic) => quic.clone(),
+            #[cfg(feature = "simulation")]
+            Socket::Simulated(port) => return server.serve_simulated(port),
+        };
         let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
-        tokio::spawn(async move {
+        spawn(async move {
             while let Ok(permit) = handshakes.clone().acquire_owned().await {
                 let Some(incoming) = quic.accept().await else { break };
                 let server = server.clone();
-                tokio::spawn(async move {
+                spawn(async move {
                     let accepted = server.accept(incoming).await;
                     drop(permit);
                     if let Some((from, connection)) = accepted {
@@ -173,8 +208,13 @@ impl Endpoint {
     /// Closes all links; returns when the peers were told or `limit` has passed.
     pub async fn stop(&self, limit: Duration) {
         self.stop.send_replace(true);
-        self.quic.close(CODE_STOPPING, b"stopping");
-        if timeout(limit, self.quic.wait_idle()).await.is_err() {
+        let quic = match &self.socket {
+            Socket::Quic(quic) => quic,
+            #[cfg(feature = "simulation")]
+            Socket::Simulated(port) => return port.unplug(),
+        };
+        quic.close(CODE_STOPPING, b"stopping");
+        if timeout(limit, quic.wait_idle()).await.is_err() {
             tracing::debug!("some node links did not close in time");
         }
     }
@@ -266,9 +306,10 @@ impl Server {
                 break;
             }
             let (server, connection) = (self.clone(), connection.clone());
-            tokio::spawn(async move {
+            spawn(async move {
                 let frames = FrameReceiver::new(recv, server.group);
-                match server.stream(from, send, frames).await {
+                let answers = |group, kind| FrameSender::new(send, group, kind);
+                match server.stream(from, answers, frames).await {
                     Ok(()) => {}
                     Err(LinkError::Malformed(bad)) => {
                         server.metrics.bad_frames.with_label_values(&[bad.reason()]).inc();
@@ -281,14 +322,38 @@ impl Server {
         }
     }
 
+    /// Serves the streams that come in over a simulated network.
+    #[cfg(feature = "simulation")]
+    fn serve_simulated(self: Arc<Self>, port: &simulated::Port) {
+        let mut incoming = port.accept();
+        spawn(async move {
+            while let Some(stream) = incoming.recv().await {
+                let from = stream.from;
+                if self.links.is_removed(from) {
+                    stream.refuse();
+                    continue;
+                }
+                self.links.met(from, simulated::address(from));
+                let server = self.clone();
+                spawn(async move {
+                    let frames = FrameReceiver::simulated(stream.frames, server.group);
+                    let answers = |group, kind| FrameSender::simulated(stream.answers, group, kind);
+                    if let Err(error) = server.stream(from, answers, frames).await {
+                        tracing::debug!(from, %error, "a stream of a peer ended early");
+                    }
+                });
+            }
+        });
+    }
+
     async fn stream(
         &self,
         from: u64,
-        send: quinn::SendStream,
+        answers: impl FnOnce(u32, Kind) -> FrameSender,
         mut frames: FrameReceiver,
     ) -> Result<(), LinkError> {
         let Some((kind, first)) = frames.next_within(FIRST_FRAME).await? else { return Ok(()) };
-        let mut answers = FrameSender::new(send, self.group, kind);
+        let mut answers = answers(self.group, kind);
         if !kind.open_to_strangers() && self.links.get(from).is_none() {
             self.refusals.note("no_member", &format!("node {from} is no member"));
             answers.finish();

@@ -18,6 +18,8 @@ use quinn::{ClientConfig, Endpoint as QuicEndpoint};
 use tokio::sync::watch;
 
 use super::peer::{Dialler, Link};
+#[cfg(feature = "simulation")]
+use super::simulated;
 use crate::{config::Config, metrics::Metrics};
 
 /// Nodes that are remembered to have dialled before this node was part of a cluster.
@@ -26,11 +28,20 @@ const MET_KEPT: usize = 64;
 /// What every dialler is made with.
 pub(super) struct Maker {
     pub group: u32,
-    pub endpoint: QuicEndpoint,
-    pub config: ClientConfig,
-    pub dial_timeout: Duration,
+    pub ground: Ground,
     pub metrics: Metrics,
     pub stopped: watch::Receiver<bool>,
+}
+
+/// What links are dialled over.
+pub(super) enum Ground {
+    Quic {
+        endpoint: QuicEndpoint,
+        config: ClientConfig,
+        dial_timeout: Duration,
+    },
+    #[cfg(feature = "simulation")]
+    Simulated(simulated::Port),
 }
 
 /// The links to all other nodes. Clones share them.
@@ -155,19 +166,25 @@ impl Links {
 
 impl Maker {
     fn dial(&self, id: u64, name: &str, address: &str) -> Held {
-        let dialler = Dialler {
-            id,
-            name: name.to_owned(),
-            address: address.to_owned(),
-            group: self.group,
-            endpoint: self.endpoint.clone(),
-            config: self.config.clone(),
-            dial_timeout: self.dial_timeout,
-            up: self.metrics.peer_up.with_label_values(&[name]),
-            rtt: self.metrics.peer_rtt.with_label_values(&[name]),
-        };
         let (alive, held) = watch::channel(true);
-        let link = dialler.start(self.stopped.clone(), held);
+        let link = match &self.ground {
+            Ground::Quic { endpoint, config, dial_timeout } => {
+                let dialler = Dialler {
+                    id,
+                    name: name.to_owned(),
+                    address: address.to_owned(),
+                    group: self.group,
+                    endpoint: endpoint.clone(),
+                    config: config.clone(),
+                    dial_timeout: *dial_timeout,
+                    up: self.metrics.peer_up.with_label_values(&[name]),
+                    rtt: self.metrics.peer_rtt.with_label_values(&[name]),
+                };
+                dialler.start(self.stopped.clone(), held)
+            }
+            #[cfg(feature = "simulation")]
+            Ground::Simulated(port) => port.dial(id, self.group, self.stopped.clone(), held),
+        };
         Held { address: address.to_owned(), link, _alive: alive }
     }
 }

@@ -13,6 +13,8 @@ mod cut;
 mod endpoint;
 mod links;
 mod peer;
+#[cfg(feature = "simulation")]
+pub mod simulated;
 mod stream;
 mod tls;
 mod wire;

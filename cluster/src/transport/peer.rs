@@ -3,25 +3,22 @@
 //! Not here: accepting; what comes in from this peer arrives over the peer's own connection.
 //! Invariant: only the dialler task dials; calls wait for it within their time to live.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use prometheus::{Gauge, IntGauge};
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint as QuicEndpoint, VarInt};
-use tokio::{
-    sync::{Notify, watch},
-    time::{sleep, timeout},
-};
+use tokio::sync::{Notify, watch};
 
+#[cfg(feature = "simulation")]
+use super::simulated::Carrier as Simulated;
 use super::{
     LinkError,
     stream::{FrameReceiver, FrameSender},
     tls::node_dns_name,
     wire::Kind,
 };
+use crate::rt::{now, sleep, spawn, timeout};
 
 /// First and longest pause between two dials that failed.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
@@ -81,18 +78,82 @@ impl std::fmt::Display for Trouble {
     }
 }
 
+/// What a link stands on.
+#[derive(Clone, Debug)]
+pub(super) enum Carrier {
+    Quic(Connection),
+    #[cfg(feature = "simulation")]
+    Simulated(Simulated),
+}
+
+impl Carrier {
+    fn stands(&self) -> bool {
+        match self {
+            Self::Quic(connection) => connection.close_reason().is_none(),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(carrier) => carrier.stands(),
+        }
+    }
+
+    fn rtt(&self) -> Duration {
+        match self {
+            Self::Quic(connection) => connection.rtt(),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_) => Duration::from_millis(1),
+        }
+    }
+
+    async fn open(
+        &self,
+        group: u32,
+        kind: Kind,
+    ) -> Result<(FrameSender, FrameReceiver), LinkError> {
+        match self {
+            Self::Quic(connection) => {
+                let opened = connection.open_bi().await;
+                let (send, recv) = opened.map_err(|error| LinkError::Broken(error.to_string()))?;
+                Ok((FrameSender::new(send, group, kind), FrameReceiver::new(recv, group)))
+            }
+            #[cfg(feature = "simulation")]
+            Self::Simulated(carrier) => {
+                let (send, recv) = carrier.open()?;
+                let sender = FrameSender::simulated(send, group, kind);
+                Ok((sender, FrameReceiver::simulated(recv, group)))
+            }
+        }
+    }
+}
+
 /// The way to one peer. Clones share the connection.
 #[derive(Clone, Debug)]
 pub struct Link {
     id: u64,
     group: u32,
-    connection: watch::Receiver<Option<Connection>>,
+    connection: watch::Receiver<Option<Carrier>>,
     trouble: watch::Receiver<Option<Trouble>>,
     poke: Arc<Notify>,
     redial: Arc<Notify>,
 }
 
+/// Where a dialler tells whether its link stands, and why not.
+pub(super) type Tell = (watch::Sender<Option<Carrier>>, watch::Sender<Option<Trouble>>);
+
 impl Link {
+    /// A link that does not stand yet, and where its dialler tells.
+    pub(super) fn new(id: u64, group: u32) -> (Self, Tell) {
+        let (publish, connection) = watch::channel(None);
+        let (trouble, troubled) = watch::channel(None);
+        let (poke, redial) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let link = Self { id, group, connection, trouble: troubled, poke, redial };
+        (link, (publish, trouble))
+    }
+
+    /// Somebody wishes another dial.
+    #[cfg(feature = "simulation")]
+    pub(super) fn redials(&self) -> Arc<Notify> {
+        self.redial.clone()
+    }
+
     /// Number of the peer.
     pub fn id(&self) -> u64 {
         self.id
@@ -100,7 +161,7 @@ impl Link {
 
     /// Whether the warm connection stands now.
     pub fn is_up(&self) -> bool {
-        self.connection.borrow().as_ref().is_some_and(|one| one.close_reason().is_none())
+        self.connection.borrow().as_ref().is_some_and(Carrier::stands)
     }
 
     /// Why the link does not stand, as the last try told; none while it stands.
@@ -113,6 +174,7 @@ impl Link {
         let (mut connection, mut trouble) = (self.connection.clone(), self.trouble.clone());
         let either = async {
             tokio::select! {
+                biased;
                 _ = connection.wait_for(Option::is_some) => {}
                 _ = trouble.wait_for(Option::is_some) => {}
             }
@@ -122,7 +184,7 @@ impl Link {
 
     /// Round trip by QUIC's estimate, while connected.
     pub fn rtt(&self) -> Option<Duration> {
-        self.connection.borrow().as_ref().map(Connection::rtt)
+        self.connection.borrow().as_ref().map(Carrier::rtt)
     }
 
     /// Says that the peer is certainly alive: a dial that waits for an answer starts anew.
@@ -137,9 +199,9 @@ impl Link {
 
     /// One frame there, one frame back, all within `ttl`.
     pub async fn call(&self, kind: Kind, body: &[u8], ttl: Duration) -> Result<Bytes, LinkError> {
-        let started = Instant::now();
+        let started = now();
         let (mut sender, mut receiver) = self.open(kind, ttl).await?;
-        let rest = ttl.saturating_sub(started.elapsed());
+        let rest = ttl.saturating_sub(now() - started);
         let exchange = async {
             sender.send(body).await?;
             sender.finish();
@@ -157,16 +219,11 @@ impl Link {
         kind: Kind,
         ttl: Duration,
     ) -> Result<(FrameSender, FrameReceiver), LinkError> {
-        let opening = async {
-            let connection = self.connected().await?;
-            let opened = connection.open_bi().await;
-            let (send, recv) = opened.map_err(|error| LinkError::Broken(error.to_string()))?;
-            Ok((FrameSender::new(send, self.group, kind), FrameReceiver::new(recv, self.group)))
-        };
+        let opening = async { self.connected().await?.open(self.group, kind).await };
         timeout(ttl, opening).await.map_err(|_| LinkError::NotConnected)?
     }
 
-    async fn connected(&self) -> Result<Connection, LinkError> {
+    async fn connected(&self) -> Result<Carrier, LinkError> {
         let mut watched = self.connection.clone();
         let found = watched.wait_for(Option::is_some).await;
         let found = found.map_err(|_| LinkError::NotConnected)?;
@@ -190,20 +247,12 @@ pub(super) struct Dialler {
 impl Dialler {
     /// Starts the dialler task. It ends when `stop` turns true or the sender of `held` is gone.
     pub fn start(self, stop: watch::Receiver<bool>, held: watch::Receiver<bool>) -> Link {
-        let (publish, connection) = watch::channel(None);
-        let (trouble, troubled) = watch::channel(None);
-        let link = Link {
-            id: self.id,
-            group: self.group,
-            connection,
-            trouble: troubled,
-            poke: Arc::new(Notify::new()),
-            redial: Arc::new(Notify::new()),
-        };
+        let (link, (publish, trouble)) = Link::new(self.id, self.group);
         let (poke, redial) = (link.poke.clone(), link.redial.clone());
-        tokio::spawn(async move {
+        spawn(async move {
             let (mut stop, mut held) = (stop, held);
             tokio::select! {
+                biased;
                 () = self.run(&publish, &trouble, &poke, &redial) => {}
                 _ = stop.wait_for(|stop| *stop) => {}
                 _ = held.wait_for(|held| !*held) => {}
@@ -216,7 +265,7 @@ impl Dialler {
 
     async fn run(
         &self,
-        publish: &watch::Sender<Option<Connection>>,
+        publish: &watch::Sender<Option<Carrier>>,
         trouble: &watch::Sender<Option<Trouble>>,
         poke: &Notify,
         redial: &Notify,
@@ -226,11 +275,11 @@ impl Dialler {
             match self.dial(poke).await {
                 Ok(connection) => {
                     trouble.send_replace(None);
-                    let stood = Instant::now();
+                    let stood = now();
                     let lost = self.keep(publish, connection, redial).await;
                     trouble.send_replace(lost);
                     // A peer that hangs up at once is not dialled in a tight loop.
-                    if stood.elapsed() > BACKOFF.1 {
+                    if now() - stood > BACKOFF.1 {
                         pause = BACKOFF.0;
                         continue;
                     }
@@ -241,6 +290,7 @@ impl Dialler {
                     tracing::debug!(peer = self.name, %cause, "dial failed");
                     trouble.send_replace(Some(cause));
                     tokio::select! {
+                        biased;
                         () = sleep(pause) => {}
                         () = poke.notified() => {}
                     }
@@ -253,13 +303,14 @@ impl Dialler {
     /// One handshake with its own deadline. A poke restarts one that has waited for a while: its
     /// first packets went to a process that was not there yet, and QUIC resends ever more slowly.
     async fn dial(&self, poke: &Notify) -> Result<Connection, Trouble> {
-        let started = Instant::now();
+        let started = now();
         loop {
             let poked = async {
                 poke.notified().await;
-                sleep(FRESH.saturating_sub(started.elapsed())).await;
+                sleep(FRESH.saturating_sub(now() - started)).await;
             };
             tokio::select! {
+                biased;
                 dialled = timeout(self.dial_timeout, self.dial_once()) => {
                     let late = |_| Trouble::Unreachable("no answer in time".to_owned());
                     return dialled.map_err(late)?;
@@ -286,16 +337,17 @@ impl Dialler {
     /// Publishes the connection and holds it until it breaks or a redial is wished; tells why.
     async fn keep(
         &self,
-        publish: &watch::Sender<Option<Connection>>,
+        publish: &watch::Sender<Option<Carrier>>,
         connection: Connection,
         redial: &Notify,
     ) -> Option<Trouble> {
-        publish.send_replace(Some(connection.clone()));
+        publish.send_replace(Some(Carrier::Quic(connection.clone())));
         self.up.set(1);
         tracing::info!(peer = self.name, "link to the peer stands");
         let trouble = loop {
             self.rtt.set(connection.rtt().as_secs_f64());
             tokio::select! {
+                biased;
                 cause = connection.closed() => {
                     tracing::info!(peer = self.name, %cause, "link to the peer is lost");
                     break Some(Trouble::of(&cause));

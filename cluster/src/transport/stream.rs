@@ -7,17 +7,35 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::{ReadExactError, RecvStream, SendStream};
-use tokio::time::timeout;
 
+#[cfg(feature = "simulation")]
+use super::simulated;
 use super::{
     LinkError,
     wire::{self, Kind, Malformed},
 };
+use crate::rt::timeout;
+
+/// What carries frames away.
+#[derive(Debug)]
+enum Out {
+    Quic(SendStream),
+    #[cfg(feature = "simulation")]
+    Simulated(simulated::Out),
+}
+
+/// What frames come from.
+#[derive(Debug)]
+enum In {
+    Quic(RecvStream),
+    #[cfg(feature = "simulation")]
+    Simulated(simulated::In),
+}
 
 /// Writes frames of one kind.
 #[derive(Debug)]
 pub struct FrameSender {
-    stream: SendStream,
+    stream: Out,
     group: u32,
     kind: Kind,
 }
@@ -26,13 +44,25 @@ impl FrameSender {
     pub(super) fn new(stream: SendStream, group: u32, kind: Kind) -> Self {
         // An error here means that the stream is closed; the next write tells it better.
         let _closed = stream.set_priority(kind.priority());
-        Self { stream, group, kind }
+        Self { stream: Out::Quic(stream), group, kind }
+    }
+
+    #[cfg(feature = "simulation")]
+    pub(super) fn simulated(stream: simulated::Out, group: u32, kind: Kind) -> Self {
+        Self { stream: Out::Simulated(stream), group, kind }
     }
 
     /// Sends one frame; waits while the peer's window is full.
     pub async fn send(&mut self, body: &[u8]) -> Result<(), LinkError> {
         let frame = wire::encode(self.group, self.kind, body)?;
-        self.stream.write_chunk(frame).await.map_err(|error| LinkError::Broken(error.to_string()))
+        match &mut self.stream {
+            Out::Quic(stream) => {
+                let sent = stream.write_chunk(frame).await;
+                sent.map_err(|error| LinkError::Broken(error.to_string()))
+            }
+            #[cfg(feature = "simulation")]
+            Out::Simulated(stream) => stream.send(self.kind, Bytes::copy_from_slice(body)).await,
+        }
     }
 
     /// Sends one frame within `limit`.
@@ -43,38 +73,56 @@ impl FrameSender {
     /// Ends the stream at this frame border.
     pub fn finish(&mut self) {
         // Closed already means that the peer gave up; there is nothing left to end.
-        let _closed = self.stream.finish();
+        match &mut self.stream {
+            Out::Quic(stream) => drop(stream.finish()),
+            #[cfg(feature = "simulation")]
+            Out::Simulated(stream) => stream.end(simulated::End::Finished),
+        }
     }
 
     /// Breaks the stream off: the peer sees an error, not an end.
     pub fn reset(&mut self) {
-        let _closed = self.stream.reset(quinn::VarInt::from_u32(1));
+        match &mut self.stream {
+            Out::Quic(stream) => drop(stream.reset(quinn::VarInt::from_u32(1))),
+            #[cfg(feature = "simulation")]
+            Out::Simulated(stream) => stream.end(simulated::End::Reset),
+        }
     }
 }
 
 /// Reads frames.
 #[derive(Debug)]
 pub struct FrameReceiver {
-    stream: RecvStream,
+    stream: In,
     group: u32,
 }
 
 impl FrameReceiver {
     pub(super) fn new(stream: RecvStream, group: u32) -> Self {
-        Self { stream, group }
+        Self { stream: In::Quic(stream), group }
+    }
+
+    #[cfg(feature = "simulation")]
+    pub(super) fn simulated(stream: simulated::In, group: u32) -> Self {
+        Self { stream: In::Simulated(stream), group }
     }
 
     /// The next frame; `None` when the peer ended the stream at a frame border.
     pub async fn next(&mut self) -> Result<Option<(Kind, Bytes)>, LinkError> {
+        let stream = match &mut self.stream {
+            In::Quic(stream) => stream,
+            #[cfg(feature = "simulation")]
+            In::Simulated(stream) => return stream.next().await,
+        };
         let mut head = [0; wire::HEAD];
-        match self.stream.read_exact(&mut head).await {
+        match stream.read_exact(&mut head).await {
             Ok(()) => {}
             Err(ReadExactError::FinishedEarly(0)) => return Ok(None),
             Err(error) => return Err(broken(error)),
         }
         let (kind, length) = wire::decode_head(self.group, &head)?;
         let mut body = vec![0; length];
-        self.stream.read_exact(&mut body).await.map_err(broken)?;
+        stream.read_exact(&mut body).await.map_err(broken)?;
         Ok(Some((kind, body.into())))
     }
 

@@ -12,6 +12,8 @@
 //! 4. A torn, never acknowledged tail is cut at the opening; other damage is `wal_damaged`.
 //! 5. Calls never wait longer than `wal_wait` for room in the queue, and then fail.
 
+#[cfg(feature = "simulation")]
+pub mod by_hand;
 mod frame;
 mod recover;
 mod state;
@@ -77,6 +79,9 @@ struct Inner {
     shared: Arc<Shared>,
     group: u32,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// The writer, when it has no thread.
+    #[cfg(feature = "simulation")]
+    hand: Option<Mutex<Writer>>,
 }
 
 impl Log {
@@ -90,6 +95,27 @@ impl Log {
         group: u32,
         metrics: &Metrics,
     ) -> Result<(Self, Recovered)> {
+        let (shared, recovered, writer) = Self::prepare(dir, config, group, metrics)?;
+        let thread = thread::Builder::new()
+            .name("wal-writer".to_owned())
+            .spawn(move || writer.run())
+            .map_err(Error::io("start the writer of", dir))?;
+        let inner = Inner {
+            shared,
+            group,
+            thread: Mutex::new(Some(thread)),
+            #[cfg(feature = "simulation")]
+            hand: None,
+        };
+        Ok((Self { inner: Arc::new(inner) }, recovered))
+    }
+
+    fn prepare(
+        dir: &Path,
+        config: &Config,
+        group: u32,
+        metrics: &Metrics,
+    ) -> Result<(Arc<Shared>, Recovered, Writer)> {
         config.validate()?;
         file::make_dirs(dir)?;
         let found = recover::recover(dir, group)?;
@@ -116,12 +142,7 @@ impl Log {
             head: Head::new(found.purged, found.metas),
         };
         let writer = Writer::new(start, shared.clone(), metrics.clone())?;
-        let thread = thread::Builder::new()
-            .name("wal-writer".to_owned())
-            .spawn(move || writer.run())
-            .map_err(Error::io("start the writer of", dir))?;
-        let inner = Inner { shared, group, thread: Mutex::new(Some(thread)) };
-        Ok((Self { inner: Arc::new(inner) }, recovered))
+        Ok((shared, recovered, writer))
     }
 
     /// Appends records; they are readable at once and durable when `done` is called. Waits
@@ -269,6 +290,8 @@ impl Log {
             // The receiver waits below for as long as this sender lives.
             let _ = send.send(result);
         }));
+        #[cfg(feature = "simulation")]
+        while self.turn() {}
         receive.recv().unwrap_or_else(|_| Err(Error::Stopped("the log").into()))
     }
 }

@@ -101,6 +101,9 @@ pub struct Shared {
     cache_octets: u64,
     wait: Duration,
     largest: usize,
+    /// Told of work when no thread waits for it.
+    #[cfg(feature = "simulation")]
+    by_hand: std::sync::OnceLock<super::by_hand::Woken>,
 }
 
 /// The limits of a log.
@@ -137,7 +140,25 @@ impl Shared {
             cache_octets: limits.cache_octets,
             wait: limits.wait,
             largest: limits.largest,
+            #[cfg(feature = "simulation")]
+            by_hand: std::sync::OnceLock::new(),
         }
+    }
+
+    /// From now on work is told to `woken` and fetched with `take_now`.
+    #[cfg(feature = "simulation")]
+    pub fn tell(&self, woken: super::by_hand::Woken) {
+        // Set once, before the log is handed out.
+        let _set_already = self.by_hand.set(woken);
+    }
+
+    /// As `take`, without waiting: nothing when nothing is to be done.
+    #[cfg(feature = "simulation")]
+    pub fn take_now(&self, batch_octets: u64) -> Vec<Command> {
+        if self.lock().queue.is_empty() {
+            return Vec::new();
+        }
+        self.take(batch_octets).unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -272,6 +293,10 @@ impl Shared {
         state.queue.push_back(Command { work, octets, done, since: Instant::now() });
         drop(state);
         self.work.notify_one();
+        #[cfg(feature = "simulation")]
+        if let Some(woken) = self.by_hand.get() {
+            woken();
+        }
     }
 
     /// The writer's side: waits for work; `None` when all is written and the log is stopped.

@@ -106,31 +106,75 @@ impl Writer {
         // Even a bug in a callback must not leave callers waiting for a thread that is gone.
         let _guard = EndGuard { shared: &shared };
         while let Some(commands) = shared.take(self.batch_octets) {
-            match self.write(&commands) {
-                Ok(settled) => {
-                    shared.settle(&settled, &commands);
-                    let now = Instant::now();
-                    for command in commands {
-                        let waited = now.saturating_duration_since(command.since);
-                        self.metrics.wal_append_s.observe(waited.as_secs_f64());
-                        (command.done)(Ok(()));
-                    }
-                    if let Err(error) = self.drop_purged() {
-                        shared.fail(error, Vec::new());
-                        return;
-                    }
-                }
-                Err(error) => {
-                    let fault = error.report();
-                    tracing::error!(code = error.code(), fault, "the log cannot be written");
-                    shared.fail(error, commands);
-                    return;
-                }
+            if !self.turn(commands) {
+                return;
             }
         }
     }
 
+    /// Writes and syncs a batch, then calls back; false when the log has a fault now.
+    pub(super) fn turn(&mut self, commands: Vec<Command>) -> bool {
+        let shared = self.shared.clone();
+        match self.write(&commands) {
+            Ok(settled) => {
+                shared.settle(&settled, &commands);
+                let now = Instant::now();
+                for command in commands {
+                    let waited = now.saturating_duration_since(command.since);
+                    self.metrics.wal_append_s.observe(waited.as_secs_f64());
+                    (command.done)(Ok(()));
+                }
+                match self.drop_purged() {
+                    Ok(()) => true,
+                    Err(error) => {
+                        shared.fail(error, Vec::new());
+                        false
+                    }
+                }
+            }
+            Err(error) => {
+                let fault = error.report();
+                tracing::error!(code = error.code(), fault, "the log cannot be written");
+                shared.fail(error, commands);
+                false
+            }
+        }
+    }
+
+    /// Octets that one sync may carry.
+    #[cfg(feature = "simulation")]
+    pub(super) fn batch_octets(&self) -> u64 {
+        self.batch_octets
+    }
+
+    /// What a power cut may leave of work that was begun: each piece of the unsynced octets is
+    /// there or not, as `keep` says of its number. Nobody is called back.
+    #[cfg(feature = "simulation")]
+    pub(super) fn tear(
+        &mut self,
+        commands: &[Command],
+        keep: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<()> {
+        self.push_all(commands)?;
+        let active = &self.active;
+        for (number, piece) in self.buffer.chunks(super::by_hand::PIECE_OCTETS).enumerate() {
+            let at = active.written + (number * super::by_hand::PIECE_OCTETS) as u64;
+            if keep(number) {
+                active.file.write_all_at(piece, at).map_err(Error::io("write", &active.path))?;
+            }
+        }
+        self.buffer.clear();
+        Ok(())
+    }
+
     fn write(&mut self, commands: &[Command]) -> Result<Vec<Settled>> {
+        let settled = self.push_all(commands)?;
+        self.sync()?;
+        Ok(settled)
+    }
+
+    /// Puts the frames of a batch into the buffer.
+    fn push_all(&mut self, commands: &[Command]) -> Result<Vec<Settled>> {
         let mut settled = Vec::new();
         for command in commands {
             match &command.work {
@@ -165,7 +209,6 @@ impl Writer {
                 }
             }
         }
-        self.sync()?;
         Ok(settled)
     }
 

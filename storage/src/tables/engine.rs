@@ -10,6 +10,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "simulation")]
+use super::on_memory;
 use super::types::Pair;
 use super::{on_fjall, on_sled};
 use crate::error::{Error, Result};
@@ -44,6 +46,9 @@ pub enum Backend {
     Sled,
     /// fjall 3: a log-structured tree, several times quicker under load.
     Fjall,
+    /// Memory that outlives the tables, and loses what was not flushed when it is told to.
+    #[cfg(feature = "simulation")]
+    Memory,
 }
 
 /// Why an engine could not be opened.
@@ -64,7 +69,7 @@ impl Unopened {
 }
 
 impl Backend {
-    /// Every engine.
+    /// Every engine of a disk.
     pub const ALL: [Self; 2] = [Self::Sled, Self::Fjall];
 
     /// The word for it in configurations and files.
@@ -72,6 +77,17 @@ impl Backend {
         match self {
             Self::Sled => "sled",
             Self::Fjall => "fjall",
+            #[cfg(feature = "simulation")]
+            Self::Memory => "memory",
+        }
+    }
+
+    /// Whether a thread flushes it in a steady rhythm.
+    pub fn flushes_by_itself(self) -> bool {
+        match self {
+            Self::Sled | Self::Fjall => true,
+            #[cfg(feature = "simulation")]
+            Self::Memory => false,
         }
     }
 
@@ -106,6 +122,8 @@ impl Backend {
         let open = || match self {
             Self::Sled => on_sled::open(dir, cache_octets),
             Self::Fjall => on_fjall::open(dir, cache_octets),
+            #[cfg(feature = "simulation")]
+            Self::Memory => on_memory::open(dir),
         };
         match catch_unwind(AssertUnwindSafe(open)) {
             Ok(Ok((engine, counted))) if counted >= flushes => Ok(engine),

@@ -37,6 +37,10 @@ struct Seen {
 /// Another wish under a used id is refused as `id_reused`, whatever became of the first.
 pub(crate) fn answered(view: &dyn View, proposal: &Proposal) -> Result<Option<Outcome>, Fault> {
     let Some(seen) = SEEN.get(view, &proposal.id)? else { return Ok(None) };
+    #[cfg(feature = "seeded-bugs")]
+    if crate::seeded::makes(crate::seeded::Bug::DedupDropped) {
+        return Ok(None);
+    }
     if seen.digest == digest(proposal)? {
         return Ok(Some(seen.outcome));
     }
