@@ -68,6 +68,8 @@ pub(crate) fn actor(proposal: &Proposal) -> Option<&str> {
     match (&proposal.author, &proposal.change) {
         // A drill stands in the trail by its begin; its numbered writes would bury everything else.
         (_, Change::Drills(drills::Change::Probe { .. })) => None,
+        // A monitor keeps its lease and notes what it tells every few seconds: that is no deed.
+        (_, Change::Senders(_)) => None,
         (Author::Operator(name), _) => Some(name),
         (
             Author::Node(_),

@@ -5,8 +5,8 @@
 //!
 //! Map: [`apply`](mod@apply) takes an [`Entry`] and a [`View`] and gives [`Applied`]; one file for
 //! each area ([`assets`], [`keys`], [`readings`], [`leases`], [`commands`], [`members`],
-//! [`parameters`], [`drills`], [`tasks`], [`regions`], [`operators`]) holds its changes, records,
-//! rules and queries;
+//! [`parameters`], [`drills`], [`tasks`], [`regions`], [`operators`], [`senders`]) holds its
+//! changes, records, rules and queries; [`alarms`] is written with readings;
 //! [`operators::Scoped`] is the state as somebody may see it; [`audit`] is written by `apply`
 //! alone; [`units`] holds small values.
 //!
@@ -14,6 +14,7 @@
 //! trace in its area. 3. A repeated proposal id gives the first outcome and nothing else. 4. Stamps
 //! never go back. 5. Nothing that comes in octets can make it panic or allocate without bound.
 
+pub mod alarms;
 pub mod apply;
 pub mod assets;
 pub mod audit;
@@ -30,6 +31,7 @@ pub mod regions;
 pub mod restore;
 #[cfg(feature = "seeded-bugs")]
 pub mod seeded;
+pub mod senders;
 pub mod tasks;
 pub mod units;
 

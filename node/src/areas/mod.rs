@@ -3,6 +3,7 @@
 //! Not the rules (those are `domain`'s) and not login or limits (`http`'s). Invariants: every route
 //! of the API stands in `routes` once, and so in its description too; a list is `{items, next}`.
 
+pub mod alarms;
 pub mod audit;
 pub mod backups;
 pub mod channels;
@@ -27,6 +28,7 @@ pub mod periods;
 pub mod readings;
 pub mod regions;
 pub mod scada;
+pub mod senders;
 pub mod summing;
 pub mod sums;
 pub mod tasks;
@@ -66,6 +68,9 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(audit::list))
         .routes(routes!(cluster::show))
         .routes(routes!(scada::points))
+        .routes(routes!(alarms::list))
+        .routes(routes!(senders::show, senders::hold, senders::give_up))
+        .routes(routes!(senders::note))
         .routes(routes!(members::list, members::add))
         .routes(routes!(members::remove))
         .routes(routes!(members::promote))

@@ -128,6 +128,8 @@ fn need(tx: &Tx<'_>, change: &Change) -> Result<Option<Need>, Fault> {
         Change::Tasks(_) => Some(Need::cluster(Permission::Tasks)),
         Change::Regions(change) => Some(of_regions(view, change)?),
         Change::Operators(change) => of_operators(tx, tx.stamp, change)?,
+        // A monitor tells of the whole cluster.
+        Change::Senders(_) => Some(Need::cluster(Permission::Watch)),
     })
 }
 
@@ -309,7 +311,7 @@ fn by_node(own: NodeId, change: &Change) -> bool {
             commands::Change::Queue { .. } | commands::Change::Cancel { .. } => false,
         },
         Change::Members(change) => matches!(change, members::Change::Gone { .. }),
-        Change::Parameters(_) => false,
+        Change::Parameters(_) | Change::Senders(_) => false,
         Change::Drills(change) => match change {
             drills::Change::Begin(_)
             | drills::Change::Probe { .. }
@@ -341,6 +343,7 @@ fn by_bootstrap(change: &Change) -> bool {
         | Change::Drills(_)
         | Change::Tasks(_)
         | Change::Regions(_)
-        | Change::Operators(_) => false,
+        | Change::Operators(_)
+        | Change::Senders(_) => false,
     }
 }

@@ -9,7 +9,7 @@ use crate::error::Malformed;
 use crate::units::{NodeId, ProposalId, Stamp};
 use crate::{
     assets, commands, drills, keys, leases, members, operators, parameters, readings, regions,
-    tasks,
+    senders, tasks,
 };
 
 /// The format of entries: the first octet of each.
@@ -85,6 +85,8 @@ pub enum Change {
     Regions(regions::Change),
     /// People and programs, their rights and sessions.
     Operators(operators::Change),
+    /// Which monitoring server tells people.
+    Senders(senders::Change),
 }
 
 impl Entry {
@@ -187,6 +189,7 @@ impl Change {
                 regions::Change::Place { .. } => "regions.place",
             },
             Change::Operators(change) => change.name(),
+            Change::Senders(change) => change.name(),
         }
     }
 
@@ -263,6 +266,7 @@ impl Change {
                 },
             },
             Change::Operators(change) => change.object(),
+            Change::Senders(change) => change.object(),
         }
     }
 }

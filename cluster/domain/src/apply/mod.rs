@@ -27,7 +27,7 @@ use crate::readings::{Batch, Compact, Seal};
 use crate::units::{CommandId, Device, NodeId, ProposalId, Stamp};
 use crate::{
     assets, audit, commands, drills, keys, leases, members, operators, parameters, readings,
-    regions, tasks,
+    regions, senders, tasks,
 };
 use table::Typed;
 
@@ -238,6 +238,7 @@ fn judge(tx: &mut Tx<'_>, proposal: &Proposal) -> Result<Done, Stop> {
         Change::Tasks(change) => tasks::apply(tx, change),
         Change::Regions(change) => regions::apply(tx, change),
         Change::Operators(change) => operators::apply(tx, change),
+        Change::Senders(change) => senders::apply(tx, change),
     }
 }
 

@@ -79,6 +79,8 @@ pub enum Table {
     Drills = 37,
     /// drills: numbered writes of the open one in blocks, and the reports of those that are over.
     DrillParts = 38,
+    /// senders: who tells, and what was told.
+    Senders = 39,
     /// regions: by number.
     Regions = 40,
     /// regions: where a device lies now.
@@ -93,6 +95,8 @@ pub enum Table {
     Sessions = 45,
     /// operators: sessions by operator.
     SessionsOf = 46,
+    /// alarms: by place.
+    Alarms = 47,
     /// parameters: versions by name.
     Parameters = 48,
     /// tasks: by name.
@@ -103,6 +107,8 @@ pub enum Table {
     TaskProgress = 51,
     /// tasks: how far profiles without slots were read, by meter ordinal; the next task's number.
     TaskMarks = 52,
+    /// alarms: place by what makes it this one.
+    AlarmsKnown = 53,
     /// readings: months whose file lies in the archive.
     ArchivedMonths = 54,
     /// readings: months that were removed.
@@ -119,7 +125,7 @@ pub enum Table {
 
 impl Table {
     /// Every table, in order of its number.
-    pub const ALL: [Table; 49] = [
+    pub const ALL: [Table; 52] = [
         Table::Meta,
         Table::Dedup,
         Table::DedupOrder,
@@ -151,6 +157,7 @@ impl Table {
         Table::CommandRecent,
         Table::Drills,
         Table::DrillParts,
+        Table::Senders,
         Table::Regions,
         Table::Placed,
         Table::Placements,
@@ -158,11 +165,13 @@ impl Table {
         Table::Operators,
         Table::Sessions,
         Table::SessionsOf,
+        Table::Alarms,
         Table::Parameters,
         Table::Tasks,
         Table::TaskRuns,
         Table::TaskProgress,
         Table::TaskMarks,
+        Table::AlarmsKnown,
         Table::ArchivedMonths,
         Table::GoneMonths,
         Table::Overlay,

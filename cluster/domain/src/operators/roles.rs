@@ -38,11 +38,13 @@ pub enum Permission {
     Audit,
     /// Plan what is read when.
     Tasks,
+    /// Follow alarms, and be the monitor that tells of them.
+    Watch,
 }
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Permission; 16] = [
+    pub const ALL: [Permission; 17] = [
         Permission::Look,
         Permission::Readings,
         Permission::Read,
@@ -59,6 +61,7 @@ impl Permission {
         Permission::Approve,
         Permission::Audit,
         Permission::Tasks,
+        Permission::Watch,
     ];
 
     /// Its word.
@@ -80,6 +83,7 @@ impl Permission {
             Permission::Approve => "approve",
             Permission::Audit => "audit",
             Permission::Tasks => "tasks",
+            Permission::Watch => "watch",
         }
     }
 }
@@ -105,11 +109,13 @@ pub enum Role {
     SecurityOfficer,
     /// Keeps operators, parameters and the cluster; changes no data of the business.
     Administrator,
+    /// A monitoring server: a program, not a person.
+    Monitor,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Role; 9] = [
+    pub const ALL: [Role; 10] = [
         Role::Operator,
         Role::Dispatcher,
         Role::MeteringEngineer,
@@ -119,6 +125,7 @@ impl Role {
         Role::Auditor,
         Role::SecurityOfficer,
         Role::Administrator,
+        Role::Monitor,
     ];
 
     /// Its word.
@@ -133,6 +140,7 @@ impl Role {
             Role::Auditor => "auditor",
             Role::SecurityOfficer => "security_officer",
             Role::Administrator => "administrator",
+            Role::Monitor => "monitor",
         }
     }
 
@@ -160,6 +168,7 @@ impl Role {
             Role::RevenueAnalyst => &[P::Look, P::Readings, P::Correct],
             Role::VendingSupervisor => &[P::Look, P::Readings],
             Role::Vendor => &[],
+            Role::Monitor => &[P::Look, P::Watch],
             Role::Auditor => &[P::Look, P::Readings, P::Audit],
             Role::SecurityOfficer => &[P::Look, P::Keys, P::Approve, P::Audit],
             Role::Administrator => {

@@ -8,7 +8,8 @@
 //! log, parameters) or hidden as a whole unless the scope is everything.
 
 use super::Scope;
-use crate::apply::table::{Typed, after};
+use crate::alarms::Alarm;
+use crate::apply::table::{Key, Typed, after};
 use crate::apply::view::KeyValue;
 use crate::apply::{Table, View};
 use crate::assets::{Place, text};
@@ -28,6 +29,7 @@ pub struct Scoped<V> {
 }
 
 static PLACES: Typed<u32, Place> = Typed::new(Table::Ordinals);
+static ALARMS: Typed<u64, Alarm> = Typed::new(Table::Alarms);
 static IDS: Typed<u64, CommandId> = Typed::new(Table::CommandRecent);
 static COMMANDS: Typed<CommandId, Command> = Typed::new(Table::Commands);
 
@@ -77,6 +79,15 @@ impl<V: View> Scoped<V> {
             | Table::Placed
             | Table::Placements => regions::device(key)?,
             Table::Within => regions::device(key.get(4..).unwrap_or_default())?,
+            Table::Alarms if *key == 0_u64.octets() => return Ok(true),
+            Table::Alarms => {
+                let ordinal = ALARMS.decode(row)?.ordinal;
+                match PLACES.get(&self.view, &ordinal)? {
+                    Some(place) => Device::Meter(place.serial),
+                    None => return Ok(false),
+                }
+            }
+            Table::AlarmsKnown | Table::Senders => return Ok(false),
             Table::Audit | Table::Operators | Table::Sessions | Table::SessionsOf => {
                 return Ok(false);
             }

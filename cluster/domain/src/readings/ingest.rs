@@ -16,7 +16,7 @@ use crate::apply::table::Key;
 use crate::apply::{Author, Done, Effect, Tx};
 use crate::error::{Fault, Refusal, Stop, refuse};
 use crate::units::Device;
-use crate::{assets, leases};
+use crate::{alarms, assets, leases};
 
 /// The most parts of one ingest.
 pub const MAX_PARTS: usize = 1024;
@@ -337,6 +337,9 @@ impl Staged {
         }
         if let Some(mark) = &part.mark {
             write_mark(tx, mark)?;
+        }
+        for batch in &part.batches {
+            alarms::take(tx, batch)?;
         }
         tx.rows.extend(part.batches.iter().filter(|batch| !batch.is_empty()).cloned());
         Ok(())

@@ -4,6 +4,7 @@
 //! `node:N` or `bootstrap`), `at=` (seconds of the stamp, kept from then on) and `id=` (a number;
 //! else each line has a fresh one). Devices are `c:NAME` and `m:SERIAL`.
 
+mod senders;
 mod tasks;
 
 use std::collections::BTreeMap;
@@ -145,6 +146,9 @@ impl Clerk {
         let what = words.named.keys().find(|name| words.named[*name].is_empty());
         let of_tasks = tasks::show(view, what.copied().unwrap_or_default(), words, now)?;
         if let Some(said) = of_tasks {
+            return Ok(said);
+        }
+        if let Some(said) = senders::show(view, what.copied().unwrap_or_default(), words)? {
             return Ok(said);
         }
         Ok(match what.copied().unwrap_or_default() {
@@ -337,6 +341,7 @@ fn change(words: &Words<'_>) -> Change {
             reason: words.text("reason"),
         }),
         "task" => Change::Tasks(tasks::change(words)),
+        "hold" | "yield" | "begin" | "told" => Change::Senders(senders::change(words)),
         verb if people::knows(verb) => people::change(words),
         "renew" | "claim" | "release" | "standby" | "switch" => Change::Leases(lease(words)),
         "add" | "promote" | "remove" | "replace" | "drain" | "undrain" | "hand_over" | "object"
@@ -532,8 +537,8 @@ fn order(words: &Words<'_>) -> Order {
     Order::Read { attributes: vec![register; words.number("attributes", 1)] }
 }
 
-/// `rows=ORDINAL@END:VALUE,...` with `-` for no value; `flag=` for all of them; of a refill
-/// `answered=ORDINAL@FROM..TO,...`.
+/// `rows=ORDINAL@END:VALUE,...` with `-` for no value; `flag=`, `obis=` for all of them; of a
+/// refill `answered=ORDINAL@FROM..TO,...`.
 fn reading(words: &Words<'_>, verb: &str) -> readings::Change {
     let interval_minutes = words.number("interval", 15);
     if verb == "seal" {
@@ -593,7 +598,8 @@ fn reading(words: &Words<'_>, verb: &str) -> readings::Change {
         });
     }
     let scaler = words.number("scaler", 0);
-    let register = Register { obis: Obis::ACTIVE_IMPORT, scaler, unit: 30 };
+    let obis = words.maybe("obis").map_or(Obis::ACTIVE_IMPORT, |obis| obis.parse().unwrap());
+    let register = Register { obis, scaler, unit: 30 };
     let mut batch = BatchBuilder::new(interval_minutes, vec![register]);
     for row in words.text("rows").split(',').filter(|row| !row.is_empty()) {
         let (ordinal, rest) = row.split_once('@').unwrap();

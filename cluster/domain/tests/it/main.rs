@@ -14,3 +14,5 @@ mod people;
 mod properties;
 #[cfg(test)]
 mod scripts;
+#[cfg(test)]
+mod watching;

@@ -9,7 +9,8 @@ use std::{env, fs};
 use crate::clerk::Clerk;
 
 /// Areas that must have scripts: the files of `src`, and `apply` itself.
-const AREAS: [&str; 13] = [
+const AREAS: [&str; 15] = [
+    "alarms",
     "apply",
     "assets",
     "audit",
@@ -22,6 +23,7 @@ const AREAS: [&str; 13] = [
     "parameters",
     "readings",
     "regions",
+    "senders",
     "tasks",
 ];
 

@@ -1,0 +1,230 @@
+//! Alarms of the field: what meters reported as events lately, in one order that a reader follows.
+//!
+//! Invariants: a page goes on where the last one ended, on whichever node it is asked; the feed
+//! says where it begins, so that whoever was away too long sees that he has missed some; names of
+//! events come from the meter's model, and a code that no model lists keeps its number.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use domain::alarms::{self, Alarm};
+use domain::{Device, Obis, View, assets, regions};
+use gateway::model::Catalog;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::areas::time;
+use crate::http::asked::Asked;
+use crate::http::extract::Params;
+use crate::http::problem::Problem;
+
+/// The most alarms of one page.
+const MAX_PAGE: usize = 2_000;
+
+/// From where alarms are wanted.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct AlarmParams {
+    /// Only those behind this place; 0: all that are kept.
+    #[serde(default)]
+    pub after: u64,
+    /// 1 to 2000; 500 when left out.
+    pub limit: Option<usize>,
+}
+
+/// Alarms in order of their places.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct AlarmsBody {
+    /// The alarms.
+    pub items: Vec<AlarmBody>,
+    /// Everything behind this place is kept. A reader who stood before it has missed some.
+    pub kept_after: u64,
+    /// The last place that was given.
+    pub last: u64,
+    /// Where the next page begins: `after` of the next request.
+    pub next: u64,
+}
+
+/// What a meter reported.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct AlarmBody {
+    /// Its place; never given again.
+    pub place: u64,
+    /// The meter's serial.
+    pub meter: String,
+    /// The concentrator it is behind; empty for a meter with an address of its own.
+    pub concentrator: String,
+    /// What alarms of one cause have in common: the concentrator, or the meter itself.
+    pub group: String,
+    /// The region's name; empty for the whole utility.
+    pub region: String,
+    /// What happened, by the meter's model, such as `power_down`; `event_N` where none says.
+    pub kind: String,
+    /// critical, warning or info.
+    pub severity: String,
+    /// The object whose value the code is.
+    pub object: String,
+    /// The code.
+    pub code: u32,
+    /// When it happened, by the meter's clock.
+    pub time: String,
+    /// When the cluster took it.
+    pub taken: String,
+}
+
+/// Alarms of the field, oldest first.
+#[utoipa::path(get, path = "/api/v1/alarms", tag = "monitor", params(AlarmParams),
+    responses((status = 200, body = AlarmsBody)))]
+pub async fn list(
+    app: Asked,
+    Params(params): Params<AlarmParams>,
+) -> Result<Json<AlarmsBody>, Problem> {
+    let view = app.view()?;
+    let limit = params.limit.unwrap_or(500).clamp(1, MAX_PAGE);
+    let (kept_after, last) = alarms::bounds(&view)?;
+    let found = alarms::behind(&view, params.after, limit)?;
+    // What the caller may not see is passed over, too, when nothing more is to be seen.
+    let next = match found.last() {
+        Some((place, _)) if found.len() == limit => *place,
+        _ => last.max(params.after),
+    };
+    let mut places = Places { view: &view, models: app.models(), meters: BTreeMap::new() };
+    let mut items = Vec::with_capacity(found.len());
+    for (place, alarm) in found {
+        items.extend(places.body(place, &alarm)?);
+    }
+    Ok(Json(AlarmsBody { items, kept_after, last, next }))
+}
+
+/// What alarms of one page ask again and again.
+struct Places<'a, V> {
+    view: &'a V,
+    models: &'a Catalog,
+    meters: BTreeMap<u32, Option<(assets::Meter, String)>>,
+}
+
+impl<V: View> Places<'_, V> {
+    fn body(&mut self, place: u64, alarm: &Alarm) -> Result<Option<AlarmBody>, Problem> {
+        if !self.meters.contains_key(&alarm.ordinal) {
+            let meter = self.look(alarm.ordinal)?;
+            self.meters.insert(alarm.ordinal, meter);
+        }
+        let Some(Some((meter, region))) = self.meters.get(&alarm.ordinal) else {
+            return Ok(None);
+        };
+        let concentrator = match meter.device() {
+            Device::Concentrator(id) => id,
+            Device::Meter(_) => String::new(),
+        };
+        let kind = kind_of(self.models, &meter.model, alarm.object, alarm.code);
+        let group = if concentrator.is_empty() { &meter.serial } else { &concentrator };
+        Ok(Some(AlarmBody {
+            place,
+            meter: meter.serial.clone(),
+            group: group.clone(),
+            concentrator,
+            region: region.clone(),
+            severity: severity_of(&kind).to_owned(),
+            kind,
+            object: alarm.object.to_string(),
+            code: alarm.code,
+            time: time::rfc3339(alarm.end_s),
+            taken: time::stamp(alarm.taken),
+        }))
+    }
+
+    fn look(&self, ordinal: u32) -> Result<Option<(assets::Meter, String)>, Problem> {
+        let Some(place) = assets::place(self.view, ordinal)? else { return Ok(None) };
+        let Some(meter) = assets::meter(self.view, &place.serial)? else { return Ok(None) };
+        let region = regions::region_of(self.view, &Device::Meter(place.serial))?;
+        let region = regions::region(self.view, region)?;
+        Ok(Some((meter, region.map(|region| region.name).unwrap_or_default())))
+    }
+}
+
+/// What a code means for a meter of a model.
+fn kind_of(models: &Catalog, model: &str, object: Obis, code: u32) -> String {
+    let named = models.get(model).and_then(|model| {
+        let log = model.logs.iter().find(|log| log.event == object)?;
+        model.event(log.obis, u16::try_from(code).ok()?)
+    });
+    named.map_or_else(|| format!("event_{code}"), str::to_owned)
+}
+
+/// How grave an event is when nobody has said otherwise: tampering and broken meters are critical,
+/// ends of conditions and what people did themselves are to be known.
+fn severity_of(kind: &str) -> &'static str {
+    const CRITICAL: [&str; 17] = [
+        "program_memory_error",
+        "ram_error",
+        "nv_memory_error",
+        "watchdog_error",
+        "measurement_system_error",
+        "terminal_cover_removed",
+        "strong_dc_field_detected",
+        "meter_cover_removed",
+        "authentication_failed_repeatedly",
+        "deciphering_failed_repeatedly",
+        "replay_attack",
+        "firmware_verification_failed",
+        "unexpected_consumption",
+        "phase_sequence_reversed",
+        "missing_neutral",
+        "current_reversal",
+        "disconnect_or_reconnect_failed",
+    ];
+    const INFO: [&str; 11] = [
+        "_up",
+        "_closed",
+        "_gone",
+        "_ok",
+        "_ready",
+        "_activated",
+        "_cleared",
+        "_changed",
+        "_time",
+        "_programmed",
+        "connect",
+    ];
+    if CRITICAL.contains(&kind) {
+        "critical"
+    } else if kind.contains("_normal_") || INFO.iter().any(|end| kind.ends_with(end)) {
+        "info"
+    } else {
+        "warning"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{kind_of, severity_of};
+    use domain::Obis;
+    use gateway::model::Catalog;
+
+    #[test]
+    fn codes_have_names_where_a_model_says() {
+        let models = Catalog::shipped();
+        let standard: Obis = "0-0:96.11.0".parse().expect("an OBIS");
+        let known = models.entries().map(|(name, _)| name.to_owned());
+        let listed = known.filter(|name| kind_of(&models, name, standard, 1) == "power_down");
+        assert!(listed.count() >= 2, "single and three phases");
+        assert_eq!(kind_of(&models, "no such model", standard, 1), "event_1");
+    }
+
+    #[test]
+    fn severities_follow_from_the_kind() {
+        for (kind, wanted) in [
+            ("power_down", "warning"),
+            ("power_up", "info"),
+            ("meter_cover_removed", "critical"),
+            ("meter_cover_closed", "info"),
+            ("remote_connect", "info"),
+            ("remote_disconnect", "info"),
+            ("voltage_normal_l2", "info"),
+            ("voltage_missing_l2", "warning"),
+            ("event_230", "warning"),
+        ] {
+            assert_eq!(severity_of(kind), wanted, "{kind}");
+        }
+    }
+}
