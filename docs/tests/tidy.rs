@@ -51,7 +51,14 @@ const FENCES: [(&str, &[&str]); 12] = [
     ("askama", &["node/src/areas/", "node/src/http/"]),
     ("lettre", &["node/monitor/src/mail.rs", "node/monitor/src/config/check.rs"]),
     ("unicode_normalization", &["node/search/src/text.rs"]),
-    ("minijinja", &["node/monitor/src/texts.rs", "node/monitor/src/config/check.rs"]),
+    (
+        "minijinja",
+        &[
+            "node/monitor/src/texts.rs",
+            "node/monitor/src/config/check.rs",
+            "node/monitor/src/http/desk.rs",
+        ],
+    ),
     ("jiff", &["node/", "gateway/simulator/", "chaos-tests/"]),
 ];
 

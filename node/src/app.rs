@@ -19,6 +19,7 @@ use crate::http::logins::{InUse, WrongLogins};
 use crate::http::problem::Problem;
 use crate::observe::Metrics;
 use crate::secret::MasterKey;
+use crate::wiring::power::Power;
 
 /// The state of all handlers; cheap to clone.
 #[derive(Clone)]
@@ -37,6 +38,7 @@ struct Inner {
     exports: Exports,
     in_use: InUse,
     wrong_logins: WrongLogins,
+    power: Mutex<Power>,
 }
 
 /// The collection, and when older values were last seen to arrive.
@@ -85,6 +87,7 @@ impl App {
             exports,
             in_use: InUse::default(),
             wrong_logins: WrongLogins::default(),
+            power: Mutex::default(),
         };
         App { inner: Arc::new(inner) }
     }
@@ -122,6 +125,17 @@ impl App {
     /// Who logged in wrongly lately.
     pub fn wrong_logins(&self) -> &WrongLogins {
         &self.inner.wrong_logins
+    }
+
+    /// What is known of this node's power.
+    pub fn power(&self) -> Power {
+        *self.inner.power.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps what is known of this node's power. Gives what was known before.
+    pub fn set_power(&self, power: Power) -> Power {
+        let mut known = self.inner.power.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *known, power)
     }
 
     /// Tells handlers that the node is up.

@@ -45,6 +45,10 @@ pub struct Metrics {
     pub journal_failed: IntGauge,
     heartbeat: Gauge,
     sender: IntGauge,
+    alone: IntGauge,
+    /// Alarms of the field by what became of them.
+    pub alarms: IntCounterVec,
+    ups: BTreeMap<&'static str, GaugeVec>,
     /// When rules were last evaluated.
     pub evaluated: Gauge,
     /// Evaluations.
@@ -108,6 +112,9 @@ impl Metrics {
                 "When the last daily message was handed over; 0 when none was",
             )?,
             sender: gauge(registry, "sender", "1 when this monitor is the one that tells")?,
+            alone: gauge(registry, "alone", "1 when it tells because no node answers")?,
+            alarms: counters(registry, "alarms_total", "Alarms of the field", &["result"])?,
+            ups: ups(registry)?,
             evaluated: float(
                 registry,
                 "evaluation_timestamp_seconds",
@@ -146,6 +153,18 @@ impl Metrics {
         self.journal_bytes.set(i64::try_from(journal_bytes).unwrap_or(i64::MAX));
         self.heartbeat.set(engine.last_heartbeat().map_or(0.0, |at| at as f64 / 1000.0));
         self.sender.set(i64::from(engine.is_sender()));
+        self.alone.set(i64::from(engine.is_alone()));
+    }
+
+    /// Takes what a UPS told; what it does not tell any more is not shown any more.
+    pub fn set_ups(&self, ups: &str, figures: &[(&'static str, f64)]) {
+        for (name, gauge) in &self.ups {
+            match figures.iter().find(|(known, _)| known == name) {
+                Some((_, value)) => gauge.with_label_values(&[ups]).set(*value),
+                // There may be none: then there is nothing to remove.
+                None => drop(gauge.remove_label_values(&[ups])),
+            }
+        }
     }
 
     /// The page, format 0.0.4.
@@ -154,6 +173,31 @@ impl Metrics {
         TextEncoder::new().encode(&self.registry.gather(), &mut page)?;
         Ok(page)
     }
+}
+
+fn ups(registry: &Registry) -> Result<BTreeMap<&'static str, GaugeVec>, prometheus::Error> {
+    let ups_floats = |name, help| floats(registry, name, help, &["ups"]);
+    Ok(BTreeMap::from([
+        (
+            "holdfast_monitor_ups_up",
+            ups_floats("ups_up", "1 when the UPS's server answers for it")?,
+        ),
+        ("holdfast_monitor_ups_on_battery", ups_floats("ups_on_battery", "1 when mains are gone")?),
+        ("holdfast_monitor_ups_low", ups_floats("ups_low", "1 when the battery is nearly empty")?),
+        (
+            "holdfast_monitor_ups_replace_battery",
+            ups_floats("ups_replace_battery", "1 when the battery should be replaced")?,
+        ),
+        (
+            "holdfast_monitor_ups_charge_ratio",
+            ups_floats("ups_charge_ratio", "Charge of the battery")?,
+        ),
+        (
+            "holdfast_monitor_ups_runtime_seconds",
+            ups_floats("ups_runtime_seconds", "How long the battery lasts")?,
+        ),
+        ("holdfast_monitor_ups_load_ratio", ups_floats("ups_load_ratio", "Load")?),
+    ]))
 }
 
 fn opts(name: &str, help: &str) -> Opts {

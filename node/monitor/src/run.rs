@@ -11,16 +11,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::channels::{Channels, News};
 use crate::config::{Channel, Config};
-use crate::engine::{Engine, Outcome};
+use crate::election::{self, Election, Said};
+use crate::engine::{Engine, Job, Outcome};
 use crate::expr::Expr;
-use crate::http::{self, Ask, Reply, Server, Shared};
+use crate::feed::{self, Fed};
+use crate::http::{self, Ask, Reply, Server, Sessions, Shared};
 use crate::journal::{self, Journal};
 use crate::metrics::Metrics;
 use crate::scrape::{self, Scraped};
+use crate::ups::{self, Seen};
 use crate::window::Window;
 
 /// Pause between two turns when nothing comes.
@@ -29,6 +32,10 @@ const TURN: Duration = Duration::from_millis(500);
 const MAX_EVENTS: usize = 256;
 /// Bounds of the queues into the loop.
 const QUEUE: usize = 256;
+/// Pages of alarms that wait.
+const FED: usize = 2;
+/// How long giving the lease up may take.
+const GIVING_UP: Duration = Duration::from_secs(5);
 
 /// Why the monitor does not run.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +61,9 @@ enum Event {
     Scraped(Scraped),
     News(News),
     Ask(Ask),
+    Said(Said),
+    Fed(Fed),
+    Ups(Seen),
     Time,
     Stop,
 }
@@ -63,9 +73,11 @@ struct Loop {
     window: Window,
     journal: Journal,
     channels: Channels,
+    election: Option<Election>,
     metrics: Metrics,
     turned: Arc<AtomicI64>,
     durable: Arc<AtomicBool>,
+    changed: watch::Sender<u64>,
     last_tick: i64,
 }
 
@@ -73,6 +85,9 @@ struct Inputs {
     scraped: mpsc::Receiver<Scraped>,
     news: mpsc::Receiver<News>,
     asks: mpsc::Receiver<Ask>,
+    said: mpsc::Receiver<Said>,
+    fed: mpsc::Receiver<Fed>,
+    seen: mpsc::Receiver<Seen>,
 }
 
 /// Runs the monitor until `stop` is done. `listening` is told the HTTP address.
@@ -99,25 +114,60 @@ pub async fn run(
     let (asks, asks_taken) = mpsc::channel(QUEUE);
     let channels = Channels::start(&config, news).map_err(Error::Unusable)?;
     scrape::start(&config, metrics_of(&config), &scraped).map_err(Error::Unusable)?;
+    let (seen, seen_taken) = mpsc::channel(QUEUE);
+    ups::start(&config.upses, &seen).map_err(Error::Unusable)?;
+    let (said, said_taken) = mpsc::channel(QUEUE);
+    let (fed, fed_taken) = mpsc::channel(FED);
+    let election = match &config.cluster {
+        Some(cluster) => {
+            let number = election::instance(&config.state_dir, random)
+                .map_err(|error| Error::Unusable(format!("state_dir: {error}")))?;
+            feed::start(cluster, engine.feed_place(), fed).map_err(Error::Unusable)?;
+            let started = Election::start(cluster, &config.name, number, said);
+            Some(started.map_err(Error::Unusable)?)
+        }
+        None => None,
+    };
     let turned = Arc::new(AtomicI64::new(now));
     let durable = Arc::new(AtomicBool::new(true));
+    let (changed, changes) = watch::channel(0);
     let shared = Shared {
         config: config.clone(),
         asks,
         metrics: metrics.clone(),
         turned: turned.clone(),
         durable: durable.clone(),
+        changed: changes,
+        sessions: Sessions::default(),
     };
     let address = config.http.listen;
     let server = Server::start(address, http::router(shared)).await;
     let server = server.map_err(|error| Error::Listen(address, error))?;
     listening(server.address);
     let window = Window::new(config.scrape.window.millis());
-    let inputs = Inputs { scraped: scraped_taken, news: news_taken, asks: asks_taken };
-    let turning =
-        Loop { engine, window, journal, channels, metrics, turned, durable, last_tick: 0 };
+    let inputs = Inputs {
+        scraped: scraped_taken,
+        news: news_taken,
+        asks: asks_taken,
+        said: said_taken,
+        fed: fed_taken,
+        seen: seen_taken,
+    };
+    let last_tick = 0;
+    let turning = Loop {
+        engine,
+        window,
+        journal,
+        channels,
+        election,
+        metrics,
+        turned,
+        durable,
+        changed,
+        last_tick,
+    };
     turning.run(inputs, stop).await;
-    drop(scraped);
+    drop((scraped, seen));
     Ok(())
 }
 
@@ -140,10 +190,13 @@ impl Loop {
                 Some(scraped) = inputs.scraped.recv() => Event::Scraped(scraped),
                 Some(news) = inputs.news.recv() => Event::News(news),
                 Some(ask) = inputs.asks.recv() => Event::Ask(ask),
+                Some(said) = inputs.said.recv() => Event::Said(said),
+                Some(fed) = inputs.fed.recv() => Event::Fed(fed),
+                Some(seen) = inputs.seen.recv() => Event::Ups(seen),
                 () = tokio::time::sleep(TURN) => Event::Time,
             };
             if matches!(first, Event::Stop) {
-                return;
+                return self.stop().await;
             }
             let mut events = vec![first];
             while events.len() < MAX_EVENTS
@@ -158,11 +211,15 @@ impl Loop {
     /// One turn: events in, decisions, durable, out.
     fn turn(&mut self, events: Vec<Event>, now: i64) {
         let mut replies: Vec<Reply> = Vec::new();
+        let mut go = Vec::new();
         for event in events {
             match event {
                 Event::Scraped(scraped) => self.on_scraped(scraped, now),
                 Event::News(news) => self.on_news(news, now),
-                Event::Ask(ask) => replies.push(ask(&mut self.engine, now)),
+                Event::Ask(ask) => replies.push(ask(&mut self.engine, &self.window, now)),
+                Event::Said(said) => self.on_said(said, now, &mut go),
+                Event::Fed(fed) => self.on_fed(fed, now),
+                Event::Ups(seen) => self.on_ups(&seen, now),
                 Event::Time | Event::Stop => {}
             }
         }
@@ -170,7 +227,13 @@ impl Loop {
         let jobs = self.engine.take_jobs(now);
         let durable = self.commit();
         replies.into_iter().for_each(|reply| reply(durable));
-        jobs.into_iter().for_each(|job| self.channels.give(job));
+        go.into_iter().for_each(|job| self.channels.give(job));
+        for job in jobs {
+            self.let_go(job, now);
+        }
+        if let Some(election) = &self.election {
+            election.told(self.engine.take_notes());
+        }
         if now - self.last_tick >= 1000 || now < self.last_tick {
             self.last_tick = now;
             self.metrics.set(&self.engine, self.journal.len_bytes(), now);
@@ -178,8 +241,74 @@ impl Loop {
         self.turned.store(now, Ordering::Relaxed);
     }
 
+    /// A message leaves at once, or after the cluster has noted that it is about to.
+    fn let_go(&mut self, job: Job, now: i64) {
+        match &self.election {
+            Some(election) if !job.mark.is_empty() => {
+                if let Err(job) = election.tell(job) {
+                    self.engine.put_back(job.id, now);
+                }
+            }
+            _ => self.channels.give(job),
+        }
+    }
+
+    async fn stop(self) {
+        let Some(election) = self.election else { return };
+        if tokio::time::timeout(GIVING_UP, election.stop()).await.is_err() {
+            tracing::info!("the lease of the sender was not given up in time");
+        }
+    }
+
+    fn on_said(&mut self, said: Said, now: i64, go: &mut Vec<Job>) {
+        match said {
+            Said::Standing(standing) => self.engine.set_standing(standing, now),
+            Said::Marks { anew, marks } => {
+                if anew {
+                    self.engine.forget_marks();
+                }
+                for (mark, kept) in marks {
+                    self.engine.adopt(mark, kept, now);
+                }
+            }
+            Said::Go(job) => go.push(job),
+            Said::Wait(id) => self.engine.put_back(id, now),
+        }
+    }
+
+    fn on_fed(&mut self, fed: Fed, now: i64) {
+        if fed.anew {
+            self.engine.set_feed_place(fed.next);
+            return;
+        }
+        if fed.missed > 0 {
+            tracing::error!(missed = fed.missed, "alarms were gone before they could be read");
+            self.engine.note_missed(fed.missed, now);
+            self.metrics.alarms.with_label_values(&["missed"]).inc_by(fed.missed);
+        }
+        let counted = self.engine.observe_alarms(&fed.alarms, fed.next, now);
+        for (result, count) in
+            [("taken", counted.taken), ("cleared", counted.cleared), ("passed", counted.passed)]
+        {
+            self.metrics.alarms.with_label_values(&[result]).inc_by(count);
+        }
+    }
+
+    fn on_ups(&mut self, seen: &Seen, now: i64) {
+        if let Err(error) = &seen.status {
+            tracing::debug!(ups = seen.ups, error, "a UPS did not answer");
+        }
+        self.metrics.set_ups(&seen.ups, &ups::figures(seen.status.as_ref().ok()));
+        self.window.put_own(&seen.ups, now, ups::samples(seen));
+        self.engine.observe_rules(&self.window, now);
+    }
+
     fn commit(&mut self) -> bool {
-        let committed = self.journal.commit(self.engine.take_writes());
+        let writes = self.engine.take_writes();
+        if !writes.is_empty() {
+            self.changed.send_modify(|number| *number += 1);
+        }
+        let committed = self.journal.commit(writes);
         let durable = committed.is_ok();
         if self.durable.swap(durable, Ordering::Relaxed) != durable {
             match &committed {
@@ -258,6 +387,12 @@ impl Inputs {
         }
         if let Ok(scraped) = self.scraped.try_recv() {
             return Some(Event::Scraped(scraped));
+        }
+        if let Ok(said) = self.said.try_recv() {
+            return Some(Event::Said(said));
+        }
+        if let Ok(seen) = self.seen.try_recv() {
+            return Some(Event::Ups(seen));
         }
         self.asks.try_recv().ok().map(Event::Ask)
     }

@@ -84,6 +84,24 @@ impl Client {
         Ok(self.exchange(request, timeout, MAX_ANSWER).await?.0)
     }
 
+    /// Any method with a JSON document or none: status and body.
+    pub async fn ask(
+        &self,
+        method: Method,
+        url: &str,
+        token: Option<&Secret>,
+        body: Option<Vec<u8>>,
+        timeout: Duration,
+        max: usize,
+    ) -> Result<(u16, Bytes), Failure> {
+        let mut request = request(method, url, token);
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let request = request.body(Full::new(body.unwrap_or_default().into()));
+        self.exchange(request, timeout, max).await
+    }
+
     async fn exchange(
         &self,
         request: Result<Request<Full<Bytes>>, hyper::http::Error>,

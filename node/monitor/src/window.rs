@@ -26,12 +26,14 @@ struct NodeSeries {
 pub struct Window {
     keep_ms: i64,
     nodes: BTreeMap<String, NodeSeries>,
+    /// By what this monitor sees itself.
+    own: BTreeMap<String, NodeSeries>,
 }
 
 impl Window {
     /// An empty window of this length.
     pub fn new(keep_ms: i64) -> Window {
-        Window { keep_ms, nodes: BTreeMap::new() }
+        Window { keep_ms, nodes: BTreeMap::new(), own: BTreeMap::new() }
     }
 
     /// A node's page came. Each series is given the label `node`; one of that name that it had
@@ -52,6 +54,20 @@ impl Window {
         self.forget(now);
     }
 
+    /// What this monitor sees itself: series without a page of their own and without `up`.
+    pub fn put_own(&mut self, source: &str, now: i64, samples: Vec<Sample>) {
+        let held = self.own.entry(source.to_owned()).or_default();
+        held.page = Some(now);
+        for Sample { name, labels, value } in samples {
+            let points = held.series.entry((name, labels)).or_default();
+            points.push_back((now, value));
+            if points.len() > MAX_POINTS {
+                points.pop_front();
+            }
+        }
+        self.forget(now);
+    }
+
     /// A node's page did not come: none of its series is current.
     pub fn lost(&mut self, node: &str, now: i64) {
         self.nodes.entry(node.to_owned()).or_default().page = None;
@@ -60,7 +76,7 @@ impl Window {
 
     fn forget(&mut self, now: i64) {
         let oldest = now - self.keep_ms;
-        for node in self.nodes.values_mut() {
+        for node in self.nodes.values_mut().chain(self.own.values_mut()) {
             node.series.retain(|_, points| {
                 while points.front().is_some_and(|(at, _)| *at < oldest) {
                     points.pop_front();
@@ -85,7 +101,7 @@ impl Window {
         &'a self,
         name: &'a str,
     ) -> impl Iterator<Item = (&'a Labels, &'a VecDeque<Point>)> {
-        self.nodes.values().flat_map(move |node| {
+        self.nodes.values().chain(self.own.values()).flat_map(move |node| {
             let from = (name.to_owned(), Labels::new());
             node.series
                 .range(from..)

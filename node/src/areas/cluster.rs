@@ -9,6 +9,7 @@ use crate::http::asked::Asked;
 use crate::http::extract::Params;
 use crate::http::problem::{Problem, ProblemBody};
 use crate::secret::hex;
+use crate::wiring::power::Power;
 
 /// The cluster.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -41,6 +42,10 @@ pub struct ClusterBody {
     pub removed: bool,
     /// Whether the answering node's disk is almost full, so that it takes no writes.
     pub disk_full: bool,
+    /// What feeds the answering node: mains, battery, or low for a battery that is nearly empty:
+    /// then it has handed over leadership and channels. mains without a UPS, too.
+    #[serde(default)]
+    pub power: String,
     /// Whether a change of the members is under way, as far as the answering node knows.
     pub changing: bool,
     /// All members.
@@ -104,6 +109,7 @@ pub async fn show(
 ) -> Result<Json<ClusterBody>, Problem> {
     let cluster = &app.live()?.cluster;
     let mut body = body(&cluster.status());
+    body.power = app.power().name().to_owned();
     body.at = params
         .index
         .map(|index| HashAt { index, state_hash: cluster.hash_at(index).map(|hash| hex(&hash)) });
@@ -126,6 +132,7 @@ pub fn body(status: &Status) -> ClusterBody {
         tolerates: status.tolerates,
         removed: status.removed,
         disk_full: status.disk_full,
+        power: Power::Mains.name().to_owned(),
         changing: status.moving,
         nodes: status.nodes.iter().map(|node| node_body(status, node)).collect(),
     }

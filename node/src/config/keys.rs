@@ -4,6 +4,8 @@
 //! is refused by name; `docs/reference/configuration.md` is written from this table, and a test
 //! holds the two equal.
 
+pub use super::sections::SECTIONS;
+
 /// What a value must look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -58,26 +60,6 @@ pub const PARITIES: &[&str] = &["none", "even", "odd"];
 pub const FORMATS: &[&str] = &["json", "human"];
 /// The words that `storage.tables_backend` takes.
 pub const BACKENDS: &[&str] = &["sled", "fjall"];
-
-/// The sections, in the order of the file and of the document.
-pub const SECTIONS: &[(&str, &str)] = &[
-    ("node", "Who this process is."),
-    ("cluster", "The log that the nodes share, over QUIC with mutual TLS."),
-    ("cluster.peers", "One `[[cluster.peers]]` table for every node, this one included."),
-    ("tls", "Certificates between nodes, as `holdfast init` writes them."),
-    ("keys", "Secrets for meter keys."),
-    ("http", "API, page, health and metrics."),
-    ("gateway", "Channels to concentrators and meters."),
-    (
-        "gateway.serial",
-        "One `[[gateway.serial]]` table for every serial port of this node that leads to \
-         meters: RS485 adapters, optical heads. Their addresses are `hdlc+serial://NAME` and \
-         the like.",
-    ),
-    ("storage", "Bytes on disk."),
-    ("drills", "Failures on purpose, see [drills](../operations/drills.md)."),
-    ("log", "Lines on standard output."),
-];
 
 /// Every key.
 pub const KEYS: &[Key] = &[
@@ -455,6 +437,23 @@ pub const KEYS: &[Key] = &[
         "Whether this node takes part in drills and hurts itself when one says so: ends its \
          process, loses its network, closes channels. Where it is false no drill begins on this \
          node and none can hurt it.",
+    ),
+    key(
+        "ups",
+        "at",
+        Kind::Text,
+        Some("\"none\""),
+        "Where a NUT server (upsd) tells of this node's UPS: `name@host` or `name@host:port`. On \
+         battery and low, the node hands over leadership and channels before it is dry. `none`: \
+         there is no UPS, or nobody asks it.",
+    ),
+    key(
+        "ups",
+        "interval_s",
+        Kind::Integer(1, 300),
+        Some("5"),
+        "Seconds between two questions. Longer than what the battery lasts after `low`: nothing is \
+         handed over.",
     ),
     key(
         "log",

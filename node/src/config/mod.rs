@@ -7,6 +7,7 @@
 pub mod check;
 pub mod document;
 pub mod keys;
+mod sections;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -38,6 +39,8 @@ pub struct Config {
     pub storage: Storage,
     /// Failures on purpose.
     pub drills: Drills,
+    /// This node's power.
+    pub ups: Ups,
     /// Lines on standard output.
     pub log: Log,
 }
@@ -196,6 +199,16 @@ pub struct Drills {
     pub allowed: bool,
 }
 
+/// `[ups]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ups {
+    /// `name@host` or `name@host:port` of a NUT server, or `none`.
+    pub at: String,
+    /// Seconds between two questions.
+    pub interval_s: u64,
+}
+
 /// `[log]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -288,6 +301,11 @@ fn between_values(table: &Table, faults: &mut Vec<Fault>) {
     {
         let reason = format!("must be above cluster.election_min_ms ({low})");
         faults.push(Fault::new("cluster.election_max_ms", high, reason));
+    }
+    let ups = table.get("ups").and_then(|s| s.get("at")).and_then(toml::Value::as_str);
+    if let Some(at) = ups.filter(|at| *at != "none" && monitor::nut::Address::parse(at).is_none()) {
+        let reason = "must be name@host, name@host:port or none";
+        faults.push(Fault::new("ups.at", at, reason));
     }
     let peers = table.get("cluster").and_then(|c| c.get("peers")).and_then(toml::Value::as_array);
     let given = peers.map(Vec::as_slice).unwrap_or_default();

@@ -61,6 +61,8 @@ fn checks(app: &App) -> Vec<(&'static str, Result<(), String>)> {
     list.push(("joined", verdict(joined, "no place in the cluster yet")));
     list.push(("member", verdict(!status.removed, "this node was removed from the cluster")));
     list.push(("disk", verdict(!status.disk_full, "the disk is almost full")));
+    let low = app.power().yields();
+    list.push(("power", verdict(!low, "the UPS is on battery and nearly empty")));
     list.push(("leader", verdict(status.leader.is_some(), "no leader is known")));
     let lag = status.commit_index.saturating_sub(status.applied_index);
     list.push(("caught-up", verdict(lag <= READY_LAG, &format!("{lag} entries behind"))));

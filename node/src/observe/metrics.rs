@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use prometheus::proto::{Metric, MetricFamily, MetricType};
 use prometheus::{
-    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use super::power_metrics::PowerGauges;
 use crate::app::App;
 use crate::areas::figures;
 
@@ -43,6 +44,8 @@ pub struct Metrics {
     /// When the last backup of this node was fetched to its end, Unix time.
     pub last_backup: IntGauge,
     drills: Drills,
+    /// This node's UPS.
+    pub power: PowerGauges,
 }
 
 /// Channels and open commands of the replicated state.
@@ -158,6 +161,7 @@ impl Metrics {
                 "When a backup was last fetched from this node to its end, Unix time",
             )?,
             drills: Drills::new(&make)?,
+            power: PowerGauges::new(&make)?,
             registry,
         })
     }
@@ -323,14 +327,14 @@ impl Drills {
     }
 }
 
-struct Make<'a>(&'a Registry);
+pub(super) struct Make<'a>(&'a Registry);
 
 impl Make<'_> {
     fn opts(name: &str, help: &str) -> Opts {
         Opts::new(format!("holdfast_{name}"), help)
     }
 
-    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    pub(super) fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
         let metric = IntGauge::with_opts(Self::opts(name, help))?;
         self.0.register(Box::new(metric.clone()))?;
         Ok(metric)
@@ -354,6 +358,12 @@ impl Make<'_> {
         labels: &[&str],
     ) -> Result<GaugeVec, prometheus::Error> {
         let metric = GaugeVec::new(Self::opts(name, help), labels)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    pub(super) fn float(&self, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
+        let metric = Gauge::with_opts(Self::opts(name, help))?;
         self.0.register(Box::new(metric.clone()))?;
         Ok(metric)
     }

@@ -4,5 +4,6 @@
 
 pub mod logs;
 pub mod metrics;
+pub mod power_metrics;
 
 pub use metrics::Metrics;

@@ -4,7 +4,8 @@
 //! proposal was made, and the leader's stamp cannot be older than that; without a quorum no
 //! renewal commits, so a node that is cut off stops acting by itself: its channels step back when
 //! the licence ends, and not when a renewal fails, which may take longer than the rest of it. A
-//! drained node gives up its licence, then its channels, and asks for none until it works again.
+//! drained node gives up its licence, then its channels, and asks for none until it works again; so
+//! does one whose disk is full or whose battery is nearly empty.
 
 use std::time::{Duration, Instant};
 
@@ -89,10 +90,12 @@ pub async fn run(wires: Wires) {
     loop {
         let asked = Instant::now();
         // A node whose disk is full sees no new entries: it must not act on what it knows.
-        if wires.cluster.is_drained(wires.node) || wires.cluster.is_disk_full() {
+        let yields = wires.app.power().yields();
+        if yields || wires.cluster.is_drained(wires.node) || wires.cluster.is_disk_full() {
             if !std::mem::replace(&mut drained, true) {
                 tracing::warn!(
-                    "this node is drained or its disk full: it gives its channels up and takes none"
+                    yields,
+                    "drained, disk full or battery low: this node gives its channels up"
                 );
             }
             held = false;

@@ -17,6 +17,7 @@ mod ingest;
 mod jobs;
 mod lease;
 mod outbox;
+pub mod power;
 mod tasks;
 pub mod tiers;
 mod upcalls;
@@ -141,6 +142,7 @@ impl Wiring {
         tasks.spawn(jobs::note_sessions(wires.clone()));
         tasks.spawn(tiers::run(wires.clone()));
         tasks.spawn(jobs::end_drills(wires.clone()));
+        tasks.spawn(power::run(wires.clone()));
         let mut answering = JoinSet::new();
         answering.spawn(upcalls::run(wires.clone(), questions));
         Wiring { wires, stop, tasks, answering }

@@ -17,6 +17,8 @@ mod init;
 #[cfg(test)]
 mod members;
 #[cfg(test)]
+mod monitor;
+#[cfg(test)]
 mod people;
 #[cfg(test)]
 mod support;

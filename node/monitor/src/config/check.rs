@@ -12,6 +12,7 @@ use super::channel::{Channel, Smtp, SmtpTls, WebRequest};
 use super::shape::{Config, Contact, Escalation};
 use super::{Faults, Node, Secret};
 use crate::expr::Expr;
+use crate::nut::Address;
 use crate::oncall::{Hours, Rota, time, zone};
 use crate::sms::pdu::check_number;
 use crate::texts::{LANGUAGES, Texts, fill};
@@ -27,6 +28,7 @@ pub(super) fn check(config: &mut Config, folder: &Path, faults: &mut Faults) {
         check_node(node, faults);
     }
     rules(config, faults);
+    watched(config, faults);
     policies(config, faults);
     for contact in &config.contacts {
         check_contact(config, contact, faults);
@@ -43,6 +45,14 @@ fn files(config: &mut Config, folder: &Path, faults: &mut Faults) {
         config.state_dir = folder.join(&config.state_dir);
     }
     config.http.token = secret(config.http.token_file.as_ref(), folder, "http", faults);
+    if let Some(cluster) = &mut config.cluster {
+        cluster.token = secret(Some(&cluster.token_file), folder, "cluster", faults);
+        authorities(&mut cluster.ca_file, folder, "cluster", faults);
+    }
+    for user in &mut config.users {
+        let at = format!("user \"{}\"", user.name);
+        user.password = secret(Some(&user.password_file), folder, &at, faults);
+    }
     if let Some(section) = &mut config.alertmanager {
         section.token = secret(Some(&section.token_file), folder, "alertmanager", faults);
     }
@@ -158,7 +168,13 @@ fn names(config: &Config, faults: &mut Faults) {
         }
     };
     unique("node", config.nodes.iter().map(|one| one.name.as_str()).collect());
-    unique("rule", config.rules.iter().map(|one| one.name.as_str()).collect());
+    let alarms = config.alarms.iter().map(|one| one.name.as_str());
+    unique(
+        "rule or alarm",
+        config.rules.iter().map(|one| one.name.as_str()).chain(alarms).collect(),
+    );
+    unique("ups", config.upses.iter().map(|one| one.name.as_str()).collect());
+    unique("user", config.users.iter().map(|one| one.name.as_str()).collect());
     unique("policy", config.policies.iter().map(|one| one.name.as_str()).collect());
     unique("channel", config.channels.iter().map(Channel::name).collect());
     let contacts = config.contacts.iter().map(|one| one.name.as_str());
@@ -197,6 +213,49 @@ fn rules(config: &Config, faults: &mut Faults) {
     for (at, name) in own.into_iter().chain(posted) {
         if !config.policies.iter().any(|policy| policy.name == *name) {
             faults.add(at, format!("there is no policy \"{name}\""));
+        }
+    }
+}
+
+/// The cluster, alarms of the field, UPS.
+fn watched(config: &Config, faults: &mut Faults) {
+    if let Some(cluster) = &config.cluster {
+        let urls = cluster.urls.iter().filter(|url| !is_url(url));
+        for url in urls {
+            faults.add("cluster", format!("\"{url}\" does not begin with http:// or https://"));
+        }
+        if cluster.urls.is_empty() {
+            faults.add("cluster", "urls is empty");
+        }
+        if !(1_000..=300_000).contains(&cluster.lease.millis()) {
+            faults.add("cluster", "lease is 1s to 5m");
+        }
+        if cluster.alone_after <= cluster.lease || cluster.timeout.0.is_zero() {
+            faults.add("cluster", "alone_after is longer than lease, timeout than nothing");
+        }
+    }
+    for rule in &config.alarms {
+        let at = format!("alarm \"{}\"", rule.name);
+        if config.cluster.is_none() {
+            faults.add(&at, "alarms come from the cluster: there is no section cluster");
+        }
+        if !config.policies.iter().any(|policy| policy.name == rule.policy) {
+            faults.add(&at, format!("there is no policy \"{}\"", rule.policy));
+        }
+        if rule.lasts.0.is_zero() || rule.lasts <= rule.hold {
+            faults.add(&at, "lasts is longer than nothing and than for");
+        }
+        if let Err(error) = fill(&rule.summary, &minijinja::context! { time => "" }) {
+            faults.add(&at, format!("summary: {error}"));
+        }
+    }
+    for ups in &config.upses {
+        let at = format!("ups \"{}\"", ups.name);
+        if Address::parse(&ups.at).is_none() {
+            faults.add(&at, format!("\"{}\" is not name@host or name@host:port", ups.at));
+        }
+        if ups.interval.0.is_zero() || ups.timeout.0.is_zero() {
+            faults.add(&at, "interval and timeout are longer than nothing");
         }
     }
 }

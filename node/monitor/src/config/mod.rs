@@ -8,6 +8,7 @@ mod channel;
 mod check;
 mod shape;
 mod value;
+mod watched;
 
 use std::path::Path;
 
@@ -20,6 +21,7 @@ pub use shape::{
     Schedule, Scrape, Severity, Substitute, Tell, Way,
 };
 pub use value::{Secret, Span};
+pub use watched::{AlarmRule, Cluster, Ups, User};
 
 /// Something wrong with the configuration: where, and what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +91,10 @@ fn sections(mut table: Table, faults: &mut Faults) -> Config {
             "alertmanager" => config.alertmanager = Some(take(&key, value, faults)),
             "heartbeat" => config.heartbeat = Some(take(&key, value, faults)),
             "own" => config.own = take(&key, value, faults),
+            "cluster" => config.cluster = Some(take(&key, value, faults)),
+            "alarm" => config.alarms = items(&key, value, faults),
+            "ups" => config.upses = items(&key, value, faults),
+            "user" => config.users = items(&key, value, faults),
             "texts" => config.texts = take(&key, value, faults),
             "node" => config.nodes = items(&key, value, faults),
             "rule" => config.rules = items(&key, value, faults),

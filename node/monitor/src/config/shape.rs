@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::channel::Channel;
 use super::value::{Secret, Span};
+use super::watched::{AlarmRule, Cluster, Ups, User};
 
 /// How grave an alarm is.
 #[derive(
@@ -88,6 +89,18 @@ pub struct Config {
     /// The `[[channel]]` entries.
     #[serde(skip)]
     pub channels: Vec<Channel>,
+    /// The `[cluster]` section.
+    #[serde(skip)]
+    pub cluster: Option<Cluster>,
+    /// The `[[alarm]]` entries.
+    #[serde(skip)]
+    pub alarms: Vec<AlarmRule>,
+    /// The `[[ups]]` entries.
+    #[serde(skip)]
+    pub upses: Vec<Ups>,
+    /// The `[[user]]` entries.
+    #[serde(skip)]
+    pub users: Vec<User>,
 }
 
 fn monitor_name() -> String {

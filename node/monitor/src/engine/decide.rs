@@ -6,15 +6,32 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::alarm::State;
-use crate::config::{Config, Contact, Policy, Tell};
+use crate::config::{Config, Contact, Policy, Severity, Tell};
 use crate::oncall;
 use crate::texts::{Filling, Kind};
 
 use super::message::{Message, Path, Stage};
+use super::peers::{Before, mark_of, parcels};
 use super::{Engine, Incident, Told, incident_key, message_key};
 
 /// How many incidents a hand-over lists.
 const HANDOVER_ITEMS: usize = 20;
+
+/// What a message is about, and from when on marks of the other monitor count.
+#[derive(Default)]
+pub(super) struct About {
+    incident: Option<(String, u64)>,
+    /// Empty when two monitors need not know it as the same.
+    subject: String,
+    marks_from: Option<i64>,
+}
+
+impl About {
+    /// Something of one day: its marks are always of the same thing.
+    fn day(subject: String) -> About {
+        About { incident: None, subject, marks_from: Some(0) }
+    }
+}
 
 impl Engine {
     pub(super) fn tell_of_incidents(&mut self, now: i64) {
@@ -54,7 +71,8 @@ impl Engine {
         let mut due = Vec::new();
         let recipients = self.recipients(config, policy, incident, now - since, now);
         for (contact, escalated) in recipients {
-            if self.is_quiet(config, policy, incident, contact, now) {
+            let held_back = self.is_held_back(&incident.key, &contact.name, now);
+            if held_back || self.is_quiet(config, policy, incident, contact, now) {
                 continue;
             }
             let kind = match incident.told.get(&contact.name) {
@@ -163,11 +181,16 @@ impl Engine {
         let contact = config.contacts.iter().find(|one| one.name == contact);
         let Some(incident) = self.incidents.get(key) else { return };
         if let Some(contact) = contact {
-            let ways = contact.ways.iter().filter(|way| incident.severity >= way.min_severity);
-            let paths: Vec<Path> = ways.map(path_of).collect();
+            let parcels = parcels(contact, incident.severity);
             let filling = self.filling(&config, incident, contact, kind);
-            let about = Some((incident.key.clone(), incident.number));
-            if !paths.is_empty() && !self.queue(contact, kind, about, paths, filling, now) {
+            let about = About {
+                incident: Some((incident.key.clone(), incident.number)),
+                subject: incident.key.clone(),
+                marks_from: self.resumes(key, &contact.name),
+            };
+            let marks_from = about.marks_from;
+            if !parcels.is_empty() && !self.queue(contact, kind, about, parcels, filling, now) {
+                self.resume_later(key, &contact.name, marks_from);
                 return;
             }
         }
@@ -233,15 +256,12 @@ impl Engine {
         &mut self,
         contact: &Contact,
         kind: Kind,
-        incident: Option<(String, u64)>,
-        paths: Vec<Path>,
+        about: About,
+        parcels: Vec<Vec<Path>>,
         mut filling: Filling,
         now: i64,
     ) -> bool {
-        let parcels: Vec<Vec<Path>> = match contact.tell {
-            Tell::First => vec![paths],
-            Tell::All => paths.into_iter().map(|path| vec![path]).collect(),
-        };
+        let About { incident, subject, marks_from } = about;
         let waiting = self.messages.values().filter(|one| !one.stage.is_finished()).count();
         self.queue_full = waiting + parcels.len() > self.config.own.max_messages / 2;
         if self.queue_full {
@@ -250,6 +270,14 @@ impl Engine {
         filling.kind = kind_word(kind);
         let public = self.config.http.public_url.clone();
         for paths in parcels {
+            let mark = match subject.is_empty() {
+                true => String::new(),
+                false => mark_of(&subject, &contact.name, &paths),
+            };
+            let before = self.before(&mark, kind, marks_from);
+            if before == Before::Told {
+                continue;
+            }
             let mut token = String::new();
             if let (Some(url), Some(_)) =
                 (&public, incident.as_ref().filter(|_| kind != Kind::Recovered))
@@ -271,13 +299,14 @@ impl Engine {
                 sms: words.sms,
                 mail: words.mail,
                 html: words.html,
+                mark,
                 token,
                 created: now,
                 stage: Stage::Queued,
                 attempts: 0,
                 tries: 0,
                 next_at: now,
-                repeat: false,
+                repeat: before == Before::Begun,
                 references: Vec::new(),
                 ended: None,
                 error: None,
@@ -309,7 +338,8 @@ impl Engine {
             let told = match before {
                 Some(_) if schedule.announce || self.open().next().is_some() => {
                     let contact = config.contacts.iter().find(|one| one.name == who);
-                    contact.is_none_or(|contact| self.hand_over_to(contact, now))
+                    let name = &schedule.name;
+                    contact.is_none_or(|contact| self.hand_over_to(contact, name, now))
                 }
                 _ => true,
             };
@@ -320,7 +350,7 @@ impl Engine {
         }
     }
 
-    fn hand_over_to(&mut self, contact: &Contact, now: i64) -> bool {
+    fn hand_over_to(&mut self, contact: &Contact, schedule: &str, now: i64) -> bool {
         let items: Vec<String> = self
             .open()
             .take(HANDOVER_ITEMS)
@@ -329,8 +359,10 @@ impl Engine {
         let open = self.open().count();
         let monitor = self.config.name.clone();
         let filling = Filling { monitor, items, open, ..Filling::default() };
-        let paths = contact.ways.iter().map(path_of).collect();
-        self.queue(contact, Kind::Handover, None, paths, filling, now)
+        let (day, _) = oncall::day(now, &jiff::tz::TimeZone::UTC);
+        let about = About::day(format!("handover/{schedule}/{day}"));
+        let parcels = parcels(contact, Severity::Critical);
+        self.queue(contact, Kind::Handover, about, parcels, filling, now)
     }
 
     fn open(&self) -> impl Iterator<Item = &Incident> {
@@ -350,7 +382,8 @@ impl Engine {
         let people = heartbeat.to.iter().flat_map(|name| self.people(&config, name, now));
         let people: BTreeSet<String> = people.map(|contact| contact.name.clone()).collect();
         for name in people {
-            self.tell_all_ways(&name, Kind::Heartbeat, now);
+            let about = About::day(format!("heartbeat/{day}"));
+            self.tell_all_ways(&name, Kind::Heartbeat, about, now);
         }
         self.heartbeat_day = day;
         self.dirty.insert("heartbeat/day".into());
@@ -358,7 +391,7 @@ impl Engine {
 
     /// A message on every way of a contact by itself: it is the ways that are tried. False when
     /// the queue has no room.
-    pub(super) fn tell_all_ways(&mut self, name: &str, kind: Kind, now: i64) -> bool {
+    pub(super) fn tell_all_ways(&mut self, name: &str, kind: Kind, about: About, now: i64) -> bool {
         let config = self.config.clone();
         let Some(contact) = config.contacts.iter().find(|one| one.name == name) else {
             return false;
@@ -366,8 +399,8 @@ impl Engine {
         let open = self.open().count();
         let filling = Filling { monitor: config.name.clone(), open, ..Filling::default() };
         let each = Contact { tell: Tell::All, ..contact.clone() };
-        let paths = contact.ways.iter().map(path_of).collect();
-        self.queue(&each, kind, None, paths, filling, now)
+        let parcels = parcels(&each, Severity::Critical);
+        self.queue(&each, kind, about, parcels, filling, now)
     }
 
     /// When the last heartbeat was handed over, on any way.
@@ -389,7 +422,7 @@ impl Engine {
     }
 }
 
-fn path_of(way: &crate::config::Way) -> Path {
+pub(super) fn path_of(way: &crate::config::Way) -> Path {
     Path { channel: way.channel.clone(), to: way.to.clone(), refused: false }
 }
 

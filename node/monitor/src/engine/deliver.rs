@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use crate::config::Channel;
 use crate::sms::pdu::Status;
-use crate::texts::word;
+use crate::texts::{Kind, word};
 
 use super::message::{Next, Outcome, Stage};
 use super::{Engine, message_key};
@@ -42,6 +42,10 @@ pub struct Job {
     pub html: String,
     /// Whether it may have gone once before.
     pub repeat: bool,
+    /// By which two monitors know it as the same; empty when that is of no matter.
+    pub mark: String,
+    /// Whether it says that something is over.
+    pub over: bool,
     /// What it is about, for programs: alarm, kind, incident's number.
     pub facts: serde_json::Value,
 }
@@ -49,7 +53,7 @@ pub struct Job {
 impl Engine {
     /// Messages that go now. Each is marked as being sent: make the writes durable first.
     pub fn take_jobs(&mut self, now: i64) -> Vec<Job> {
-        if !self.may_send {
+        if !self.is_sender() {
             return Vec::new();
         }
         let mut jobs = Vec::new();
@@ -92,8 +96,11 @@ impl Engine {
     }
 
     fn begin(&mut self, id: u64) -> Option<Job> {
+        let alone = self.is_alone();
         let message = self.messages.get_mut(&id)?;
         message.stage = Stage::Sending;
+        // Another monitor may tell the same.
+        message.repeat |= alone && !message.mark.is_empty();
         self.dirty.insert(message_key(id));
         let path = message.current()?;
         let mark = if message.repeat { word(&message.language, "repeat") } else { "" };
@@ -108,6 +115,8 @@ impl Engine {
             mail: marked(&message.mail),
             html: message.html.clone(),
             repeat: message.repeat,
+            mark: message.mark.clone(),
+            over: message.kind == Kind::Recovered,
             facts: serde_json::json!({
                 "kind": message.kind,
                 "contact": message.contact,
@@ -136,6 +145,8 @@ impl Engine {
                 message.error = None;
                 health.failures = 0;
                 self.failed_contacts.remove(&message.contact);
+                let (mark, kind) = (message.mark.clone(), message.kind);
+                self.note_told(&mark, kind);
                 return;
             }
             Outcome::Again(error) => {

@@ -20,6 +20,8 @@ pub const MAX_INSTANCES: usize = 20_000;
 pub enum Source {
     /// A rule of ours.
     Rule(String),
+    /// A rule of ours over alarms of the field.
+    Alarm(String),
     /// Alertmanager.
     Posted,
     /// The monitor itself.

@@ -22,12 +22,20 @@ pub enum Stage {
     Delivered,
     /// It was given up.
     Failed,
+    /// Another monitor has told it.
+    Elsewhere,
 }
 
 impl Stage {
     /// All of them.
-    pub const ALL: [Stage; 5] =
-        [Stage::Queued, Stage::Sending, Stage::Sent, Stage::Delivered, Stage::Failed];
+    pub const ALL: [Stage; 6] = [
+        Stage::Queued,
+        Stage::Sending,
+        Stage::Sent,
+        Stage::Delivered,
+        Stage::Failed,
+        Stage::Elsewhere,
+    ];
 
     /// The word for labels and lists.
     pub fn word(self) -> &'static str {
@@ -37,12 +45,13 @@ impl Stage {
             Stage::Sent => "sent",
             Stage::Delivered => "delivered",
             Stage::Failed => "failed",
+            Stage::Elsewhere => "elsewhere",
         }
     }
 
     /// Whether nothing more is tried.
     pub fn is_finished(self) -> bool {
-        matches!(self, Stage::Sent | Stage::Delivered | Stage::Failed)
+        matches!(self, Stage::Sent | Stage::Delivered | Stage::Failed | Stage::Elsewhere)
     }
 }
 
@@ -83,6 +92,9 @@ pub struct Message {
     pub mail: String,
     /// For a mail, HTML.
     pub html: String,
+    /// By which two monitors know it as the same; empty when that is of no matter.
+    #[serde(default)]
+    pub mark: String,
     /// Acknowledges the incident by a link; empty when there is none.
     #[serde(default)]
     pub token: String,
@@ -202,6 +214,7 @@ mod tests {
             sms: String::new(),
             mail: String::new(),
             html: String::new(),
+            mark: String::new(),
             token: String::new(),
             created: 0,
             stage: Stage::Queued,

@@ -8,14 +8,16 @@
 //!    house.
 //! 2. A contact hears of an incident once, then once a repeat period, then once that it is over.
 //! 3. What was told is remembered with the message in one write, so that neither is there alone.
-//! 4. While another monitor is the sender (`set_sender(false)`), incidents are followed and
-//!    nobody is told.
+//! 4. While another monitor is the sender (`set_standing`), incidents are followed and nobody is
+//!    told.
 
+mod alarms;
 mod decide;
 mod deliver;
 mod incident;
 mod message;
 mod observe;
+mod peers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,10 +29,12 @@ use crate::expr::Expr;
 use crate::oncall::{Hours, Rota};
 use crate::texts::{Kind, Texts};
 
+pub use alarms::{Alarm, Counted};
 pub use deliver::Job;
 pub use incident::{Incident, Instance, Silence, Source, Told};
 pub use message::{Message, Outcome, Stage};
 pub use observe::Alert;
+pub use peers::{Kept, Note, Standing};
 
 /// Fills octets with random ones.
 pub type Random = Box<dyn FnMut(&mut [u8]) + Send>;
@@ -61,7 +65,10 @@ pub struct Engine {
     quiet: BTreeMap<String, Hours>,
     random: Random,
     started: i64,
-    may_send: bool,
+    standing: Standing,
+    peers: peers::Peers,
+    feed_place: Option<u64>,
+    missed: Option<(u64, i64)>,
     incidents: BTreeMap<String, Incident>,
     messages: BTreeMap<u64, Message>,
     silences: BTreeMap<u64, Silence>,
@@ -101,7 +108,14 @@ impl Engine {
             quiet,
             random,
             started: now,
-            may_send: true,
+            // Who has a cluster waits for its word.
+            standing: match config.cluster {
+                Some(_) => Standing::Follower,
+                None => Standing::Sender,
+            },
+            peers: peers::Peers::default(),
+            feed_place: None,
+            missed: None,
             incidents: BTreeMap::new(),
             messages: BTreeMap::new(),
             silences: BTreeMap::new(),
@@ -170,6 +184,13 @@ impl Engine {
                 self.heartbeat_day = day;
                 true
             }),
+            "feed" => std::str::from_utf8(octets)
+                .ok()
+                .and_then(|text| text.parse().ok())
+                .is_some_and(|place: u64| {
+                    self.feed_place = Some(place);
+                    true
+                }),
             "number" => std::str::from_utf8(octets)
                 .ok()
                 .and_then(|text| text.parse().ok())
@@ -197,19 +218,9 @@ impl Engine {
             "on_call" => self.on_call.get(name).map(|who| who.clone().into_bytes()),
             "heartbeat" => Some(self.heartbeat_day.clone().into_bytes()),
             "number" => Some(self.last_number.to_string().into_bytes()),
+            "feed" => self.feed_place.map(|place| place.to_string().into_bytes()),
             _ => None,
         }
-    }
-
-    /// Whether this monitor is the one that tells. Another one elected elsewhere is told apart by
-    /// whoever runs both.
-    pub fn set_sender(&mut self, may_send: bool) {
-        self.may_send = may_send;
-    }
-
-    /// Whether it is.
-    pub fn is_sender(&self) -> bool {
-        self.may_send
     }
 
     /// All incidents.
@@ -310,7 +321,7 @@ impl Engine {
         if !self.config.contacts.iter().any(|one| one.name == contact) {
             return false;
         }
-        self.tell_all_ways(contact, Kind::Test, now)
+        self.tell_all_ways(contact, Kind::Test, decide::About::default(), now)
     }
 
     /// A channel says what keeps it from sending, or that nothing does.
@@ -330,10 +341,12 @@ impl Engine {
     pub fn tick(&mut self, now: i64) {
         self.observe_own(now);
         self.forget(now);
-        if self.may_send {
+        if self.is_sender() {
             self.tell_of_incidents(now);
             self.tell_of_hand_over(now);
             self.tell_heartbeat(now);
+        } else {
+            self.follow_hand_over(now);
         }
     }
 

@@ -34,15 +34,15 @@ pub struct Alert {
 }
 
 /// What an incident is, when it is made.
-struct Group {
-    key: String,
-    source: Source,
-    alarm: String,
-    severity: Severity,
-    region: String,
-    labels: Labels,
-    policy: Option<String>,
-    runbook: String,
+pub(super) struct Group {
+    pub key: String,
+    pub source: Source,
+    pub alarm: String,
+    pub severity: Severity,
+    pub region: String,
+    pub labels: Labels,
+    pub policy: Option<String>,
+    pub runbook: String,
 }
 
 impl Engine {
@@ -139,7 +139,10 @@ impl Engine {
             ("delivery_failed", "contact", contact.name.clone(), what)
         });
         let memory = ("memory_failing", "file", "journal".to_owned(), self.memory_fault.clone());
-        let found: Vec<_> = channels.chain(contacts).chain([memory]).collect();
+        let missed = ("alarms_missed", "feed", "alarms".to_owned(), self.missed(now));
+        let silent = self.is_alone().then(|| "no node has answered for too long".to_owned());
+        let alone = ("cluster_silent", "cluster", "api".to_owned(), silent);
+        let found: Vec<_> = channels.chain(contacts).chain([memory, missed, alone]).collect();
         for (alarm, label, name, what) in found {
             self.observe_one(alarm, label, &name, what, now);
         }
@@ -149,6 +152,7 @@ impl Engine {
                 incident.instances.retain(|_, instance| now - instance.seen < stale);
             }
         }
+        self.age_alarms(now);
         let keys: Vec<String> = self.incidents.keys().cloned().collect();
         for key in keys {
             self.settle_state(&key, now);
@@ -188,7 +192,7 @@ impl Engine {
     }
 
     /// The incident of a group, made when there is room for one more.
-    fn incident(&mut self, group: &Group) -> Option<&mut Incident> {
+    pub(super) fn incident(&mut self, group: &Group) -> Option<&mut Incident> {
         if !self.incidents.contains_key(&group.key) {
             if self.incidents.len() >= MAX_INCIDENTS {
                 return None;
@@ -218,7 +222,7 @@ impl Engine {
     }
 
     /// Takes an incident to its next state, and notes what must be written.
-    fn settle_state(&mut self, key: &str, now: i64) {
+    pub(super) fn settle_state(&mut self, key: &str, now: i64) {
         let Some(incident) = self.incidents.get(key) else { return };
         let silenced = self.silences.values().any(|silence| silence.holds(now, incident));
         let next = incident.state.step(now, incident.condition(), silenced);
@@ -267,7 +271,14 @@ impl Engine {
     }
 }
 
-fn see(incident: &mut Incident, id: String, labels: Labels, summary: String, hold: i64, now: i64) {
+pub(super) fn see(
+    incident: &mut Incident,
+    id: String,
+    labels: Labels,
+    summary: String,
+    hold: i64,
+    now: i64,
+) {
     if incident.instances.len() >= MAX_INSTANCES && !incident.instances.contains_key(&id) {
         return;
     }
@@ -302,7 +313,7 @@ fn group_of(rule: &Rule, labels: &Labels) -> Group {
     }
 }
 
-fn id_of(labels: &Labels) -> String {
+pub(super) fn id_of(labels: &Labels) -> String {
     let pairs: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     pairs.join(",")
 }

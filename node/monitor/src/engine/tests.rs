@@ -475,11 +475,11 @@ fn the_heartbeat_comes_once_a_day() {
 #[test]
 fn whoever_may_not_send_follows_and_tells_later() {
     let mut house = settled();
-    house.engine.set_sender(false);
+    house.engine.set_standing(Standing::Follower, house.now);
     house.pass(60, [true, false], 0);
     assert!(house.heard().is_empty());
     assert_eq!(house.state("node_down"), "firing");
-    house.engine.set_sender(true);
+    house.engine.set_standing(Standing::Sender, house.now);
     house.pass(2, [true, false], 0);
     assert_eq!(house.heard(), DOWN);
 }

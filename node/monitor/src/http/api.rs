@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{Shared, problem};
 use crate::alarm;
-use crate::engine::{Incident, Message, Silence};
+use crate::engine::{Engine, Incident, Message, Silence};
 use crate::exposition::Labels;
 use crate::oncall::{from_rfc3339, rfc3339};
 
@@ -25,26 +25,29 @@ const SOME_MESSAGES: usize = 100;
 const MAX_TEXT: usize = 500;
 
 pub(super) async fn state(State(shared): State<Shared>) -> Response {
-    let asked = shared.ask(|engine, now| {
-        let channels: BTreeMap<&String, Value> = engine
-            .health()
-            .iter()
-            .map(|(name, health)| {
-                let trouble = health.trouble.as_ref().map(|(what, _)| what);
-                (name, json!({"failures": health.failures, "trouble": trouble}))
-            })
-            .collect();
-        json!({
-            "time": rfc3339(now),
-            "sender": engine.is_sender(),
-            "on_call": engine.on_call(now),
-            "channels": channels,
-            "messages": engine.stages(),
-            "untold_incidents": engine.untold(now),
-            "queue_full": engine.is_queue_full(),
+    answer(shared.ask(|engine, now| state_of(engine, now)).await)
+}
+
+/// Who is on call, how channels fare, how many messages there are.
+pub(super) fn state_of(engine: &Engine, now: i64) -> Value {
+    let channels: BTreeMap<&String, Value> = engine
+        .health()
+        .iter()
+        .map(|(name, health)| {
+            let trouble = health.trouble.as_ref().map(|(what, _)| what);
+            (name, json!({"failures": health.failures, "trouble": trouble}))
         })
-    });
-    answer(asked.await)
+        .collect();
+    json!({
+        "time": rfc3339(now),
+        "sender": engine.is_sender(),
+        "alone": engine.is_alone(),
+        "on_call": engine.on_call(now),
+        "channels": channels,
+        "messages": engine.stages(),
+        "untold_incidents": engine.untold(now),
+        "queue_full": engine.is_queue_full(),
+    })
 }
 
 fn answer(given: Result<Value, super::Unanswered>) -> Response {
@@ -64,7 +67,7 @@ pub(super) async fn incidents(State(shared): State<Shared>) -> Response {
     answer(asked.await)
 }
 
-fn incident(incident: &Incident) -> Value {
+pub(super) fn incident(incident: &Incident) -> Value {
     let (since, until, by) = match &incident.state {
         alarm::State::Resolved { since, at } => (Some(*since), Some(*at), None),
         alarm::State::Pending { since } => (Some(*since), None, None),
@@ -131,7 +134,7 @@ pub(super) async fn silences(State(shared): State<Shared>) -> Response {
     answer(asked.await)
 }
 
-fn silence_shown(silence: &Silence) -> Value {
+pub(super) fn silence_shown(silence: &Silence) -> Value {
     json!({
         "id": silence.id,
         "labels": silence.labels,
@@ -192,7 +195,7 @@ pub(super) async fn messages(State(shared): State<Shared>, Query(cut): Query<Cut
     answer(asked.await)
 }
 
-fn message(message: &Message) -> Value {
+pub(super) fn message(message: &Message) -> Value {
     let path = message.current();
     json!({
         "id": message.id,

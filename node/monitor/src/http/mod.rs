@@ -1,11 +1,14 @@
 //! The monitor's own HTTP: health, metrics, incidents, silences, the delivery log, links of
-//! messages, Alertmanager's posts.
+//! messages, Alertmanager's posts, and the pages of whoever is on duty.
 //!
 //! Every question goes to the one loop that owns the engine, and is answered after what it
-//! changed is durable. Invariants: only health, metrics and links of messages go without a token;
-//! without a configured token the rest is closed; bodies, connections and waits are bounded.
+//! changed is durable. Invariants: only health, metrics and links of messages go without a token
+//! or a session; without a configured token or user the rest is closed; bodies, connections and
+//! waits are bounded.
 
 mod api;
+mod desk;
+mod login;
 mod pages;
 mod posted;
 mod server;
@@ -18,24 +21,28 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{delete, get, post};
 use subtle::ConstantTimeEq;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::{Config, Secret};
 use crate::engine::Engine;
 use crate::metrics::Metrics;
+use crate::window::Window;
 
+pub use login::Sessions;
 pub use server::Server;
 
 /// The largest body: an Alertmanager group of thousands of alerts.
 const MAX_BODY: usize = 16 << 20;
+/// The largest form of a page.
+const MAX_FORM: usize = 64 << 10;
 /// How long the loop may take for a question.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the loop is asked to do, with the time; it answers by what the closure captured.
-pub type Ask = Box<dyn FnOnce(&mut Engine, i64) -> Reply + Send>;
+pub type Ask = Box<dyn FnOnce(&mut Engine, &Window, i64) -> Reply + Send>;
 
 /// Called when the writes of the turn are durable (or could not be made so).
 pub type Reply = Box<dyn FnOnce(bool) + Send>;
@@ -53,6 +60,10 @@ pub struct Shared {
     pub turned: Arc<AtomicI64>,
     /// Whether decisions are durable.
     pub durable: Arc<AtomicBool>,
+    /// Raised whenever something has changed.
+    pub changed: watch::Receiver<u64>,
+    /// Who uses the pages.
+    pub sessions: Sessions,
 }
 
 /// What is said when the loop does not answer.
@@ -80,9 +91,17 @@ impl Shared {
         &self,
         question: impl FnOnce(&mut Engine, i64) -> T + Send + 'static,
     ) -> Result<T, Unanswered> {
+        self.ask_window(move |engine, _, now| question(engine, now)).await
+    }
+
+    /// The same for a question that looks at the scraped series, too.
+    pub async fn ask_window<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Engine, &Window, i64) -> T + Send + 'static,
+    ) -> Result<T, Unanswered> {
         let (answer, answered) = oneshot::channel();
-        let ask: Ask = Box::new(move |engine, now| {
-            let given = question(engine, now);
+        let ask: Ask = Box::new(move |engine, window, now| {
+            let given = question(engine, window, now);
             Box::new(move |durable| {
                 // Nobody waits any more: what was done stays done.
                 let _ = answer.send((given, durable));
@@ -124,7 +143,24 @@ pub fn router(shared: Shared) -> Router {
     let posts = Router::new()
         .route("/api/v1/alertmanager", post(posted::take))
         .layer(middleware::from_fn_with_state(shared.clone(), posted_token));
+    let desk = Router::new()
+        .route("/incidents", get(desk::incidents))
+        .route("/incidents/{number}/acknowledge", post(desk::acknowledge))
+        .route("/silences", get(desk::silences).post(desk::silence))
+        .route("/silences/{id}/end", post(desk::end_silence))
+        .route("/messages", get(desk::messages))
+        .route("/rules", get(desk::rules))
+        .route("/test", post(desk::test))
+        .route("/changes", get(desk::changes))
+        .route("/logout", post(login::log_out))
+        .layer(DefaultBodyLimit::max(MAX_FORM))
+        .layer(middleware::from_fn_with_state(shared.clone(), login::guard));
     Router::new()
+        .route("/", get(async || Redirect::to("/incidents")))
+        .route("/login", get(login::show).post(login::log_in))
+        .route("/assets/desk.css", get(desk::style))
+        .route("/assets/desk.js", get(desk::script))
+        .merge(desk)
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(pages::ready))
         .route("/metrics", get(pages::metrics))

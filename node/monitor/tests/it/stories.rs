@@ -250,6 +250,43 @@ fn without_mail_and_modem_it_is_queued_shown_and_comes_later() {
     assert_eq!(anna.len(), 1, "{anna:?}");
 }
 
+/// Whether Anna's message waits on a channel, with what was wrong, and the channel says so.
+fn waits(monitor: &Monitor, channel: &str) -> Option<()> {
+    let messages = monitor.get("/api/v1/messages");
+    let of = |one: &&Value| one["channel"] == channel && one["contact"] == "anna";
+    let message = messages["items"].as_array()?.iter().find(of)?.clone();
+    let is_open = message["stage"] == "queued" || message["stage"] == "sending";
+    let health = &monitor.get("/api/v1/state")["channels"][channel];
+    let shown = !health["trouble"].is_null() || health["failures"].as_u64()? > 0;
+    (is_open && message["error"].is_string() && shown).then_some(())
+}
+
+#[test]
+fn without_mail_the_sms_goes_and_the_refusal_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_one, two, modem, settings, config) = whole(folder.path());
+    let monitor = Monitor::start(folder.path(), &config);
+    two.set_up(false);
+    until("the SMS", || (texts(&modem, ANNA).len() == 1).then_some(()));
+    until("the mail waits, and is shown to", || waits(&monitor, "mail"));
+    let mail = settings.start();
+    until("the mail comes when its server does", || (annas(&mail).len() == 1).then_some(()));
+}
+
+#[test]
+fn without_the_modem_the_mail_goes_and_the_trouble_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_one, two, modem, settings, config) = whole(folder.path());
+    let mail = settings.start();
+    modem.unplug();
+    let monitor = Monitor::start(folder.path(), &config);
+    two.set_up(false);
+    until("the mail", || (annas(&mail).len() == 1).then_some(()));
+    until("the SMS waits, and is shown to", || waits(&monitor, "sms"));
+    let modem = Modem::start(folder.path());
+    until("the SMS comes when the modem does", || (texts(&modem, ANNA).len() == 1).then_some(()));
+}
+
 #[test]
 fn a_modem_that_refuses_and_hangs_is_tried_again() {
     let folder = tempfile::tempdir().unwrap();
