@@ -17,6 +17,9 @@ pub const BLOCK: usize = 8;
 /// Blocks that are looked at in one step.
 pub const WINDOW: usize = 4096;
 
+/// Places of grams that came lately: a power of two, and small enough for the nearest cache.
+const LATELY: usize = 2048;
+
 /// A bit for each block of a window.
 pub type Bits = [u64; WINDOW / 64];
 
@@ -36,14 +39,21 @@ impl Pieces<'_> {
         }
     }
 
-    /// Hands out all that each document has, with the number of its block.
+    /// Hands out all that each document has with the number of its block, some of it repeatedly.
     fn each(self, mut take: impl FnMut(u32, u32)) {
         match self {
             Self::Texts(texts, ends) => {
-                let mut from = 0;
+                let (mut from, mut lately) = (0, vec![u64::MAX; LATELY]);
                 for (doc, end) in ends.iter().enumerate() {
                     let block = (doc / BLOCK) as u32;
-                    grams::each(&texts[from..*end as usize], |gram| take(block, gram));
+                    grams::each(&texts[from..*end as usize], |gram| {
+                        // Most grams come more than once in a block: few are looked up again.
+                        let both = u64::from(block) << 32 | u64::from(gram);
+                        let place = gram.wrapping_mul(0x9E37_79B1) as usize >> 8 & (LATELY - 1);
+                        if std::mem::replace(&mut lately[place], both) != both {
+                            take(block, gram);
+                        }
+                    });
                     from = *end as usize;
                 }
             }
@@ -64,6 +74,23 @@ impl Pieces<'_> {
     }
 }
 
+/// What is counted of a gram before its blocks are written.
+#[derive(Clone, Copy)]
+struct Count {
+    /// The last block, none being before the first.
+    last: u32,
+    octets: u32,
+}
+
+/// Where a gram's blocks are written.
+struct Cursor {
+    at: usize,
+    /// The last block, none being before the first.
+    last: u32,
+    /// Whether there is a bit for each block.
+    dense: bool,
+}
+
 /// The blocks of every gram of a segment.
 pub struct Postings {
     grams: Vec<u32>,
@@ -80,40 +107,33 @@ impl Postings {
     pub fn of(pieces: Pieces<'_>) -> Self {
         let names = Names::of(pieces);
         let bits = pieces.docs().div_ceil(BLOCK).div_ceil(8);
-        let mut sizes = vec![0_u64; names.count];
-        let mut last = vec![u32::MAX; names.count];
+        let mut counts = vec![Count { last: u32::MAX, octets: 0 }; names.count];
         pieces.each(|block, gram| {
-            let name = names.of_gram(gram);
-            if last[name] != block {
-                sizes[name] += length(distance(last[name], block));
-                last[name] = block;
+            let count = &mut counts[names.of_gram(gram)];
+            // What takes as much as bits for all blocks is not counted further.
+            if count.last != block && (count.octets as usize) < bits {
+                count.octets += length(distance(count.last, block));
+                count.last = block;
             }
         });
-        let (mut end, mut ends) = (0, Vec::with_capacity(names.count));
-        for size in &sizes {
-            end += (*size).min(bits as u64);
-            ends.push(end);
+        let (mut end, mut ends) = (0, Vec::with_capacity(counts.len()));
+        let mut cursors = Vec::with_capacity(counts.len());
+        for count in &counts {
+            let dense = count.octets as usize >= bits;
+            cursors.push(Cursor { at: end, last: u32::MAX, dense });
+            end += if dense { bits } else { count.octets as usize };
+            ends.push(end as u64);
         }
-        let mut octets = vec![0_u8; usize::try_from(end).unwrap_or_default()];
-        let dense: Vec<bool> = sizes.iter().map(|size| *size >= bits as u64).collect();
-        // From here on: where the next octet of a gram goes.
-        let mut cursors = sizes;
-        for (name, cursor) in cursors.iter_mut().enumerate() {
-            *cursor = if name == 0 { 0 } else { ends[name - 1] };
-        }
-        last.fill(u32::MAX);
+        let mut octets = vec![0_u8; end];
         pieces.each(|block, gram| {
-            let name = names.of_gram(gram);
-            if last[name] == block {
-                return;
+            let cursor = &mut cursors[names.of_gram(gram)];
+            if cursor.dense {
+                octets[cursor.at + (block / 8) as usize] |= 1 << (block % 8);
+            } else if cursor.last != block {
+                let distance = distance(cursor.last, block);
+                cursor.at += write(&mut octets[cursor.at..], distance);
+                cursor.last = block;
             }
-            let cursor = cursors[name] as usize;
-            if dense[name] {
-                octets[cursor + (block / 8) as usize] |= 1 << (block % 8);
-            } else {
-                cursors[name] += write(&mut octets[cursor..], distance(last[name], block));
-            }
-            last[name] = block;
         });
         Self { grams: names.grams(), ends, octets, bits }
     }
@@ -157,12 +177,12 @@ fn distance(last: u32, block: u32) -> u32 {
 }
 
 /// How many octets a distance takes.
-fn length(distance: u32) -> u64 {
-    u64::from((32 - (distance | 1).leading_zeros()).div_ceil(7))
+const fn length(distance: u32) -> u32 {
+    (32 - (distance | 1).leading_zeros()).div_ceil(7)
 }
 
 /// Writes a distance, the low bits first, and says how many octets it took.
-fn write(into: &mut [u8], mut distance: u32) -> u64 {
+fn write(into: &mut [u8], mut distance: u32) -> usize {
     let mut count = 0;
     for octet in into {
         count += 1;
@@ -337,7 +357,7 @@ mod tests {
     #[test]
     fn distances_are_as_long_as_counted() {
         for distance in [0, 1, 127, 128, 16_383, 16_384, 1 << 21, u32::MAX - 1] {
-            assert_eq!(write(&mut [0; 8], distance), length(distance), "{distance}");
+            assert_eq!(write(&mut [0; 8], distance), length(distance) as usize, "{distance}");
         }
     }
 
