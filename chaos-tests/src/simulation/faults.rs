@@ -99,14 +99,18 @@ async fn crash(town: &Town, machine: Arc<Machine>, busy: &Busy) {
         machine.writes().await;
     }
     machine.crash();
-    // Now and then its neighbour dies with it: a quorum has lost what it had not synced.
-    let other = (throw(4) == 0).then(|| town.any().clone());
-    let other = other.filter(|other| busy.take(other.node));
-    if let Some(other) = &other {
+    // Now and then others die with it: a quorum has lost what it had not synced.
+    let others = match throw(6) {
+        0 => vec![town.any().clone()],
+        1 => town.machines().to_vec(),
+        _ => Vec::new(),
+    };
+    let others: Vec<_> = others.into_iter().filter(|other| busy.take(other.node)).collect();
+    for other in &others {
         other.crash();
     }
     hold(town, while_ms(4000)).await;
-    for machine in other.iter().chain([&machine]) {
+    for machine in others.iter().chain([&machine]) {
         machine.start();
         busy.free(machine.node);
     }

@@ -10,6 +10,8 @@ use std::cell::Cell;
 pub enum Bug {
     /// The log says that an append is synced before it is.
     AcknowledgeBeforeFlush,
+    /// A leader that starts again leads on under its old term.
+    LeaderRestored,
     /// A vote is answered and not saved.
     VoteNotSaved,
     /// A leader answers reads without asking a quorum.
@@ -32,8 +34,9 @@ pub enum Bug {
 
 impl Bug {
     /// Every mistake.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::AcknowledgeBeforeFlush,
+        Self::LeaderRestored,
         Self::VoteNotSaved,
         Self::StaleRead,
         Self::PurgeTooEarly,
@@ -49,6 +52,7 @@ impl Bug {
     pub fn name(self) -> &'static str {
         match self {
             Self::AcknowledgeBeforeFlush => "acknowledge-before-flush",
+            Self::LeaderRestored => "leader-restored",
             Self::VoteNotSaved => "vote-not-saved",
             Self::StaleRead => "stale-read",
             Self::PurgeTooEarly => "purge-too-early",

@@ -304,6 +304,15 @@ impl Group {
     }
 }
 
+/// Never, but for a mistake that the simulation must find.
+fn restores_leaders() -> bool {
+    #[cfg(feature = "seeded-bugs")]
+    if domain::seeded::makes(domain::seeded::Bug::LeaderRestored) {
+        return true;
+    }
+    false
+}
+
 /// The consensus library's settings for our configuration.
 fn settings(config: &Config) -> Result<openraft::Config, String> {
     let (least, most) = config.election_ms;
@@ -326,7 +335,7 @@ fn settings(config: &Config) -> Result<openraft::Config, String> {
         // A leader sends entries to its peers while it syncs them itself. One that died in
         // between has lost what the others hold, and would give their indexes to other entries
         // under its old term. So whoever starts is elected before it leads again.
-        enable_leader_restore: Some(false),
+        enable_leader_restore: Some(restores_leaders()),
         ..openraft::Config::default()
     };
     settings.validate().map_err(|error| error.to_string())
