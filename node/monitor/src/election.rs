@@ -40,13 +40,13 @@ pub enum Said {
         marks: Vec<(String, Kept)>,
     },
     /// A message may leave.
-    Go(Job),
+    Go(Box<Job>),
     /// It may not now.
     Wait(u64),
 }
 
 enum Wish {
-    Tell(Job),
+    Tell(Box<Job>),
     Told(Vec<Note>),
     Stop,
 }
@@ -119,14 +119,14 @@ impl Election {
         Ok(Election { wishes, task: tokio::spawn(task.run(taken)) })
     }
 
-    /// A message that wants to leave; given back when the task has too much to do.
-    pub fn tell(&self, job: Job) -> Result<(), Job> {
+    /// A message that wants to leave; false when the task has too much to do.
+    pub fn tell(&self, job: Job) -> bool {
         match self.wishes.try_reserve() {
             Ok(room) => {
-                room.send(Wish::Tell(job));
-                Ok(())
+                room.send(Wish::Tell(Box::new(job)));
+                true
             }
-            Err(_) => Err(job),
+            Err(_) => false,
         }
     }
 
@@ -268,7 +268,7 @@ impl Task {
     }
 
     /// Has the marks of messages noted, then lets them go. Several that wait go together.
-    async fn tell(&mut self, first: Job, wishes: &mut mpsc::Receiver<Wish>) {
+    async fn tell(&mut self, first: Box<Job>, wishes: &mut mpsc::Receiver<Wish>) {
         let mut jobs = vec![first];
         let mut notes = Vec::new();
         while jobs.len() < MAX_NOTES {

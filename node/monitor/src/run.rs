@@ -245,8 +245,9 @@ impl Loop {
     fn let_go(&mut self, job: Job, now: i64) {
         match &self.election {
             Some(election) if !job.mark.is_empty() => {
-                if let Err(job) = election.tell(job) {
-                    self.engine.put_back(job.id, now);
+                let id = job.id;
+                if !election.tell(job) {
+                    self.engine.put_back(id, now);
                 }
             }
             _ => self.channels.give(job),
@@ -271,7 +272,7 @@ impl Loop {
                     self.engine.adopt(mark, kept, now);
                 }
             }
-            Said::Go(job) => go.push(job),
+            Said::Go(job) => go.push(*job),
             Said::Wait(id) => self.engine.put_back(id, now),
         }
     }

@@ -28,10 +28,13 @@ const MAX_SESSIONS: usize = 256;
 /// What a wrong login costs.
 const WRONG: Duration = Duration::from_millis(700);
 
-/// Sessions by the hash of their token.
+/// Whose session it is and since when, by the hash of its token.
+type Held = BTreeMap<[u8; 32], (String, Instant)>;
+
+/// The sessions.
 #[derive(Clone, Default)]
 pub struct Sessions {
-    held: Arc<Mutex<BTreeMap<[u8; 32], (String, Instant)>>>,
+    held: Arc<Mutex<Held>>,
     /// Wrong logins wait for each other.
     wrong: Arc<tokio::sync::Mutex<()>>,
 }

@@ -38,7 +38,7 @@ pub struct Port {
 enum Step {
     Read(std::io::Result<usize>),
     Time,
-    Job(Option<Job>),
+    Job(Option<Box<Job>>),
 }
 
 impl Port {
@@ -64,7 +64,7 @@ impl Port {
                 Step::Read(end) => self.lose(now, &format!("{end:?}")),
                 Step::Time => self.modem.handle_timeout(now),
                 Step::Job(None) => return,
-                Step::Job(Some(job)) => self.take(now, job).await,
+                Step::Job(Some(job)) => self.take(now, *job).await,
             }
             self.write().await;
             self.tell().await;
@@ -79,7 +79,7 @@ impl Port {
         tokio::select! {
             read = read(self.stream.as_mut(), buffer) => Step::Read(read),
             () = tokio::time::sleep_until(until.into()) => Step::Time,
-            job = jobs.recv(), if !sending => Step::Job(job),
+            job = jobs.recv(), if !sending => Step::Job(job.map(Box::new)),
         }
     }
 
