@@ -12,6 +12,7 @@ pub use self::access::{Authentication, Policy, Security, Suite, Wrapping};
 use crate::apply::table::{END, Key, Pair, Typed, after, end_of};
 use crate::apply::{Done, Effect, Table, Tx, View};
 use crate::error::{Fault, Stop, refuse};
+use crate::registry;
 use crate::units::{Address, Device, Stamp};
 
 /// Changes of the area.
@@ -173,6 +174,7 @@ fn register_concentrator(
     };
     CONCENTRATORS.put(tx, id, &concentrator)?;
     count(tx, CONCENTRATORS_ACTIVE, 1)?;
+    registry::note(tx, registry::Changed::Device(Device::Concentrator(id.to_owned())))?;
     tx.wake(Effect::ConcentratorRegistered { id: id.to_owned() });
     Ok(Done::Noted)
 }
@@ -211,6 +213,7 @@ fn register_meter(
         retired: None,
     };
     METERS.put(tx, serial, &meter)?;
+    registry::note(tx, registry::Changed::Device(Device::Meter(serial.to_owned())))?;
     tx.wake(Effect::MeterRegistered { serial: serial.to_owned(), ordinal });
     Ok(Done::Meter { ordinal })
 }
@@ -284,6 +287,7 @@ fn retire(tx: &mut Tx<'_>, device: &Device) -> Result<Done, Stop> {
             count(tx, METERS_ACTIVE, -1)?;
         }
     }
+    registry::note(tx, registry::Changed::Device(device.clone()))?;
     tx.wake(Effect::Retired { device: device.clone() });
     Ok(Done::Noted)
 }

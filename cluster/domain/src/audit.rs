@@ -1,7 +1,7 @@
 //! The audit trail: who ordered what, and what came of it.
 //!
 //! Written by `apply` alone, for every change that an operator asked for, refused ones included,
-//! and for every login, wrong ones included.
+//! for every login, wrong ones included, and for looks at personal data, which nodes tell.
 //! There is no change that edits or removes a record.
 //!
 //! Invariants: 1. Sequence numbers rise by one without a gap. 2. Every record holds the hash of the
@@ -10,10 +10,37 @@
 use serde::{Deserialize, Serialize};
 
 use crate::apply::table::{END, Typed, after};
-use crate::apply::{Author, Change, Outcome, Proposal, Table, Tx, View, hash};
-use crate::error::Fault;
+use crate::apply::{Author, Change as Whole, Done, Outcome, Proposal, Table, Tx, View, hash};
+use crate::error::{Fault, Stop, refuse};
 use crate::units::{ProposalId, Stamp};
 use crate::{drills, operators};
+
+/// What nodes tell the trail beside changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// Somebody looked at personal data through a node.
+    Looked {
+        /// Who.
+        operator: String,
+        /// At what: 1 to 32 paths or questions, each of up to 200 octets.
+        what: Vec<String>,
+    },
+}
+
+/// The most looks of one record.
+pub const MAX_LOOKS: usize = 32;
+/// The most octets of a look.
+pub const MAX_LOOK: usize = 200;
+
+/// A look writes nothing but its record.
+pub(crate) fn apply(change: &Change) -> Result<Done, Stop> {
+    let Change::Looked { what, .. } = change;
+    let fits = |one: &String| !one.is_empty() && one.len() <= MAX_LOOK;
+    if what.is_empty() || what.len() > MAX_LOOKS || !what.iter().all(fits) {
+        return Err(refuse("bad_look", "1 to 32 looks of up to 200 octets"));
+    }
+    Ok(Done::Noted)
+}
 
 static TRAIL: Typed<u64, Record> = Typed::new(Table::Audit);
 
@@ -67,18 +94,19 @@ pub struct Broken {
 pub(crate) fn actor(proposal: &Proposal) -> Option<&str> {
     match (&proposal.author, &proposal.change) {
         // A drill stands in the trail by its begin; its numbered writes would bury everything else.
-        (_, Change::Drills(drills::Change::Probe { .. })) => None,
+        (_, Whole::Drills(drills::Change::Probe { .. })) => None,
         // A monitor keeps its lease and notes what it tells every few seconds: that is no deed.
-        (_, Change::Senders(_)) => None,
+        (_, Whole::Senders(_)) => None,
         (Author::Operator(name), _) => Some(name),
         (
             Author::Node(_),
-            Change::Operators(
+            Whole::Operators(
                 operators::Change::Login { name, .. }
                 | operators::Change::Failed { name, .. }
                 | operators::Change::Logout { name, .. },
             ),
         ) => Some(name),
+        (Author::Node(_), Whole::Audit(Change::Looked { operator, .. })) => Some(operator),
         _ => None,
     }
 }

@@ -5,8 +5,8 @@
 //!
 //! Map: [`apply`](mod@apply) takes an [`Entry`] and a [`View`] and gives [`Applied`]; one file for
 //! each area ([`assets`], [`keys`], [`readings`], [`leases`], [`commands`], [`members`],
-//! [`parameters`], [`drills`], [`tasks`], [`regions`], [`operators`], [`senders`]) holds its
-//! changes, records, rules and queries; [`alarms`] is written with readings;
+//! [`parameters`], [`drills`], [`tasks`], [`regions`], [`registry`], [`operators`],
+//! [`senders`]) holds its changes, records, rules and queries; [`alarms`] is written with readings;
 //! [`operators::Scoped`] is the state as somebody may see it; [`audit`] is written by `apply`
 //! alone; [`units`] holds small values.
 //!
@@ -28,6 +28,7 @@ pub mod operators;
 pub mod parameters;
 pub mod readings;
 pub mod regions;
+pub mod registry;
 pub mod restore;
 #[cfg(feature = "seeded-bugs")]
 pub mod seeded;

@@ -14,6 +14,7 @@ use crate::apply::table::{END, Key, Typed, after, end_of};
 use crate::apply::{Done, Table, Tx, View};
 use crate::assets::{self, Attach};
 use crate::error::{Fault, Stop, refuse};
+use crate::registry;
 use crate::units::{Device, Stamp};
 
 /// The whole utility.
@@ -164,6 +165,7 @@ fn place(tx: &mut Tx<'_>, devices: &[Device], region: u32, reason: &str) -> Resu
         PLACED.put(tx, device, &placed)?;
         PLACEMENTS.put(tx, &(device.clone(), tx.stamp.0), &placed)?;
         WITHIN.put(tx, &(region, device.clone()), &())?;
+        registry::note(tx, registry::Changed::Device(device.clone()))?;
     }
     Ok(Done::Noted)
 }
@@ -187,7 +189,7 @@ fn check_name(view: &dyn View, parent: u32, name: &str) -> Result<(), Stop> {
     Ok(())
 }
 
-fn open(view: &dyn View, region: u32) -> Result<Region, Stop> {
+pub(crate) fn open(view: &dyn View, region: u32) -> Result<Region, Stop> {
     let known = REGIONS.get(view, &region)?.filter(|known| known.closed.is_none());
     known.ok_or_else(|| refuse("unknown_region", region.to_string()))
 }

@@ -12,7 +12,7 @@ use crate::error::{Fault, Refusal, Stop};
 use crate::operators::{FOUNDER, Permission, Rights};
 use crate::regions::{ROOT, region_of};
 use crate::units::{Device, NodeId, Stamp};
-use crate::{commands, drills, keys, leases, members, operators, readings, regions};
+use crate::{commands, drills, keys, leases, members, operators, readings, regions, registry};
 
 /// Refuses what an author may not do.
 pub(crate) fn authorize(tx: &Tx<'_>, author: &Author, change: &Change) -> Result<(), Stop> {
@@ -71,7 +71,8 @@ fn by_person(tx: &Tx<'_>, name: &str, change: &Change) -> Result<(), Stop> {
     }
     let rights = Rights::of(&known, tx.stamp);
     let Some(need) = need(tx, change)? else { return Err(refused().into()) };
-    let mut allowed = true;
+    // Nothing that is known is concerned: whoever has the right somewhere learns that.
+    let mut allowed = !need.regions.is_empty() || rights.may_somewhere(need.what);
     for region in &need.regions {
         if rights.may(tx, need.what, *region)? {
             continue;
@@ -128,6 +129,8 @@ fn need(tx: &Tx<'_>, change: &Change) -> Result<Option<Need>, Fault> {
         Change::Tasks(_) => Some(Need::cluster(Permission::Tasks)),
         Change::Regions(change) => Some(of_regions(view, change)?),
         Change::Operators(change) => of_operators(tx, tx.stamp, change)?,
+        Change::Registry(change) => Some(of_registry(view, change)?),
+        Change::Audit(_) => None,
         // A monitor tells of the whole cluster.
         Change::Senders(_) => Some(Need::cluster(Permission::Watch)),
     })
@@ -219,6 +222,21 @@ fn of_regions(view: &dyn View, change: &regions::Change) -> Result<Need, Fault> 
     })
 }
 
+fn of_registry(view: &dyn View, change: &registry::Change) -> Result<Need, Fault> {
+    let what = if change.is_of_people() { Permission::Contracts } else { Permission::Assets };
+    let missing = match change {
+        registry::Change::Set { object, body, .. } if registry::head(view, object)?.is_none() => {
+            let region = body.region().map(|region| region.to_string());
+            region.map(|region| Refusal::new("unknown_region", region))
+        }
+        _ => None,
+    };
+    let missing = missing.unwrap_or_else(|| Refusal::new("unknown_object", change.object()));
+    // Of a load the area asks for every row's own right. Of what is not known it says so.
+    let regions = registry::regions_of(view, change)?;
+    Ok(Need { what, regions, missing: Some(missing) })
+}
+
 fn of_operators(
     view: &dyn View,
     stamp: Stamp,
@@ -273,6 +291,7 @@ fn by_operator(change: &Change) -> bool {
                     | commands::Change::Settle { .. }
             )
             | Change::Members(members::Change::Gone { .. })
+            | Change::Audit(_)
             | Change::Drills(drills::Change::Inject { .. } | drills::Change::Finish { .. })
             | Change::Readings(
                 readings::Change::Archive(_)
@@ -290,9 +309,9 @@ fn by_operator(change: &Change) -> bool {
 
 fn by_node(own: NodeId, change: &Change) -> bool {
     match change {
-        Change::Assets(_) | Change::Regions(_) => false,
+        Change::Assets(_) | Change::Regions(_) | Change::Registry(_) => false,
         Change::Keys(change) => !matches!(change, keys::Change::Install { .. }),
-        Change::Readings(_) => true,
+        Change::Readings(_) | Change::Audit(_) => true,
         Change::Leases(change) => match change {
             leases::Change::Switch { .. } => false,
             // Whether a switch was ordered, the area looks at.
@@ -343,6 +362,8 @@ fn by_bootstrap(change: &Change) -> bool {
         | Change::Drills(_)
         | Change::Tasks(_)
         | Change::Regions(_)
+        | Change::Registry(_)
+        | Change::Audit(_)
         | Change::Operators(_)
         | Change::Senders(_) => false,
     }

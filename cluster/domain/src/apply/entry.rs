@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::Malformed;
 use crate::units::{NodeId, ProposalId, Stamp};
 use crate::{
-    assets, commands, drills, keys, leases, members, operators, parameters, readings, regions,
-    senders, tasks,
+    assets, audit, commands, drills, keys, leases, members, operators, parameters, readings,
+    regions, registry, senders, tasks,
 };
 
 /// The format of entries: the first octet of each.
@@ -85,6 +85,10 @@ pub enum Change {
     Regions(regions::Change),
     /// People and programs, their rights and sessions.
     Operators(operators::Change),
+    /// The network, its points, customers, and what is built in where.
+    Registry(registry::Change),
+    /// What nodes tell the audit trail.
+    Audit(audit::Change),
     /// Which monitoring server tells people.
     Senders(senders::Change),
 }
@@ -189,6 +193,8 @@ impl Change {
                 regions::Change::Place { .. } => "regions.place",
             },
             Change::Operators(change) => change.name(),
+            Change::Registry(change) => change.name(),
+            Change::Audit(audit::Change::Looked { .. }) => "audit.looked",
             Change::Senders(change) => change.name(),
         }
     }
@@ -266,6 +272,8 @@ impl Change {
                 },
             },
             Change::Operators(change) => change.object(),
+            Change::Registry(change) => change.object(),
+            Change::Audit(audit::Change::Looked { what, .. }) => what.join(" "),
             Change::Senders(change) => change.object(),
         }
     }

@@ -7,7 +7,7 @@
 //! Invariants: 1. same view, index and entry: same [`Applied`], on every replica. 2. A [`Fault`]
 //! is not an outcome: the node halts and the entry stays unapplied.
 
-mod authorize;
+pub(crate) mod authorize;
 mod dedup;
 mod entry;
 pub(crate) mod hash;
@@ -27,7 +27,7 @@ use crate::readings::{Batch, Compact, Seal};
 use crate::units::{CommandId, Device, NodeId, ProposalId, Stamp};
 use crate::{
     assets, audit, commands, drills, keys, leases, members, operators, parameters, readings,
-    regions, senders, tasks,
+    regions, registry, senders, tasks,
 };
 use table::Typed;
 
@@ -89,6 +89,8 @@ pub enum Done {
         /// Whether it waits for a second person.
         waits: bool,
     },
+    /// What became of each row of a load, in order: why not, or none if it is done.
+    Loaded(Vec<Option<Refusal>>),
 }
 
 /// A wake-up for those who listen on a node.
@@ -158,6 +160,8 @@ pub enum Effect {
         /// Which.
         drill: u64,
     },
+    /// Something of the registry, or a device that is searched for, changed.
+    RegistryChanged,
 }
 
 /// What `apply` itself keeps from entry to entry.
@@ -238,6 +242,8 @@ fn judge(tx: &mut Tx<'_>, proposal: &Proposal) -> Result<Done, Stop> {
         Change::Tasks(change) => tasks::apply(tx, change),
         Change::Regions(change) => regions::apply(tx, change),
         Change::Operators(change) => operators::apply(tx, change),
+        Change::Registry(change) => registry::apply(tx, change),
+        Change::Audit(change) => audit::apply(change),
         Change::Senders(change) => senders::apply(tx, change),
     }
 }

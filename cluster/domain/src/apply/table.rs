@@ -41,6 +41,8 @@ pub enum Table {
     Keys = 16,
     /// keys: next free invocation counter by device.
     Counters = 17,
+    /// registry: how many objects of a kind are open; changes so far.
+    ObjectCounts = 18,
     /// readings: series and recent slots by meter ordinal and interval.
     Progress = 20,
     /// readings: stored slots of days that are no longer recent.
@@ -117,15 +119,23 @@ pub enum Table {
     Overlay = 56,
     /// readings: slots of a day that did not come by themselves, and those that nobody holds.
     SlotOrigins = 57,
+    /// registry: versions of an object by its kind, number and time.
+    ObjectVersions = 58,
+    /// registry: the newest version of each object.
+    Objects = 59,
     /// members: what is wished of a node.
     Members = 60,
     /// members: nodes that are drained.
     Drained = 61,
+    /// registry: what ever hung on an object.
+    ObjectLinks = 62,
+    /// registry: the last changes by number.
+    ObjectChanges = 63,
 }
 
 impl Table {
     /// Every table, in order of its number.
-    pub const ALL: [Table; 52] = [
+    pub const ALL: [Table; 57] = [
         Table::Meta,
         Table::Dedup,
         Table::DedupOrder,
@@ -138,6 +148,7 @@ impl Table {
         Table::AssetCounts,
         Table::Keys,
         Table::Counters,
+        Table::ObjectCounts,
         Table::Progress,
         Table::DaySlots,
         Table::OpenDays,
@@ -176,8 +187,12 @@ impl Table {
         Table::GoneMonths,
         Table::Overlay,
         Table::SlotOrigins,
+        Table::ObjectVersions,
+        Table::Objects,
         Table::Members,
         Table::Drained,
+        Table::ObjectLinks,
+        Table::ObjectChanges,
     ];
 
     /// The number under which the table is kept on disk.

@@ -38,13 +38,17 @@ pub enum Permission {
     Audit,
     /// Plan what is read when.
     Tasks,
+    /// See customers, their addresses and contracts: personal data.
+    Customers,
+    /// Keep customers and contracts.
+    Contracts,
     /// Follow alarms, and be the monitor that tells of them.
     Watch,
 }
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Permission; 17] = [
+    pub const ALL: [Permission; 19] = [
         Permission::Look,
         Permission::Readings,
         Permission::Read,
@@ -61,6 +65,8 @@ impl Permission {
         Permission::Approve,
         Permission::Audit,
         Permission::Tasks,
+        Permission::Customers,
+        Permission::Contracts,
         Permission::Watch,
     ];
 
@@ -83,6 +89,8 @@ impl Permission {
             Permission::Approve => "approve",
             Permission::Audit => "audit",
             Permission::Tasks => "tasks",
+            Permission::Customers => "customers",
+            Permission::Contracts => "contracts",
             Permission::Watch => "watch",
         }
     }
@@ -153,8 +161,10 @@ impl Role {
     pub fn permissions(self) -> &'static [Permission] {
         use Permission as P;
         match self {
-            Role::Operator => &[P::Look, P::Readings, P::Read, P::Channels],
-            Role::Dispatcher => &[P::Look, P::Readings, P::Read, P::Control, P::Channels],
+            Role::Operator => &[P::Look, P::Readings, P::Read, P::Channels, P::Customers],
+            Role::Dispatcher => {
+                &[P::Look, P::Readings, P::Read, P::Control, P::Channels, P::Customers]
+            }
             Role::MeteringEngineer => &[
                 P::Look,
                 P::Readings,
@@ -164,12 +174,13 @@ impl Role {
                 P::Assets,
                 P::Correct,
                 P::Tasks,
+                P::Customers,
             ],
-            Role::RevenueAnalyst => &[P::Look, P::Readings, P::Correct],
-            Role::VendingSupervisor => &[P::Look, P::Readings],
+            Role::RevenueAnalyst => &[P::Look, P::Readings, P::Correct, P::Customers, P::Contracts],
+            Role::VendingSupervisor => &[P::Look, P::Readings, P::Customers, P::Contracts],
             Role::Vendor => &[],
+            Role::Auditor => &[P::Look, P::Readings, P::Audit, P::Customers],
             Role::Monitor => &[P::Look, P::Watch],
-            Role::Auditor => &[P::Look, P::Readings, P::Audit],
             Role::SecurityOfficer => &[P::Look, P::Keys, P::Approve, P::Audit],
             Role::Administrator => {
                 &[P::Look, P::Parameters, P::Cluster, P::Backup, P::Operators, P::Approve, P::Audit]

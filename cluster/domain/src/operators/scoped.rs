@@ -16,6 +16,7 @@ use crate::assets::{Place, text};
 use crate::commands::Command;
 use crate::error::Fault;
 use crate::regions::{self, region_of};
+use crate::registry;
 use crate::units::{CommandId, Device};
 
 /// Rows that one look goes through at least: most of them may be hidden.
@@ -79,6 +80,24 @@ impl<V: View> Scoped<V> {
             | Table::Placed
             | Table::Placements => regions::device(key)?,
             Table::Within => regions::device(key.get(4..).unwrap_or_default())?,
+            Table::Objects | Table::ObjectVersions => {
+                return self.sees_object(&registry::object_of(key, table)?);
+            }
+            // The parent, then what hangs on it.
+            Table::ObjectLinks => {
+                let end = key.iter().position(|octet| *octet == 0).map_or(0, |end| end + 1);
+                let child = key.get(end..).unwrap_or_default();
+                return self.sees_object(&registry::object_of(child, table)?);
+            }
+            // Whoever follows changes keeps copies of everything: only a node does.
+            Table::Audit
+            | Table::ObjectChanges
+            | Table::ObjectCounts
+            | Table::Operators
+            | Table::Sessions
+            | Table::SessionsOf
+            | Table::AlarmsKnown
+            | Table::Senders => return Ok(false),
             Table::Alarms if *key == 0_u64.octets() => return Ok(true),
             Table::Alarms => {
                 let ordinal = ALARMS.decode(row)?.ordinal;
@@ -87,13 +106,14 @@ impl<V: View> Scoped<V> {
                     None => return Ok(false),
                 }
             }
-            Table::AlarmsKnown | Table::Senders => return Ok(false),
-            Table::Audit | Table::Operators | Table::Sessions | Table::SessionsOf => {
-                return Ok(false);
-            }
             _ => return Ok(true),
         };
         self.sees(&device)
+    }
+
+    fn sees_object(&self, object: &registry::Object) -> Result<bool, Fault> {
+        let region = registry::region(&self.view, object)?;
+        Ok(region.is_some_and(|region| self.scope.has(region)))
     }
 
     /// A target is a meter, or else a concentrator.

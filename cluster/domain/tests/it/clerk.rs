@@ -4,6 +4,7 @@
 //! `node:N` or `bootstrap`), `at=` (seconds of the stamp, kept from then on) and `id=` (a number;
 //! else each line has a fresh one). Devices are `c:NAME` and `m:SERIAL`.
 
+mod registry;
 mod senders;
 mod tasks;
 
@@ -144,6 +145,10 @@ impl Clerk {
         let now = Stamp::from_seconds(self.now_s);
         let (from_s, to_s) = (words.number("from", 0), words.number("to", 0));
         let what = words.named.keys().find(|name| words.named[*name].is_empty());
+        let what_name = what.copied().unwrap_or_default();
+        if let Some(said) = registry::show(view, what_name, words, now)? {
+            return Ok(said);
+        }
         let of_tasks = tasks::show(view, what.copied().unwrap_or_default(), words, now)?;
         if let Some(said) = of_tasks {
             return Ok(said);
@@ -341,6 +346,7 @@ fn change(words: &Words<'_>) -> Change {
             reason: words.text("reason"),
         }),
         "task" => Change::Tasks(tasks::change(words)),
+        "registry" => Change::Registry(registry::change(words)),
         "hold" | "yield" | "begin" | "told" => Change::Senders(senders::change(words)),
         verb if people::knows(verb) => people::change(words),
         "renew" | "claim" | "release" | "standby" | "switch" => Change::Leases(lease(words)),

@@ -9,7 +9,7 @@ use std::{env, fs};
 use crate::clerk::Clerk;
 
 /// Areas that must have scripts: the files of `src`, and `apply` itself.
-const AREAS: [&str; 15] = [
+const AREAS: [&str; 16] = [
     "alarms",
     "apply",
     "assets",
@@ -23,6 +23,7 @@ const AREAS: [&str; 15] = [
     "parameters",
     "readings",
     "regions",
+    "registry",
     "senders",
     "tasks",
 ];
