@@ -7,6 +7,7 @@ use anyhow::Context;
 use chaos_tests::demo::programs;
 use chaos_tests::nodes::Nodes;
 use serde_json::Value;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -52,13 +53,19 @@ fn python() -> anyhow::Result<PathBuf> {
 }
 
 fn foreign_meter(port: u16, authentication: &str) -> anyhow::Result<Guard> {
-    let child = Command::new(python()?)
+    let mut child = Command::new(python()?)
         .arg(interop().join("meter.py"))
         .args(["--port", &port.to_string(), "--auth", authentication, "--secret", SECRET])
         .args(["--guek", GUEK, "--gak", GAK, "--title", TITLE])
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .spawn()?;
-    Ok(Guard(child))
+    let said = child.stdout.take().context("no output")?;
+    let meter = Guard(child);
+    // A fresh environment compiles its packages first: the meter says when it listens.
+    let mut line = String::new();
+    BufReader::new(said).read_line(&mut line)?;
+    anyhow::ensure!(line.starts_with("listening"), "the meter said {line:?}");
+    Ok(meter)
 }
 
 /// Runs `holdfast` against node 1 and gives its standard output.
