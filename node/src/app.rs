@@ -16,10 +16,12 @@ use crate::areas::backups::Exports;
 use crate::areas::collection::Collected;
 use crate::config::Config;
 use crate::http::logins::{InUse, WrongLogins};
+use crate::http::looks::Looks;
 use crate::http::problem::Problem;
 use crate::observe::Metrics;
 use crate::secret::MasterKey;
 use crate::wiring::power::Power;
+use crate::wiring::search::Names;
 
 /// The state of all handlers; cheap to clone.
 #[derive(Clone)]
@@ -38,6 +40,8 @@ struct Inner {
     exports: Exports,
     in_use: InUse,
     wrong_logins: WrongLogins,
+    names: Names,
+    looks: Looks,
     power: Mutex<Power>,
 }
 
@@ -87,6 +91,8 @@ impl App {
             exports,
             in_use: InUse::default(),
             wrong_logins: WrongLogins::default(),
+            names: Names::default(),
+            looks: Looks::default(),
             power: Mutex::default(),
         };
         App { inner: Arc::new(inner) }
@@ -125,6 +131,16 @@ impl App {
     /// Who logged in wrongly lately.
     pub fn wrong_logins(&self) -> &WrongLogins {
         &self.inner.wrong_logins
+    }
+
+    /// Looks at personal data that the trail is to be told of.
+    pub fn looks(&self) -> &Looks {
+        &self.inner.looks
+    }
+
+    /// What can be searched for.
+    pub fn names(&self) -> &Names {
+        &self.inner.names
     }
 
     /// What is known of this node's power.

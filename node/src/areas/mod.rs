@@ -27,7 +27,9 @@ pub mod parameters;
 pub mod periods;
 pub mod readings;
 pub mod regions;
+pub mod registry;
 pub mod scada;
+pub mod search;
 pub mod senders;
 pub mod summing;
 pub mod sums;
@@ -65,6 +67,20 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(regions::rename))
         .routes(routes!(regions::close))
         .routes(routes!(regions::devices, regions::place))
+        .routes(routes!(search::find))
+        .routes(routes!(registry::list))
+        .routes(routes!(registry::show))
+        .routes(routes!(registry::children))
+        .routes(routes!(registry::check))
+        .routes(routes!(registry::import::load_network))
+        .routes(routes!(registry::set_network))
+        .routes(routes!(registry::close_network))
+        .routes(routes!(registry::import::load_people))
+        .routes(routes!(registry::set_people))
+        .routes(routes!(registry::close_people))
+        .routes(routes!(registry::install))
+        .routes(routes!(registry::remove))
+        .routes(routes!(registry::exchange))
         .routes(routes!(audit::list))
         .routes(routes!(cluster::show))
         .routes(routes!(scada::points))

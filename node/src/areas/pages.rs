@@ -6,6 +6,7 @@
 mod account;
 mod curve;
 mod people;
+mod registry;
 
 use askama::Template;
 use axum::Router;
@@ -24,6 +25,7 @@ use crate::areas::commands::CommandBody;
 use crate::areas::concentrators::{ChannelBody, ConcentratorBody, body as concentrator_body};
 use crate::areas::meters::{self, MeterBody, MeterDetail, MeterParams, SeriesBody};
 use crate::areas::readings::{choose, points, quality};
+use crate::areas::search::{self, RelatedBody};
 use crate::areas::{cluster, commands, number, time};
 use crate::http::asked::{Asked, Seen};
 use crate::http::extract::Params;
@@ -48,6 +50,9 @@ pub fn router() -> Router<App> {
         .route("/me/factor/confirm", post(account::confirm))
         .route("/operators", get(people::operators))
         .route("/audit", get(people::audit))
+        .route("/search", get(registry::search))
+        .route("/registry/{kind}", get(registry::list))
+        .route("/registry/{kind}/{number}", get(registry::show))
 }
 
 /// Style and icon, needed before the login.
@@ -112,6 +117,8 @@ pub struct Who {
     pub user: String,
     /// Whether the cluster, its devices and drills may be seen.
     pub look: bool,
+    /// Whether the registry may be seen.
+    pub customers: bool,
     /// Whether operators may be seen.
     pub operators: bool,
     /// Whether the audit trail may be seen.
@@ -124,6 +131,7 @@ impl Who {
         Who {
             user: app.caller().name.clone(),
             look: app.may(Permission::Look),
+            customers: app.may(Permission::Customers),
             operators: app.may(Permission::Approve),
             audit: app.may(Permission::Audit),
         }
@@ -151,6 +159,7 @@ struct MetersPage {
 struct MeterPage {
     who: Who,
     m: MeterDetail,
+    belongs: Vec<RelatedBody>,
     hours: i64,
     svg: Option<String>,
     columns: Vec<String>,
@@ -293,7 +302,8 @@ async fn meter_page(app: &Asked, serial: &str, hours: i64) -> Result<MeterPage, 
     let m = meters::detail(app, &view, serial)?;
     let (svg, table) = chart(app, &view, &m, hours).await?;
     let (columns, rows) = table.unwrap_or_default();
-    Ok(MeterPage { who: Who::of(app), m, hours, svg, columns, rows })
+    let belongs = search::of_meter(app, &view, serial)?;
+    Ok(MeterPage { who: Who::of(app), m, belongs, hours, svg, columns, rows })
 }
 
 type Table = (Vec<String>, Vec<Row>);
@@ -363,6 +373,7 @@ pub fn problem_page(problem: Problem) -> Response {
     let again = problem.status == StatusCode::SERVICE_UNAVAILABLE;
     let title = match problem.code.as_ref() {
         "unknown_meter" => "No such meter",
+        "unknown_object" | "unknown_kind" => "There is no such thing",
         "not_allowed" => "Your roles do not permit this",
         "not_ready" => "This node is starting",
         _ => "This does not work just now",

@@ -78,6 +78,16 @@ impl Api {
         self.send(Method::POST, path, Some(body)).await
     }
 
+    /// PUT of a JSON body.
+    pub async fn put(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.send(Method::PUT, path, Some(body)).await
+    }
+
+    /// POST of a CSV file.
+    pub async fn post_csv(&self, path: &str, file: Vec<u8>) -> Result<Value, Failure> {
+        self.send_octets(Method::POST, path, Some((Bytes::from(file), "text/csv"))).await
+    }
+
     /// DELETE.
     pub async fn delete(&self, path: &str) -> Result<Value, Failure> {
         self.send(Method::DELETE, path, None).await
@@ -151,11 +161,21 @@ impl Api {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, Failure> {
+        let body = body.map(|body| (Bytes::from(body.to_string()), "application/json"));
+        self.send_octets(method, path, body).await
+    }
+
+    async fn send_octets(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<(Bytes, &'static str)>,
+    ) -> Result<Value, Failure> {
         let key = crate::secret::hex(&crate::secret::random::<16>()?);
         let mut last = Failure::new(Exit::Unreachable, "unreachable", "no address");
         for url in &self.urls {
             let url = format!("{}{path}", url.trim_end_matches('/'));
-            let request = self.request(&method, &url, body, &key)?;
+            let request = self.request(&method, &url, body.clone(), &key)?;
             let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.exchange(request)).await;
             match answer {
                 Ok(Ok((status, text))) => match judge(status, &text) {
@@ -174,23 +194,21 @@ impl Api {
         &self,
         method: &Method,
         url: &str,
-        body: Option<&Value>,
+        body: Option<(Bytes, &'static str)>,
         key: &str,
     ) -> Result<Request<Full<Bytes>>, Failure> {
         let mut builder = Request::builder().method(method).uri(url);
         if let Some(token) = &self.token {
             builder = builder.header(header::AUTHORIZATION, format!("Bearer {}", token.as_str()));
         }
-        if body.is_some() {
-            builder = builder.header(header::CONTENT_TYPE, "application/json");
+        if let Some((_, kind)) = &body {
+            builder = builder.header(header::CONTENT_TYPE, *kind);
         }
         if method != Method::GET {
             builder = builder.header("idempotency-key", key);
         }
-        let octets = body.map(Value::to_string).unwrap_or_default();
-        builder
-            .body(Full::new(Bytes::from(octets)))
-            .map_err(|error| Failure::usage(format!("{url}: {error}")))
+        let octets = body.map(|(octets, _)| octets).unwrap_or_default();
+        builder.body(Full::new(octets)).map_err(|error| Failure::usage(format!("{url}: {error}")))
     }
 
     async fn exchange(

@@ -23,6 +23,7 @@ mod output;
 mod parameters;
 pub mod reference;
 mod regions;
+mod registry;
 mod restore;
 mod tasks;
 mod values;
@@ -117,6 +118,11 @@ enum Command {
     /// Regions of the utility, and what lies in them.
     #[command(subcommand)]
     Region(regions::RegionCommand),
+    /// Network, points, customers, contracts and meters at points, as they are and were.
+    #[command(subcommand)]
+    Registry(Box<registry::RegistryCommand>),
+    /// Find a customer, point, meter or part of the network by any part of what it is called.
+    Search(registry::SearchArgs),
     /// Who did what: the audit trail, newest first.
     Audit(regions::AuditArgs),
     /// Stored values of many meters.
@@ -232,6 +238,8 @@ impl Command {
             Command::Operator(verb) => verb.cluster().json,
             Command::Region(verb) => verb.cluster().json,
             Command::Audit(args) => args.cluster.json,
+            Command::Registry(verb) => verb.cluster().json,
+            Command::Search(args) => args.cluster.json,
             Command::Member(verb) => verb.cluster().json,
             Command::TransferLeader(args) => args.cluster.json,
             Command::Drain(args) => args.cluster.json,
@@ -283,6 +291,8 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Operator(verb) => runtime()?.block_on(operators::operator(verb)),
         Command::Region(verb) => runtime()?.block_on(regions::region(verb)),
         Command::Audit(args) => runtime()?.block_on(regions::audit(&args)),
+        Command::Registry(verb) => runtime()?.block_on(registry::registry(*verb)),
+        Command::Search(args) => runtime()?.block_on(registry::search(&args)),
         Command::Readings(verb) => runtime()?.block_on(values::many(verb)),
         Command::Collection(args) => runtime()?.block_on(collection::collection(&args)),
         Command::Task(verb) => runtime()?.block_on(tasks::task(verb)),

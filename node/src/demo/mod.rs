@@ -13,6 +13,7 @@
 mod children;
 mod field;
 mod layout;
+mod network;
 mod progress;
 mod town;
 

@@ -1,10 +1,12 @@
-//! The demo's town: regions with their concentrators, and people who work there.
+//! The demo's town: regions with their concentrators, its network and customers, and people who
+//! work there.
 //!
 //! Invariant: made once, at the first start; a second start changes nothing, also where somebody
 //! has moved things since.
 
 use serde_json::{Value, json};
 
+use super::network::{self, Built};
 use crate::areas::pages::encode;
 use crate::cli::Api;
 use crate::exit::Failure;
@@ -33,6 +35,35 @@ pub struct Settled {
     pub password: String,
 }
 
+/// The network and customers behind the meters of these concentrators.
+async fn connect(api: &Api, regions: &[u64], concentrators: &[&Value]) -> Result<(), Failure> {
+    let mut serials = Vec::new();
+    for (place, id) in concentrators.iter().enumerate() {
+        let path = format!("/api/v1/meters?limit=1000&concentrator={}", encode(&text(id)));
+        let mut cursor = String::new();
+        loop {
+            let page = api.get(&format!("{path}{cursor}")).await?;
+            let items = page["items"].as_array().into_iter().flatten();
+            serials.extend(items.map(|meter| (text(&meter["serial"]), place)));
+            match page["next"].as_str() {
+                Some(next) => cursor = format!("&cursor={}", encode(next)),
+                None => break,
+            }
+        }
+    }
+    let built = serials.iter().map(|(serial, concentrator)| Built {
+        serial,
+        concentrator: *concentrator,
+        region: regions.get(concentrator % regions.len().max(1)).copied().unwrap_or(0),
+    });
+    let built: Vec<Built<'_>> = built.collect();
+    network::build(api, regions, concentrators.len(), &built).await
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
 /// Makes the town, unless there are regions already. Gives the people who were registered.
 pub async fn settle(api: &Api) -> Result<Vec<Settled>, Failure> {
     let known = api.get("/api/v1/regions").await?;
@@ -54,6 +85,7 @@ pub async fn settle(api: &Api) -> Result<Vec<Settled>, Failure> {
             api.post(&format!("/api/v1/regions/{number}/devices"), &body).await?;
         }
     }
+    connect(api, &numbers, &ids).await?;
     let mut settled = Vec::new();
     for (name, full_name, language, role, place) in PEOPLE {
         let home = place.and_then(|place| numbers.get(place)).copied().unwrap_or(0);

@@ -11,7 +11,7 @@ use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use cluster::LocalView;
-use domain::operators::{Permission, Rights, Scoped, SessionHash};
+use domain::operators::{Permission, Rights, Scope, Scoped, SessionHash};
 use domain::{Change, Done, ProposalId};
 
 use crate::app::App;
@@ -82,6 +82,11 @@ impl Asked {
     fn scoped(&self, view: LocalView) -> Result<Seen, Problem> {
         let scope = self.caller.rights.scope(&view, self.what)?;
         Ok(Scoped::new(view, scope))
+    }
+
+    /// Where the caller may do something.
+    pub fn scope(&self, view: &Seen, what: Permission) -> Result<Scope, Problem> {
+        Ok(self.caller.rights.scope(view.whole(), what)?)
     }
 
     /// Whether the caller may do something in any region.

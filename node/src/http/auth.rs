@@ -19,6 +19,7 @@ use domain::{Stamp, parameters, regions};
 use crate::app::App;
 use crate::areas::pages;
 use crate::http::asked::{Caller, Known};
+use crate::http::looks;
 use crate::http::problem::Problem;
 use crate::http::rules::{Rule, rule};
 use crate::secret;
@@ -30,8 +31,16 @@ pub async fn require(State(app): State<App>, request: Request, next: Next) -> Re
     let page = wants_page(&parts.method, &parts.headers, &parts.uri);
     match permitted(&app, &parts).await {
         Ok(known) => {
+            let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+            let rule = rule(parts.method.as_str(), path);
+            let look = looks::personal(&parts.method, &parts.uri, rule);
+            let caller = known.0.clone();
             parts.extensions.insert(known);
-            next.run(Request::from_parts(parts, body)).await
+            let answer = next.run(Request::from_parts(parts, body)).await;
+            if let Some(look) = look.filter(|_| answer.status().is_success()) {
+                app.looks().note(&caller.name, look);
+            }
+            answer
         }
         Err(problem) if page && problem.status == StatusCode::UNAUTHORIZED => {
             Redirect::to("/login").into_response()

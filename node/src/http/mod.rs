@@ -9,6 +9,7 @@ pub mod credentials;
 pub mod extract;
 pub mod health;
 pub mod logins;
+pub mod looks;
 pub mod problem;
 pub mod rules;
 pub mod server;

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use cluster::Role;
-use domain::{Change, commands, operators, readings};
+use domain::{Change, audit, commands, operators, readings};
 
 use super::{NotDone, Wires};
 
@@ -16,6 +16,8 @@ const SEAL_EVERY: Duration = Duration::from_secs(30);
 const COMPACT_EVERY: Duration = Duration::from_secs(300);
 /// A session's use is noted to a minute or so.
 const NOTE_EVERY: Duration = Duration::from_secs(20);
+/// Looks are told to the trail so soon.
+const TELL_EVERY: Duration = Duration::from_secs(2);
 const COLLECT_EVERY: Duration = Duration::from_secs(2);
 /// Expiries that are proposed in one run.
 const EXPIRIES: usize = 64;
@@ -110,6 +112,23 @@ pub async fn note_sessions(wires: Wires) {
         if !sessions.is_empty() {
             let change = Change::Operators(operators::Change::Used { sessions });
             count(&wires, "sessions", wires.propose(change, PATIENCE).await);
+        }
+    }
+}
+
+/// Tells the audit trail who looked at personal data through this node.
+pub async fn tell_looks(wires: Wires) {
+    let mut on = true;
+    while on {
+        // Once more at the stop, so that nothing is left.
+        on = wires.pause(TELL_EVERY).await;
+        for (operator, what) in wires.app.looks().take() {
+            let told = audit::Change::Looked { operator: operator.clone(), what: what.clone() };
+            let outcome = wires.propose(Change::Audit(told), PATIENCE).await;
+            if outcome == Err(NotDone::Unavailable) {
+                wires.app.looks().put_back(&operator, what);
+            }
+            count(&wires, "looks", outcome);
         }
     }
 }

@@ -5,8 +5,8 @@
 //! parts of many channels into one proposal; `tiers` moves old months; `lease`
 //! keeps this node alive and says whether it may act; `failover` wakes standbys of lost owners;
 //! `direct` spreads meters with their own address; `outbox` executes commands;
-//! `tasks` begins runs of collection tasks and says what is to be read; `jobs` holds what else the
-//! leader does by the clock.
+//! `tasks` begins runs of collection tasks and says what is to be read; `search` follows names;
+//! `jobs` holds what else the leader does by the clock.
 //!
 //! Invariants: every task ends at the stop signal; every queue is bounded; nothing here decides
 //! what a change means.
@@ -18,6 +18,7 @@ mod jobs;
 mod lease;
 mod outbox;
 pub mod power;
+pub mod search;
 mod tasks;
 pub mod tiers;
 mod upcalls;
@@ -140,6 +141,8 @@ impl Wiring {
         tasks.spawn(jobs::collect(wires.clone()));
         tasks.spawn(self::tasks::run(wires.clone()));
         tasks.spawn(jobs::note_sessions(wires.clone()));
+        tasks.spawn(jobs::tell_looks(wires.clone()));
+        tasks.spawn(search::run(wires.clone()));
         tasks.spawn(tiers::run(wires.clone()));
         tasks.spawn(jobs::end_drills(wires.clone()));
         tasks.spawn(power::run(wires.clone()));

@@ -21,6 +21,8 @@ mod monitor;
 #[cfg(test)]
 mod people;
 #[cfg(test)]
+mod registry;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod tasks;
