@@ -3,13 +3,13 @@
 //! A block is [`BLOCK`] documents. The blocks of a gram are a list of distances, seven bits an
 //! octet, or a bit for each block where that is shorter: so no gram takes more than an octet for
 //! eight blocks, and reading the longest list is quick. Built in passes over the texts that first
-//! count and then write, without sorting pairs. Not a judge: a block that holds every gram of a
+//! count and then write, without holding pairs. Not a judge: a block that holds every gram of a
 //! word need not hold the word.
 //!
 //! Invariants: grams ascend; a gram's octets are those between its end and the one before; they
 //! are bits if and only if they are as many as bits take.
 
-use crate::grams;
+use crate::pieces::Pieces;
 
 /// Documents of a block.
 pub const BLOCK: usize = 8;
@@ -17,62 +17,8 @@ pub const BLOCK: usize = 8;
 /// Blocks that are looked at in one step.
 pub const WINDOW: usize = 4096;
 
-/// Places of grams that came lately: a power of two, and small enough for the nearest cache.
-const LATELY: usize = 2048;
-
 /// A bit for each block of a window.
 pub type Bits = [u64; WINDOW / 64];
-
-/// What documents have, one behind another.
-#[derive(Clone, Copy)]
-pub enum Pieces<'a> {
-    /// Grams: texts in a row, and where each ends.
-    Texts(&'a [u8], &'a [u32]),
-    /// One number below [`grams::GRAMS`] each.
-    Numbers(&'a [u32]),
-}
-
-impl Pieces<'_> {
-    const fn docs(self) -> usize {
-        match self {
-            Self::Texts(_, each) | Self::Numbers(each) => each.len(),
-        }
-    }
-
-    /// Hands out all that each document has with the number of its block, some of it repeatedly.
-    fn each(self, mut take: impl FnMut(u32, u32)) {
-        match self {
-            Self::Texts(texts, ends) => {
-                let (mut from, mut lately) = (0, vec![u64::MAX; LATELY]);
-                for (doc, end) in ends.iter().enumerate() {
-                    let block = (doc / BLOCK) as u32;
-                    grams::each(&texts[from..*end as usize], |gram| {
-                        // Most grams come more than once in a block: few are looked up again.
-                        let both = u64::from(block) << 32 | u64::from(gram);
-                        let place = gram.wrapping_mul(0x9E37_79B1) as usize >> 8 & (LATELY - 1);
-                        if std::mem::replace(&mut lately[place], both) != both {
-                            take(block, gram);
-                        }
-                    });
-                    from = *end as usize;
-                }
-            }
-            Self::Numbers(numbers) => {
-                for (doc, number) in numbers.iter().enumerate() {
-                    take((doc / BLOCK) as u32, *number);
-                }
-            }
-        }
-    }
-
-    /// Above every gram or number.
-    fn end(self) -> usize {
-        match self {
-            Self::Texts(..) => grams::GRAMS,
-            Self::Numbers(numbers) => numbers.iter().max().map_or(0, |most| *most as usize + 1),
-        }
-    }
-}
 
 /// What is counted of a gram before its blocks are written.
 #[derive(Clone, Copy)]
@@ -108,12 +54,14 @@ impl Postings {
         let names = Names::of(pieces);
         let bits = pieces.docs().div_ceil(BLOCK).div_ceil(8);
         let mut counts = vec![Count { last: u32::MAX, octets: 0 }; names.count];
-        pieces.each(|block, gram| {
+        pieces.each_sorted(|gram, blocks| {
             let count = &mut counts[names.of_gram(gram)];
-            // What takes as much as bits for all blocks is not counted further.
-            if count.last != block && (count.octets as usize) < bits {
-                count.octets += length(distance(count.last, block));
-                count.last = block;
+            for block in blocks.iter() {
+                // What takes as much as bits for all blocks is not counted further.
+                if (count.octets as usize) < bits {
+                    count.octets += length(distance(count.last, block));
+                    count.last = block;
+                }
             }
         });
         let (mut end, mut ends) = (0, Vec::with_capacity(counts.len()));
@@ -125,14 +73,16 @@ impl Postings {
             ends.push(end as u64);
         }
         let mut octets = vec![0_u8; end];
-        pieces.each(|block, gram| {
+        pieces.each_sorted(|gram, blocks| {
             let cursor = &mut cursors[names.of_gram(gram)];
-            if cursor.dense {
-                octets[cursor.at + (block / 8) as usize] |= 1 << (block % 8);
-            } else if cursor.last != block {
-                let distance = distance(cursor.last, block);
-                cursor.at += write(&mut octets[cursor.at..], distance);
-                cursor.last = block;
+            for block in blocks.iter() {
+                if cursor.dense {
+                    octets[cursor.at + (block / 8) as usize] |= 1 << (block % 8);
+                } else {
+                    let distance = distance(cursor.last, block);
+                    cursor.at += write(&mut octets[cursor.at..], distance);
+                    cursor.last = block;
+                }
             }
         });
         Self { grams: names.grams(), ends, octets, bits }
@@ -206,7 +156,7 @@ struct Names {
 impl Names {
     fn of(pieces: Pieces<'_>) -> Self {
         let mut words = vec![(0_u64, 0_u32); pieces.end().div_ceil(64)];
-        pieces.each(|_, gram| words[gram as usize / 64].0 |= 1 << (gram % 64));
+        pieces.each(0, pieces.docs(), |_, gram| words[gram as usize / 64].0 |= 1 << (gram % 64));
         let mut count = 0;
         for (present, before) in &mut words {
             *before = count;
@@ -324,7 +274,8 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::{ProptestConfig, prop_assert_eq, proptest};
 
-    use super::{BLOCK, Bits, List, Pieces, Postings, WINDOW, length, write};
+    use super::{BLOCK, Bits, List, Postings, WINDOW, length, write};
+    use crate::pieces::Pieces;
     use crate::{grams, letters};
 
     fn blocks(list: &mut List<'_>, windows: usize) -> BTreeSet<usize> {

@@ -6,7 +6,8 @@
 
 use std::collections::HashMap;
 
-use crate::postings::{Pieces, Postings};
+use crate::pieces::Pieces;
+use crate::postings::Postings;
 
 /// The most octets of an arena: a bit below what a `u32` tells.
 pub const MAX_ARENA: usize = 0xFFF0_0000;
