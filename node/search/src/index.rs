@@ -209,7 +209,7 @@ impl Index {
         if views.is_empty() {
             return false;
         }
-        self.merge(&views);
+        self.exchange(&views, merged(&views));
         true
     }
 
@@ -262,9 +262,10 @@ impl Index {
         state.views.push(View { segment: Arc::new(segment), dead: Arc::new(dead) });
     }
 
-    /// Makes one segment of some.
-    fn merge(&self, views: &[View]) {
-        let merged = merged(views).map(Arc::new);
+    /// Puts a segment in the place of those that it was merged of. What has died in these since
+    /// is dead in it.
+    fn exchange(&self, views: &[View], merged: Option<Segment>) {
+        let merged = merged.map(Arc::new);
         let mut state = self.write();
         let mut dead = Dead::default();
         for view in views {
@@ -398,5 +399,60 @@ impl State {
         for key in &touched {
             self.bury(key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Doc, Index, merged};
+    use crate::query::{ALL_CLASSES, Query};
+
+    fn doc(key: &str, text: &str) -> Doc {
+        Doc { key: key.into(), text: text.to_owned(), region: 0, class: 0 }
+    }
+
+    fn found(index: &Index, text: &str) -> Vec<String> {
+        let query = Query { text, regions: None, classes: ALL_CLASSES, after: None, limit: 50 };
+        let page = index.search(&query).expect("it is long enough");
+        let keys = page.hits.iter().map(|hit| String::from_utf8_lossy(&hit.key).into_owned());
+        keys.collect()
+    }
+
+    /// Two segments of two documents each.
+    fn two() -> Index {
+        let index = Index::with_recent(2);
+        for key in ["a", "b", "c", "d"] {
+            index.upsert(&doc(key, "old"));
+            index.maintain();
+        }
+        assert_eq!((index.stats().segments, index.stats().recent), (2, 0));
+        index
+    }
+
+    #[test]
+    fn what_changes_while_segments_are_merged_stays_changed() {
+        let index = two();
+        let views = index.read().views.clone();
+        let one = merged(&views);
+        index.upsert(&doc("a", "new"));
+        index.remove(b"d");
+        index.exchange(&views, one);
+        assert_eq!(found(&index, "old"), ["b", "c"]);
+        assert_eq!(found(&index, "new"), ["a"]);
+        let stats = index.stats();
+        assert_eq!((stats.segments, stats.docs, stats.dead, stats.recent), (1, 3, 2, 1));
+    }
+
+    #[test]
+    fn what_was_merged_of_what_a_fill_replaced_is_dropped() {
+        let index = two();
+        let views = index.read().views.clone();
+        let one = merged(&views);
+        let mut fill = index.fill();
+        fill.push(&doc("e", "old")).expect("it is the first");
+        index.upsert(&doc("a", "old"));
+        fill.finish().expect("no other was begun");
+        index.exchange(&views, one);
+        assert_eq!(found(&index, "old"), ["a", "e"]);
     }
 }
