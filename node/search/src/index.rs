@@ -159,7 +159,7 @@ impl Index {
         };
         let limit = query.limit.clamp(1, MAX_LIMIT);
         let mut hits: Vec<Hit> = Vec::new();
-        let mut matched = recent.len() as u64;
+        let (mut matched, mut more) = (recent.len() as u64, false);
         for (score, _) in (0_u8..).zip(&prepared.forms) {
             let passed = query.after.is_some_and(|after| score < after.score);
             // One more than wanted tells whether there is a next page.
@@ -167,20 +167,21 @@ impl Index {
             let behind =
                 |hit: &&Hit| hit.score == score && query.after.is_none_or(|a| a.before(hit));
             let hits_here = recent.iter().filter(behind).cloned().collect();
-            let mut harvest = Harvest { hits: hits_here, matched };
+            let mut harvest = Harvest::of(hits_here, matched);
             for view in &views {
                 view.gather(&prepared, score, query.after, wanted, &mut harvest);
             }
             matched = harvest.matched;
+            more |= harvest.more;
             harvest.hits.sort_unstable_by(|one, other| one.key.cmp(&other.key));
             harvest.hits.truncate(wanted);
             hits.append(&mut harvest.hits);
         }
-        let more = hits.len() > limit;
+        let another = hits.len() > limit;
         hits.truncate(limit);
-        let last = hits.last().filter(|_| more);
+        let last = hits.last().filter(|_| another);
         let next = last.map(|hit| After { score: hit.score, key: hit.key.clone() });
-        let capped = matched > MAX_MATCHED;
+        let capped = more || matched > MAX_MATCHED;
         Ok(Page { hits, matched: matched.min(MAX_MATCHED), capped, next })
     }
 

@@ -18,7 +18,8 @@ pub const ALL_CLASSES: u32 = u32::MAX;
 /// The most hits of a page.
 pub const MAX_LIMIT: usize = 500;
 
-/// The greatest number of matches that is counted out.
+/// The greatest number of matches that is counted out. Where matches are so far apart that half a
+/// million documents were compared before, it is fewer.
 pub const MAX_MATCHED: u64 = 10_000;
 
 /// The fewest octets of a query's longest word: two letters, or one of a large alphabet.
@@ -77,9 +78,10 @@ pub struct Hit {
 pub struct Page {
     /// Ordered by score, then key.
     pub hits: Vec<Hit>,
-    /// How many documents match, on all pages; [`MAX_MATCHED`] if there are more.
+    /// How many documents match, on all pages; [`MAX_MATCHED`] if there are more, and fewer if it
+    /// takes too long to count so many: see `capped`.
     pub matched: u64,
-    /// Whether there are more than `matched`.
+    /// Whether there may be more than `matched`.
     pub capped: bool,
     /// Where the next page begins, if there is one.
     pub next: Option<After>,

@@ -21,7 +21,11 @@ pub struct View {
     pub dead: Arc<Dead>,
 }
 
-/// What is to be done after a document.
+/// Blocks that are compared at the most for the sake of counting: half a million documents, some
+/// ten milliseconds.
+const MAX_COMPARED: usize = 1 << 16;
+
+/// What is to be done after a document or a block.
 enum Step {
     On,
     /// Nothing below this document is wanted.
@@ -35,6 +39,22 @@ pub struct Harvest {
     pub hits: Vec<Hit>,
     /// Matches of any score so far, not counted further than one above [`MAX_MATCHED`].
     pub matched: u64,
+    /// Blocks compared to count them.
+    compared: usize,
+    /// Whether there may be matches that were not counted.
+    pub more: bool,
+}
+
+impl Harvest {
+    /// What is there before any segment.
+    pub const fn of(hits: Vec<Hit>, matched: u64) -> Self {
+        Self { hits, matched, compared: 0, more: false }
+    }
+
+    /// Whether counting goes no further; the page may have to be filled all the same.
+    const fn counted(&self) -> bool {
+        self.matched > MAX_MATCHED || self.compared > MAX_COMPARED
+    }
 }
 
 impl View {
@@ -54,7 +74,8 @@ impl View {
         harvest: &mut Harvest,
     ) {
         let broadest = usize::from(score) + 1 == prepared.forms.len();
-        if wanted == 0 && (!broadest || harvest.matched > MAX_MATCHED) {
+        if wanted == 0 && (!broadest || harvest.counted()) {
+            harvest.more |= broadest;
             return;
         }
         let first = match after {
@@ -64,19 +85,22 @@ impl View {
         let full = harvest.hits.len() + wanted;
         let segment = &*self.segment;
         let mut look = Look::of(self, prepared, &prepared.forms[usize::from(score)]);
-        look.each(if broadest { 0 } else { first }, &mut |doc| {
-            harvest.matched += u64::from(broadest && harvest.matched <= MAX_MATCHED);
-            let hit = doc >= first && harvest.hits.len() < full;
-            if hit && prepared.score_of_match(segment.text(doc)) == score {
-                let (key, facet) = (segment.key(doc).to_vec(), segment.facet(doc));
-                harvest.hits.push(Hit { key, score, region: facet.region, class: facet.class });
+        look.each(if broadest { 0 } else { first }, &mut |seen| {
+            if let Some(doc) = seen {
+                harvest.matched += u64::from(broadest && !harvest.counted());
+                let hit = doc >= first && harvest.hits.len() < full;
+                if hit && prepared.score_of_match(segment.text(doc)) == score {
+                    let (key, facet) = (segment.key(doc).to_vec(), segment.facet(doc));
+                    harvest.hits.push(Hit { key, score, region: facet.region, class: facet.class });
+                }
+            } else {
+                harvest.compared += usize::from(broadest);
             }
-            let counted = !broadest || harvest.matched > MAX_MATCHED;
-            match harvest.hits.len() < full {
-                false if counted => Step::Stop,
-                true if counted && doc < first => Step::From(first),
-                _ => Step::On,
+            if broadest && !harvest.counted() {
+                return Step::On;
             }
+            harvest.more |= broadest;
+            if harvest.hits.len() < full { Step::From(first) } else { Step::Stop }
         });
     }
 }
@@ -164,8 +188,9 @@ impl<'a> Look<'a> {
         look
     }
 
-    /// Hands out the documents from one on that match and are permitted.
-    fn each(&mut self, mut from: usize, visit: &mut dyn FnMut(usize) -> Step) {
+    /// Hands out the documents from one on that match and are permitted, and nothing after each
+    /// block that was compared.
+    fn each(&mut self, mut from: usize, visit: &mut dyn FnMut(Option<usize>) -> Step) {
         let mut window = from / BLOCK / WINDOW;
         while let Some(next) = self.seek(window) {
             let bits = self.read(next);
@@ -214,7 +239,12 @@ impl<'a> Look<'a> {
     }
 
     /// Compares the documents of a block; false if no more are wanted.
-    fn block(&self, block: usize, from: &mut usize, visit: &mut dyn FnMut(usize) -> Step) -> bool {
+    fn block(
+        &self,
+        block: usize,
+        from: &mut usize,
+        visit: &mut dyn FnMut(Option<usize>) -> Step,
+    ) -> bool {
         let segment = &*self.view.segment;
         let first = block * BLOCK;
         let behind = (first + BLOCK).min(segment.docs());
@@ -235,14 +265,21 @@ impl<'a> Look<'a> {
             let wanted = open >> (doc - first) & 1 == 1 && doc >= *from;
             let suits = || others.iter().all(|other| other.find(segment.text(doc)).is_some());
             if wanted && suits() {
-                match visit(doc) {
+                match visit(Some(doc)) {
                     Step::On => {}
-                    Step::From(next) => *from = next,
+                    Step::From(next) => *from = next.max(*from),
                     Step::Stop => return false,
                 }
             }
         }
-        true
+        match visit(None) {
+            Step::On => true,
+            Step::From(next) => {
+                *from = next.max(*from);
+                true
+            }
+            Step::Stop => false,
+        }
     }
 
     /// Which documents of a block live and may be seen, the first one lowest.

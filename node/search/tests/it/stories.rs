@@ -132,6 +132,30 @@ fn every_page_is_reached_and_counts_have_an_end() {
 }
 
 #[test]
+fn counting_ends_where_it_takes_too_long_and_pages_do_not() {
+    // Every block has all the grams of the name, and one in a hundred the name.
+    let name = |number: usize| match number % 800 {
+        0 => "xabcdex",
+        _ => "xabcdx xbcdex",
+    };
+    let count = 700_000;
+    let docs = (0..count).map(|number| doc(&format!("{number:06}"), name(number), 0, 0));
+    let index = Index::load(docs).expect("the keys ascend");
+    let (mut after, mut found) = (None, 0);
+    loop {
+        let asked = Query { after: after.as_ref(), limit: 300, ..query("abcde") };
+        let page = index.search(&asked).expect("it is long enough");
+        found += page.hits.len();
+        let Some(next) = page.next else {
+            assert!(found == count / 800 && page.matched > 0, "{found} found");
+            break;
+        };
+        assert!(page.capped && page.matched > 600 && page.matched < 875, "{}", page.matched);
+        after = Some(next);
+    }
+}
+
+#[test]
 fn a_fill_wants_ascending_keys() {
     let index = town();
     let mut fill = index.fill();
