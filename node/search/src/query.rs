@@ -18,8 +18,8 @@ pub const ALL_CLASSES: u32 = u32::MAX;
 /// The most hits of a page.
 pub const MAX_LIMIT: usize = 500;
 
-/// The greatest number of matches that is counted out. Where matches are so far apart that half a
-/// million documents were compared before, it is fewer.
+/// The greatest number of matches that is counted out. Where matches are so far apart that a
+/// quarter of a million documents were compared before, it is fewer.
 pub const MAX_MATCHED: u64 = 10_000;
 
 /// The fewest octets of a query's longest word: two letters, or one of a large alphabet.

@@ -21,9 +21,9 @@ pub struct View {
     pub dead: Arc<Dead>,
 }
 
-/// Blocks that are compared at the most for the sake of counting: half a million documents, some
-/// ten milliseconds.
-const MAX_COMPARED: usize = 1 << 16;
+/// Blocks that are compared at the most for the sake of counting: a quarter of a million documents,
+/// some ten milliseconds.
+const MAX_COMPARED: usize = 1 << 15;
 
 /// What is to be done after a document or a block.
 enum Step {
