@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use domain::alarms::{self, Alarm};
-use domain::{Device, Obis, View, assets, regions};
+use domain::registry::{self, Body, Kind, Object};
+use domain::{Device, Obis, Stamp, View, assets, regions};
 use gateway::model::Catalog;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -54,7 +55,8 @@ pub struct AlarmBody {
     pub meter: String,
     /// The concentrator it is behind; empty for a meter with an address of its own.
     pub concentrator: String,
-    /// What alarms of one cause have in common: the concentrator, or the meter itself.
+    /// What alarms of one cause have in common: the transformer that the registry knows for the
+    /// meter's point at that time, else the concentrator, else the meter itself.
     pub group: String,
     /// The region's name; empty for the whole utility.
     pub region: String,
@@ -117,11 +119,13 @@ impl<V: View> Places<'_, V> {
             Device::Meter(_) => String::new(),
         };
         let kind = kind_of(self.models, &meter.model, alarm.object, alarm.code);
-        let group = if concentrator.is_empty() { &meter.serial } else { &concentrator };
+        let transformer = self.transformer(&meter.serial, alarm.end_s)?;
+        let known = transformer.or_else(|| Some(concentrator.clone()).filter(|id| !id.is_empty()));
+        let group = known.unwrap_or_else(|| meter.serial.clone());
         Ok(Some(AlarmBody {
             place,
             meter: meter.serial.clone(),
-            group: group.clone(),
+            group,
             concentrator,
             region: region.clone(),
             severity: severity_of(&kind).to_owned(),
@@ -131,6 +135,18 @@ impl<V: View> Places<'_, V> {
             time: time::rfc3339(alarm.end_s),
             taken: time::stamp(alarm.taken),
         }))
+    }
+
+    /// The transformer from which a meter's point was supplied at a time.
+    fn transformer(&self, serial: &str, at_s: i64) -> Result<Option<String>, Problem> {
+        let at = Stamp::from_seconds(u64::try_from(at_s).unwrap_or(0));
+        let Some(point) = registry::installation(self.view, serial, at)? else { return Ok(None) };
+        let point = Object::new(Kind::Point, &point);
+        let then = registry::object_at(self.view, &point, at)?;
+        Ok(match then.and_then(|version| version.body) {
+            Some(Body::Point { transformer, .. }) => transformer,
+            _ => None,
+        })
     }
 
     fn look(&self, ordinal: u32) -> Result<Option<(assets::Meter, String)>, Problem> {

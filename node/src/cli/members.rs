@@ -411,6 +411,11 @@ async fn list(api: &Api, args: &ClusterArgs) -> Result<(), Failure> {
 
 /// Says loudly what a cluster of one or two cannot do.
 pub fn tell_failover(body: &Value) {
+    match body["power"].as_str() {
+        Some("battery") => println!("ON BATTERY: the answering node's UPS has no mains"),
+        Some("low") => println!("BATTERY LOW: the answering node handed over and takes nothing"),
+        _ => {}
+    }
     match body["voters"].as_u64() {
         Some(1) => println!("NO FAILOVER: one voter; its disk is the only copy"),
         Some(2) => println!("NO FAILOVER: two voters; without either, no writes"),
