@@ -166,9 +166,9 @@ pub struct HitBody {
 pub struct Hits {
     /// The hits.
     pub items: Vec<HitBody>,
-    /// How many there are in all.
+    /// How many were counted.
     pub matched: u64,
-    /// Whether there are more than were counted.
+    /// Whether there may be more than were counted.
     pub more: bool,
     /// `cursor` of the next page; null on the last one.
     pub next: Option<String>,
