@@ -51,8 +51,37 @@ pub fn personal(method: &Method, uri: &Uri, rule: Option<Rule>) -> Option<String
         Some(text) => format!("{}?{text}", uri.path()),
         None => uri.path().to_owned(),
     };
-    // Percent-encoded: ASCII, so that a cut is a cut between letters.
-    Some(look.chars().take(MAX_LOOK).collect())
+    Some(cut(&decoded(&look)))
+}
+
+/// As people wrote it: percent-encoding undone (RFC 3986, 2.1), control characters left out.
+fn decoded(text: &str) -> String {
+    let mut octets = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        let digits = behind.get(..2).filter(|_| *first == b'%');
+        let octet = digits.and_then(|digits| std::str::from_utf8(digits).ok());
+        rest = match octet.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(octet) => {
+                octets.push(octet);
+                behind.get(2..).unwrap_or_default()
+            }
+            None => {
+                octets.push(*first);
+                behind
+            }
+        };
+    }
+    String::from_utf8_lossy(&octets).chars().filter(|letter| !letter.is_control()).collect()
+}
+
+/// No longer than a record takes, cut between letters.
+fn cut(text: &str) -> String {
+    let mut end = text.len().min(MAX_LOOK);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default().to_owned()
 }
 
 impl Looks {
@@ -121,6 +150,8 @@ mod tests {
         for (method, uri, rule, expect) in [
             (Method::GET, "/registry/points/P-1?at=x", customers, Some("/registry/points/P-1")),
             (Method::GET, "/api/v1/search?limit=3&text=ana", look, Some("/api/v1/search?text=ana")),
+            (Method::GET, "/search?text=%D0%AE%20%0A", look, Some("/search?text=Ю ")),
+            (Method::GET, "/search?text=5%", look, Some("/search?text=5%")),
             (Method::GET, "/api/v1/cluster", look, None),
             (Method::PUT, "/api/v1/people/customers/K-1", customers, None),
             (Method::GET, "/registry/points", None, None),
@@ -128,6 +159,13 @@ mod tests {
             let uri: Uri = uri.parse().expect("a path");
             assert_eq!(personal(&method, &uri, rule).as_deref(), expect, "{uri}");
         }
+    }
+
+    #[test]
+    fn a_long_look_is_cut_between_letters() {
+        let long = "Ю".repeat(MAX_LOOK);
+        assert_eq!(cut(&format!("x{long}")).len(), MAX_LOOK - 1);
+        assert_eq!(cut("short"), "short");
     }
 
     #[test]

@@ -8,11 +8,11 @@ use domain::registry::{Kind, Object};
 use serde::Deserialize;
 
 use super::{Who, encode, problem_page, render};
-use crate::areas::Page;
 use crate::areas::registry::{
     self, Facts, InstallationBody, ObjectBody, RegistryParams, VersionBody, kind_of,
 };
 use crate::areas::search::{self, HitBody, SearchParams};
+use crate::areas::{Page, number};
 use crate::http::asked::{Asked, Seen};
 use crate::http::extract::Params;
 use crate::http::problem::Problem;
@@ -105,14 +105,45 @@ impl search::RelatedBody {
     }
 }
 
+impl InstallationBody {
+    fn begin(&self) -> String {
+        minute(&self.from)
+    }
+
+    fn end(&self) -> String {
+        self.until.as_deref().map_or_else(|| "it is there".to_owned(), minute)
+    }
+
+    fn showed_first(&self) -> String {
+        showed(&self.first)
+    }
+
+    fn showed_last(&self) -> String {
+        showed(&self.last)
+    }
+}
+
+/// A time with its year, to the minute.
+fn minute(time: &str) -> String {
+    time.get(..16).map_or_else(|| time.to_owned(), |time| time.replace('T', " "))
+}
+
+/// `5123456 Wh` of each register, with its code.
+fn showed(registers: &[registry::RegisterBody]) -> String {
+    let one = |one: &registry::RegisterBody| {
+        let unit = number::unit(one.unit);
+        format!("{} {} {unit}", one.obis, number::decimal(one.value, one.scaler))
+    };
+    registers.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
 impl VersionBody {
     fn since_clock(&self) -> String {
-        self.from.get(..16).map_or_else(|| self.from.clone(), |time| time.replace('T', " "))
+        minute(&self.from)
     }
 
     fn shown(&self) -> String {
-        let one = |one: &registry::RegisterBody| format!("{} {}", one.obis, one.value);
-        self.registers.iter().map(one).collect::<Vec<_>>().join(", ")
+        showed(&self.registers)
     }
 }
 

@@ -402,13 +402,6 @@ impl InstallationBody {
             last: registers_of(&one.last),
         }
     }
-
-    /// Days, for pages.
-    pub fn days(&self) -> String {
-        let day = |text: &str| text.get(..10).unwrap_or(text).to_owned();
-        let until = self.until.as_deref().map_or_else(|| "today".to_owned(), day);
-        format!("{} to {until}", day(&self.from))
-    }
 }
 
 impl FindingBody {
