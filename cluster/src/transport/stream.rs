@@ -109,21 +109,11 @@ impl FrameReceiver {
 
     /// The next frame; `None` when the peer ended the stream at a frame border.
     pub async fn next(&mut self) -> Result<Option<(Kind, Bytes)>, LinkError> {
-        let stream = match &mut self.stream {
-            In::Quic(stream) => stream,
+        match &mut self.stream {
+            In::Quic(stream) => next_of(stream, self.group).await,
             #[cfg(feature = "simulation")]
-            In::Simulated(stream) => return stream.next().await,
-        };
-        let mut head = [0; wire::HEAD];
-        match stream.read_exact(&mut head).await {
-            Ok(()) => {}
-            Err(ReadExactError::FinishedEarly(0)) => return Ok(None),
-            Err(error) => return Err(broken(error)),
+            In::Simulated(stream) => stream.next().await,
         }
-        let (kind, length) = wire::decode_head(self.group, &head)?;
-        let mut body = vec![0; length];
-        stream.read_exact(&mut body).await.map_err(broken)?;
-        Ok(Some((kind, body.into())))
     }
 
     /// The next frame, which must come within `limit`.
@@ -133,6 +123,19 @@ impl FrameReceiver {
     ) -> Result<Option<(Kind, Bytes)>, LinkError> {
         timeout(limit, self.next()).await.map_err(|_| LinkError::Timeout)?
     }
+}
+
+async fn next_of(stream: &mut RecvStream, group: u32) -> Result<Option<(Kind, Bytes)>, LinkError> {
+    let mut head = [0; wire::HEAD];
+    match stream.read_exact(&mut head).await {
+        Ok(()) => {}
+        Err(ReadExactError::FinishedEarly(0)) => return Ok(None),
+        Err(error) => return Err(broken(error)),
+    }
+    let (kind, length) = wire::decode_head(group, &head)?;
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.map_err(broken)?;
+    Ok(Some((kind, body.into())))
 }
 
 fn broken(error: ReadExactError) -> LinkError {
