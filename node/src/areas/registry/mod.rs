@@ -378,7 +378,8 @@ pub async fn remove(
     Body(old): Body<Fitting>,
 ) -> Result<Json<ObjectDetail>, Problem> {
     let from = body::at("from", old.from.as_deref())?;
-    let view = app.view()?;
+    // It may have been built in at another node a moment ago.
+    let view = app.fresh_view().await?;
     let there = registry::installation(&view, &old.meter, Stamp(u64::MAX))?;
     if there.as_deref() != Some(point.as_str()) {
         let text = format!("{} at {point}", old.meter);
