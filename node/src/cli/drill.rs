@@ -5,6 +5,7 @@
 
 mod print;
 mod rehearsal;
+mod trial;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,9 +23,10 @@ use crate::areas::pages::encode;
 use crate::drills::drive::{Course, drive, newest_backup};
 use crate::drills::evidence::Evidence;
 use crate::drills::report::Report;
-use crate::drills::scenario;
+use crate::drills::scenario::{self, Scenario};
 use crate::exit::{Exit, Failure};
 use crate::run::Signals;
+pub use trial::{Trial, judge_measured};
 
 /// How long the cluster may take to keep a report.
 const KEEP: Duration = Duration::from_secs(60);
@@ -220,17 +222,8 @@ async fn run(api: &Api, name: &str, args: &RunArgs) -> Result<(), Failure> {
     let scenario =
         scenario::find(name).ok_or_else(|| Failure::usage(format!("{name}: no such scenario")))?;
     let cluster = cluster(api).await?;
-    let leader = cluster.leader()?;
     let backup = backup(&cluster, args).await;
-    let query = query(name, args, backup.as_deref());
-    let mut plan = leader.get(&format!("/api/v1/drills/plan?{query}")).await?;
-    let target = plan["target"].as_str().map(str::to_owned);
-    let rails = cluster.own_rails(target.as_deref()).await;
-    let safe = plan["may_begin"] == true && rails.iter().all(|rail| rail["holds"] != "bad");
-    if let Some(all) = plan["rails"].as_array_mut() {
-        all.extend(rails);
-    }
-    plan["may_begin"] = json!(safe);
+    let (plan, safe) = plan(&cluster, name, args, backup.as_deref()).await?;
     let is_json = args.cluster.json;
     if !args.yes || !safe {
         print::plan(&plan, is_json);
@@ -241,11 +234,43 @@ async fn run(api: &Api, name: &str, args: &RunArgs) -> Result<(), Failure> {
     if !args.yes {
         return Ok(());
     }
+    let (drill, target, evidence) = perform(&cluster, scenario, args, backup.as_deref()).await?;
+    let how = How { evidence: args.evidence.as_deref(), is_json };
+    conclude(&cluster, drill, target, &evidence, &how).await
+}
+
+/// What would be done, with every rail's answer, and whether none says no.
+async fn plan(
+    cluster: &Cluster,
+    name: &str,
+    args: &RunArgs,
+    backup: Option<&str>,
+) -> Result<(Value, bool), Failure> {
+    let query = query(name, args, backup);
+    let mut plan = cluster.leader()?.get(&format!("/api/v1/drills/plan?{query}")).await?;
+    let target = plan["target"].as_str().map(str::to_owned);
+    let rails = cluster.own_rails(target.as_deref()).await;
+    let safe = plan["may_begin"] == true && rails.iter().all(|rail| rail["holds"] != "bad");
+    if let Some(all) = plan["rails"].as_array_mut() {
+        all.extend(rails);
+    }
+    plan["may_begin"] = json!(safe);
+    Ok((plan, safe))
+}
+
+/// Begins a drill that is safe and drives it to its end: its number, the place of the node that
+/// was hurt, and the evidence.
+async fn perform(
+    cluster: &Cluster,
+    scenario: &'static Scenario,
+    args: &RunArgs,
+    backup: Option<&str>,
+) -> Result<(u64, usize, Evidence), Failure> {
     let wish = json!({
-        "scenario": name, "on": args.on, "concentrator": args.concentrator,
+        "scenario": scenario.name, "on": args.on, "concentrator": args.concentrator,
         "hold_s": args.hold, "reason": args.reason, "backup": backup,
     });
-    let begun = leader.post("/api/v1/drills", &wish).await?;
+    let begun = cluster.leader()?.post("/api/v1/drills", &wish).await?;
     let place = |name: &str| cluster.names.iter().position(|other| other == name);
     let target = begun["target"].as_str().and_then(place);
     let (Some(drill), Some(target)) = (begun["id"].as_u64(), target) else {
@@ -266,10 +291,9 @@ async fn run(api: &Api, name: &str, args: &RunArgs) -> Result<(), Failure> {
         signals.next().await;
         "interrupted by its driver".to_owned()
     };
-    eprintln!("drill {drill}: {name} on {}", field(&begun, &["target"]));
+    eprintln!("drill {drill}: {} on {}", scenario.name, field(&begun, &["target"]));
     let evidence = drive(course, wish, |news| eprintln!("drill {drill}: {news}")).await;
-    let how = How { evidence: args.evidence.as_deref(), is_json };
-    conclude(&cluster, drill, target, &evidence, &how).await
+    Ok((drill, target, evidence))
 }
 
 /// The last backup: in the operator's words, or as the nodes know it.
@@ -312,6 +336,25 @@ async fn conclude(
     evidence: &Evidence,
     how: &How<'_>,
 ) -> Result<(), Failure> {
+    let body = hand_in(cluster, drill, target, evidence, how.evidence).await?;
+    print::report(&body, how.is_json);
+    let verdict = field(&body, &["report", "verdict"]);
+    if verdict == "passed" {
+        return Ok(());
+    }
+    let reasons = body["report"]["reasons"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let reasons: Vec<&str> = reasons.iter().filter_map(Value::as_str).collect();
+    Err(Failure::failed(format!("drill_{verdict}"), reasons.join("; ")))
+}
+
+/// The same without showing it: what the judge answers.
+async fn hand_in(
+    cluster: &Cluster,
+    drill: u64,
+    target: usize,
+    evidence: &Evidence,
+    kept_in: Option<&Path>,
+) -> Result<Value, Failure> {
     if let Some(why) = &evidence.aborted {
         eprintln!("drill {drill}: given up: {why}");
         undo(cluster.clients.get(target), drill).await;
@@ -321,20 +364,12 @@ async fn conclude(
         for_first(cluster, &path, end.into(), &format!("drill {drill} abort"), ORDER).await.ok();
     }
     let octets = serde_json::to_vec(evidence).map_err(|error| Failure::failed("failed", error))?;
-    if let Some(path) = how.evidence {
+    if let Some(path) = kept_in {
         keep(path, &octets)?;
     }
     let path = format!("/api/v1/drills/{drill}/evidence");
     let key = format!("drill {drill} evidence");
-    let body = for_first(cluster, &path, octets.into(), &key, KEEP).await?;
-    print::report(&body, how.is_json);
-    let verdict = field(&body, &["report", "verdict"]);
-    if verdict == "passed" {
-        return Ok(());
-    }
-    let reasons = body["report"]["reasons"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let reasons: Vec<&str> = reasons.iter().filter_map(Value::as_str).collect();
-    Err(Failure::failed(format!("drill_{verdict}"), reasons.join("; ")))
+    for_first(cluster, &path, octets.into(), &key, KEEP).await
 }
 
 fn keep(path: &Path, octets: &[u8]) -> Result<(), Failure> {
@@ -392,16 +427,22 @@ async fn report(api: &Api, args: &ReportArgs) -> Result<(), Failure> {
     if body["report"].is_null() {
         return Err(Failure::failed("no_report", format!("drill {id} has no report")));
     }
-    let report: Report = serde_json::from_value(body["report"].clone())
-        .map_err(|error| Failure::failed("bad_answer", error))?;
-    let seal = page::Seal {
-        seal: field(&body, &["seal"]),
-        holds: body["seal_holds"] == true,
-        judge: field(&body, &["judge"]),
-    };
+    let (report, seal) = sealed(&body)?;
     let html = page::standalone(&report, seal).map_err(|error| Failure::failed("failed", error))?;
     println!("{html}");
     Ok(())
+}
+
+/// The report of an answer, with its seal.
+pub fn sealed(body: &Value) -> Result<(Report, page::Seal), Failure> {
+    let report: Report = serde_json::from_value(body["report"].clone())
+        .map_err(|error| Failure::failed("bad_answer", error))?;
+    let seal = page::Seal {
+        seal: field(body, &["seal"]),
+        holds: body["seal_holds"] == true,
+        judge: field(body, &["judge"]),
+    };
+    Ok((report, seal))
 }
 
 async fn newest(api: &Api) -> Result<u64, Failure> {

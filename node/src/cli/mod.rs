@@ -3,6 +3,7 @@
 //! Invariants: results go to standard output, everything else to standard error; exit codes are
 //! those of `exit`; with `--json` results and failures are JSON.
 
+mod acceptance;
 mod add;
 mod backup;
 mod channels;
@@ -138,6 +139,8 @@ enum Command {
     /// Failures on purpose: hurt the cluster, measure how it takes it, keep a sealed report.
     #[command(subcommand)]
     Drill(drill::DrillCommand),
+    /// Every figure of the specification, measured on this cluster: report as JSON, HTML, PDF.
+    Acceptance(acceptance::AcceptanceArgs),
     /// Make a new cluster from a backup.
     Restore(Box<restore::RestoreArgs>),
     /// The monitoring server: metrics of the nodes become SMS and mail.
@@ -253,6 +256,7 @@ impl Command {
             Command::Task(verb) => verb.cluster().json,
             Command::Backup(args) => args.json(),
             Command::Drill(verb) => verb.cluster().json,
+            Command::Acceptance(args) => args.cluster.json,
             Command::Restore(args) => args.from.json,
             Command::Decode(args) => args.json,
         }
@@ -298,6 +302,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Task(verb) => runtime()?.block_on(tasks::task(verb)),
         Command::Backup(args) => backup::backup(&args),
         Command::Drill(verb) => runtime()?.block_on(drill::drill(verb)),
+        Command::Acceptance(args) => runtime()?.block_on(acceptance::acceptance(args)),
         Command::Restore(args) => restore::restore(&args),
         Command::Monitor(args) => monitor::monitor(&args),
         Command::Decode(args) => decode::decode(&args),

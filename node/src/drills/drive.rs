@@ -102,12 +102,14 @@ pub async fn drive(
         replicas,
         signs,
         restored: None,
+        measured: None,
     }
 }
 
-/// The evidence of a drill in which nobody is hurt: what was restored, and what the nodes say.
-pub async fn examine(course: &Course, restored: Result<Restored, String>) -> Evidence {
-    let aborted = restored.as_ref().err().cloned();
+/// The evidence of a drill in which nobody is hurt: what the nodes say, and what was restored where
+/// that was to be.
+pub async fn examine(course: &Course, restored: Option<Result<Restored, String>>) -> Evidence {
+    let aborted = restored.as_ref().and_then(|restored| restored.as_ref().err().cloned());
     Evidence {
         began: jiff::Timestamp::now().to_string(),
         nodes: course.nodes.clone(),
@@ -124,7 +126,8 @@ pub async fn examine(course: &Course, restored: Result<Restored, String>) -> Evi
         held: after::held(course).await.into_iter().collect(),
         replicas: after::replicas(course).await,
         signs: Vec::new(),
-        restored: restored.ok(),
+        restored: restored.and_then(Result::ok),
+        measured: None,
     }
 }
 

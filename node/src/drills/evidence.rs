@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::drills::acceptance::Measured;
+
 /// The most operations of one drill.
 pub const MAX_OPERATIONS: usize = 100_000;
 
@@ -215,4 +217,7 @@ pub struct Evidence {
     /// The backup that was restored, in a drill of that.
     #[serde(default)]
     pub restored: Option<Restored>,
+    /// What was measured, in an acceptance.
+    #[serde(default)]
+    pub measured: Option<Measured>,
 }

@@ -45,7 +45,7 @@ pub fn inject(live: &Live, injection: Injection, concentrator: &str, hold: Durat
         Injection::FillDisk => cluster.pretend_full(hold),
         Injection::CutChannel => gateway.notice(concentrator, Notice::Cut),
         // The driver's work alone.
-        Injection::Restore => {}
+        Injection::Restore | Injection::Measure => {}
         Injection::HushChannel => gateway.notice(concentrator, Notice::Hush { hold }),
     }
 }

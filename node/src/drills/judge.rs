@@ -4,22 +4,23 @@
 //! never passes. 2. A broken promise is `failed`, however the drill ended. 3. The cluster's own
 //! state is asked for every acknowledged write, not the driver's word alone.
 
+mod timeline;
+
 use std::collections::BTreeSet;
 
 use domain::drills::{Record, Summary, Verdict};
 
 use crate::areas::time;
+use crate::drills::acceptance::{self, Acceptance};
 use crate::drills::evidence::{Answer, Evidence, Held, Kind, MAX_OPERATIONS};
-use crate::drills::measure::{Pause, chart, count, latencies, ms, pause, relative_ms};
-use crate::drills::report::{FORMAT, Identity, Kept, Moment, Proof, Recovery, Report};
+use crate::drills::measure::{Pause, chart, count, latencies, ms, pause};
+use crate::drills::report::{FORMAT, Identity, Kept, Proof, Recovery, Report};
 use crate::drills::scenario::{Injection, Limit, Scenario, WHOLE_WITHIN};
 
 /// Writes that must have been acknowledged before the injection, or nothing can be said.
 const ENOUGH_BEFORE: usize = 10;
 /// Numbers that are named in a report.
 const NAMED: usize = 50;
-/// Moments of a timeline.
-const MOMENTS: usize = 60;
 /// Fewer kinds of counters than this are named by any scenario.
 const MAX_SIGNS: usize = 16;
 /// The most entries of what the nodes said.
@@ -39,6 +40,8 @@ pub struct Facts<'a> {
     pub judge: String,
     /// The writes in the state that a quorum has confirmed.
     pub held: Held,
+    /// What it holds of the customer's figures, in an acceptance.
+    pub figures: acceptance::Held,
     /// BLAKE3 of the evidence's octets.
     pub blake3: String,
 }
@@ -81,7 +84,7 @@ pub fn check(evidence: &Evidence, members: &[String]) -> Result<(), &'static str
     if evidence.held.len() > nodes || evidence.replicas.len() > nodes {
         return Err("more nodes than there are");
     }
-    Ok(())
+    evidence.measured.as_ref().map_or(Ok(()), acceptance::check)
 }
 
 /// Judges checked evidence.
@@ -89,12 +92,15 @@ pub fn judge(evidence: &Evidence, facts: &Facts<'_>) -> (Report, Summary) {
     let mut findings = Findings::default();
     let injected_us = evidence.injected_us.unwrap_or(evidence.ended_us);
     let identity = identity(evidence, facts, injected_us);
-    let (recovery, recovered_us) = if facts.scenario.injection == Injection::Restore {
-        (restored(evidence, &mut findings), injected_us)
-    } else {
-        was_injected(evidence, facts, injected_us, &identity, &mut findings);
-        recovery(evidence, facts.scenario, injected_us, &mut findings)
+    let (recovery, recovered_us) = match facts.scenario.injection {
+        Injection::Restore => (restored(evidence, &mut findings), injected_us),
+        Injection::Measure => (Vec::new(), injected_us),
+        _ => {
+            was_injected(evidence, facts, injected_us, &identity, &mut findings);
+            recovery(evidence, facts.scenario, injected_us, &mut findings)
+        }
     };
+    let acceptance = accepted(evidence, facts, &mut findings);
     let kept = kept(evidence, facts, &mut findings);
     replicas(evidence, &mut findings);
     for sign in facts.scenario.signs {
@@ -124,7 +130,7 @@ pub fn judge(evidence: &Evidence, facts: &Facts<'_>) -> (Report, Summary) {
         verdict: verdict.name().to_owned(),
         reasons: [findings.broken, findings.doubts].concat(),
         deviations: findings.deviations,
-        timeline: timeline(evidence, &identity, injected_us, &recovery),
+        timeline: timeline::timeline(evidence, &identity, injected_us, &recovery),
         identity,
         recovery,
         kept,
@@ -132,6 +138,7 @@ pub fn judge(evidence: &Evidence, facts: &Facts<'_>) -> (Report, Summary) {
         latency: latencies(&evidence.operations, injected_us, recovered_us),
         signs: evidence.signs.clone(),
         restored: evidence.restored.clone(),
+        acceptance,
         chart: chart(evidence, injected_us),
         evidence: Proof {
             operations: count(evidence.operations.len()),
@@ -264,6 +271,27 @@ fn restored(evidence: &Evidence, findings: &mut Findings) -> Vec<Recovery> {
     vec![held_against("restore", Some(found.took_ms), None, limit)]
 }
 
+/// The customer's figures, where they were measured.
+fn accepted(evidence: &Evidence, facts: &Facts<'_>, findings: &mut Findings) -> Option<Acceptance> {
+    if facts.scenario.injection != Injection::Measure {
+        return None;
+    }
+    let Some(measured) = &evidence.measured else {
+        findings.doubts.push("nothing was measured".to_owned());
+        return None;
+    };
+    let judged = acceptance::judge(measured, &facts.figures);
+    for one in &judged.figures {
+        let text = format!("{}: {}", one.title, one.reason);
+        match one.verdict {
+            acceptance::Verdict::Pass => {}
+            acceptance::Verdict::Fail => findings.broken.push(text),
+            acceptance::Verdict::NotProven => findings.doubts.push(text),
+        }
+    }
+    Some(judged)
+}
+
 /// Times without service, and when all service was back.
 fn recovery(
     evidence: &Evidence,
@@ -393,84 +421,6 @@ fn replicas(evidence: &Evidence, findings: &mut Findings) {
     if indexes.len() > 1 {
         findings.doubts.push("state hashes are of several indexes".to_owned());
     }
-}
-
-fn timeline(
-    evidence: &Evidence,
-    identity: &Identity,
-    injected_us: u64,
-    recovery: &[Recovery],
-) -> Vec<Moment> {
-    let mut moments: Vec<(u64, String)> = Vec::new();
-    let name = |node: u8| evidence.nodes.get(usize::from(node)).map_or("?", String::as_str);
-    if let Some(at) = evidence.injected_us {
-        moments.push((at, format!("injected into {}: {}", identity.target, identity.injection)));
-    }
-    for (at, what) in
-        [(evidence.undone_us, "the failure is over"), (evidence.whole_us, "every node works again")]
-    {
-        moments.extend(at.map(|at| (at, what.to_owned())));
-    }
-    for kind in [Kind::Write, Kind::Read] {
-        let of = || evidence.operations.iter().filter(move |one| one.kind == kind);
-        let behind = || of().filter(move |one| one.ended_us > injected_us);
-        if let Some(one) = behind().find(|one| one.answer != Answer::Good) {
-            let text = format!("first {} without an answer, at {}", kind.name(), name(one.node));
-            moments.push((one.ended_us, text));
-        }
-        let longest = pause(&evidence.operations, kind, injected_us, evidence.ended_us);
-        let measured = recovery.iter().find(|one| one.kind == kind.name());
-        if let Some(took) = measured.and_then(|one| one.measured_ms) {
-            let text = format!("first {} behind the longest pause ({took} ms)", kind.name());
-            moments.push((longest.ended_us, text));
-        }
-    }
-    let mut led = BTreeSet::new();
-    for seen in evidence.seen.iter().filter(|seen| seen.up) {
-        let Some(leader) = &seen.leader else { continue };
-        if led.insert((seen.term, leader)) {
-            let text = format!("{leader} leads in term {}, says {}", seen.term, name(seen.node));
-            moments.push((seen.at_us, text));
-        }
-    }
-    for pair in changes(evidence) {
-        moments.push(pair);
-    }
-    if let Some(at) = channel_back(evidence, injected_us) {
-        moments.push((at, format!("{} has an active channel again", identity.concentrator)));
-    }
-    if let Some(found) = &evidence.restored {
-        let text = format!("backup {} of index {} is restored", found.backup, found.index);
-        moments.push((evidence.ended_us, text));
-    }
-    if let Some(why) = &evidence.aborted {
-        moments.push((evidence.ended_us, format!("given up: {why}")));
-    }
-    moments.sort();
-    let told = moments.into_iter().take(MOMENTS);
-    told.map(|(at, what)| Moment { at_ms: relative_ms(at, injected_us), what }).collect()
-}
-
-/// When nodes fell silent, came back, were not ready and were again.
-fn changes(evidence: &Evidence) -> Vec<(u64, String)> {
-    let mut moments = Vec::new();
-    for (place, name) in evidence.nodes.iter().enumerate() {
-        let of = evidence.seen.iter().filter(|seen| usize::from(seen.node) == place);
-        let mut before: Option<(bool, bool)> = None;
-        for seen in of {
-            let now = (seen.up, seen.ready);
-            let what = match (before, now) {
-                (Some((true, _)), (false, _)) => Some("does not answer"),
-                (Some((false, _)), (true, _)) => Some("answers again"),
-                (Some((true, true)), (true, false)) => Some("is not ready"),
-                (Some((true, false)), (true, true)) => Some("is ready"),
-                _ => None,
-            };
-            moments.extend(what.map(|what| (seen.at_us, format!("{name} {what}"))));
-            before = Some(now);
-        }
-    }
-    moments
 }
 
 #[cfg(test)]

@@ -170,6 +170,7 @@ mod tests {
                 replicas: Vec::new(),
                 signs: Vec::new(),
                 restored: None,
+                measured: None,
             };
             let chart = chart(&evidence, 0);
             assert!(chart.slices.len() <= 600, "{}", chart.slices.len());

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::drills::acceptance::Acceptance;
 use crate::drills::evidence::{Replica, Restored, Sign};
 
 /// The format's name.
@@ -183,6 +184,9 @@ pub struct Report {
     /// The backup that was restored, in a drill of that.
     #[serde(default)]
     pub restored: Option<Restored>,
+    /// The figures of an acceptance, in one.
+    #[serde(default)]
+    pub acceptance: Option<Acceptance>,
     /// What happened, in order.
     pub timeline: Vec<Moment>,
     /// The picture's data.

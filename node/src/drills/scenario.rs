@@ -25,9 +25,16 @@ pub enum Injection {
     HushChannel,
     /// Nothing is hurt: the driver restores a backup into a scratch folder.
     Restore,
+    /// Nothing is hurt: the driver hands in what it measured before.
+    Measure,
 }
 
 impl Injection {
+    /// Whether a node or channel is hurt at all.
+    pub fn hurts(self) -> bool {
+        !matches!(self, Self::Restore | Self::Measure)
+    }
+
     /// Whether it takes the node's vote away.
     pub fn takes_a_voter(self) -> bool {
         matches!(self, Self::Kill | Self::Hang | Self::CutNetwork | Self::FillDisk)
@@ -117,7 +124,7 @@ const NEW_LEADER: &[&str] = &["holdfast_cluster_leader_changes_total"];
 const SWITCHED: &[&str] = &["holdfast_gateway_switches_total"];
 
 /// Every scenario.
-pub const SCENARIOS: [Scenario; 9] = [
+pub const SCENARIOS: [Scenario; 10] = [
     Scenario {
         name: "graceful-hand-over",
         hypothesis: "The leader hands its office over and nobody who writes or reads notices.",
@@ -270,6 +277,22 @@ pub const SCENARIOS: [Scenario; 9] = [
         signs: &[],
         alerts: &[],
     },
+    Scenario {
+        name: crate::drills::acceptance::SCENARIO,
+        hypothesis: "Every figure of the specification holds on this cluster.",
+        injection: Injection::Measure,
+        does: "what `holdfast acceptance` measured is held against the customer's figures",
+        whom: Whom::Leader,
+        blast_radius: "nothing; drills that belong to it are drills of their own",
+        undo: "none needed",
+        hold_s: 0,
+        write: FAILOVER,
+        read: FAILOVER,
+        channel: None,
+        moves_office: false,
+        signs: &[],
+        alerts: &[],
+    },
 ];
 
 /// Time before the injection in which the usual is measured.
@@ -284,7 +307,7 @@ pub const MAX_HOLD_S: u32 = 60;
 impl Scenario {
     /// After so many seconds the drill is over whatever happens.
     pub fn limit_s(&self, hold_s: u32) -> u32 {
-        if self.injection == Injection::Restore {
+        if !self.injection.hurts() {
             return domain::drills::MAX_LIMIT_S;
         }
         let rest = BASELINE + SETTLE + WHOLE_WITHIN;

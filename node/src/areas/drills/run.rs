@@ -12,13 +12,14 @@ use axum::body::Bytes;
 use axum::extract::Path;
 use axum::http::StatusCode;
 use domain::drills::{self, Change, MAX_REPORT_OCTETS, Record};
-use domain::{Author, Change as Any, NodeId, ProposalId};
+use domain::{Author, Change as Any, NodeId, ProposalId, View, assets};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::app::{App, random_id};
 use crate::areas::drills::{DrillReportBody, record, report_body};
-use crate::areas::keys;
+use crate::areas::{keys, readings};
+use crate::drills::acceptance;
 use crate::drills::evidence::{Evidence, Held};
 use crate::drills::judge::{Facts, check, judge};
 use crate::drills::{inject, scenario};
@@ -183,10 +184,19 @@ pub async fn finish(
     let drills::Probed { runs, again } = drills::probed(&view, drill)?;
     let target = app.node_name(record.begin.target);
     let held = Held { runs, again };
+    let figures = figures(&app, &view, &evidence)?;
     let judging = move || {
         let judge_name = status.name;
-        let facts =
-            Facts { record: &record, scenario, target, members, judge: judge_name, held, blake3 };
+        let facts = Facts {
+            record: &record,
+            scenario,
+            target,
+            members,
+            judge: judge_name,
+            held,
+            figures,
+            blake3,
+        };
         let (report, summary) = judge(&evidence, &facts);
         serde_json::to_vec(&report).map(|report| (report, summary))
     };
@@ -202,6 +212,22 @@ pub async fn finish(
     tell(&app, id, Change::Finish { drill, node: own(&app), summary, report, seal }).await?;
     let body = report_body(&app, &app.fresh_view().await?, drill)?;
     Ok((StatusCode::CREATED, Json(body)))
+}
+
+/// What this node holds of the customer's figures, where some were measured.
+fn figures(app: &App, view: &dyn View, evidence: &Evidence) -> Result<acceptance::Held, Problem> {
+    let Some(measured) = &evidence.measured else { return Ok(acceptance::Held::default()) };
+    let counts = assets::counts(view)?;
+    let mut kept = drills::list(view)?;
+    kept.retain(|record| measured.drills.values().flatten().any(|id| *id == record.id));
+    Ok(acceptance::Held {
+        meters: u64::from(counts.meters),
+        concentrators: u64::from(counts.concentrators),
+        day: app.collected().day.all,
+        now_s: readings::now(),
+        drills: kept,
+        is_debug: cfg!(debug_assertions),
+    })
 }
 
 fn fault(error: &dyn std::error::Error) -> Problem {

@@ -86,7 +86,7 @@ pub async fn run(api: &Api, args: &RehearsalArgs) -> Result<(), Failure> {
         }
         Err(failure) => Err(failure.to_string()),
     };
-    let evidence = examine(&course, restored).await;
+    let evidence = examine(&course, Some(restored)).await;
     let how = How { evidence: None, is_json };
     conclude(&found, drill, course.target, &evidence, &how).await
 }

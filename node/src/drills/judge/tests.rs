@@ -57,6 +57,7 @@ fn evidence() -> Evidence {
         signs: vec![Sign { metric: "holdfast_cluster_leader_changes_total".into(), rose_by: 1 }],
         nodes: names,
         restored: None,
+        measured: None,
     }
 }
 
@@ -91,6 +92,7 @@ fn judged(evidence: &Evidence, name: &str, record: &Record, held: Held) -> (Repo
         members: evidence.nodes.clone(),
         judge: "n2".to_owned(),
         held,
+        figures: acceptance::Held::default(),
         blake3: "00".to_owned(),
     };
     judge(evidence, &facts)
