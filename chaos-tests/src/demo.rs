@@ -1,5 +1,6 @@
 //! A running `holdfast demo`: started, asked, hurt and stopped as an operator would.
 
+use crate::agree;
 use crate::http::Http;
 use anyhow::{Context, bail};
 use serde_json::Value;
@@ -172,34 +173,8 @@ impl Demo {
     /// # Errors
     /// They do not agree before the deadline, or the hashes at an equal index differ.
     pub async fn wait_equal(&self, patience: Duration) -> anyhow::Result<(u64, String)> {
-        let until = Instant::now() + patience;
-        loop {
-            let outcome = self.compare_hashes().await;
-            match outcome {
-                Ok(Some(agreed)) => return Ok(agreed),
-                Err(fault) if Instant::now() > until => return Err(fault),
-                Ok(None) if Instant::now() > until => bail!("nodes did not catch up in time"),
-                _ => tokio::time::sleep(Duration::from_millis(200)).await,
-            }
-        }
-    }
-
-    async fn compare_hashes(&self) -> anyhow::Result<Option<(u64, String)>> {
-        let mut lowest = u64::MAX;
-        for (_, url) in &self.nodes {
-            let seen = self.http.get(&format!("{url}/api/v1/cluster")).await?;
-            lowest = lowest.min(seen["applied_index"].as_u64().context("applied_index")?);
-        }
-        let mut hashes = Vec::new();
-        for (_, url) in &self.nodes {
-            let seen = self.http.get(&format!("{url}/api/v1/cluster?index={lowest}")).await?;
-            let Some(hash) = seen["at"]["state_hash"].as_str() else { return Ok(None) };
-            hashes.push(hash.to_owned());
-        }
-        if hashes.iter().any(|hash| *hash != hashes[0]) {
-            bail!("state hashes differ at index {lowest}: {hashes:?}");
-        }
-        Ok(Some((lowest, hashes.swap_remove(0))))
+        let urls: Vec<String> = self.nodes.iter().map(|(_, url)| url.clone()).collect();
+        agree::wait(&self.http, &urls, patience).await
     }
 
     /// Ends the demo as Ctrl-C does and returns its exit code.

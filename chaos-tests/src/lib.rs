@@ -11,12 +11,16 @@
 //!    [`demo::Demo`] kills it when dropped.
 //! 2. Every wait has a deadline, every load ends by itself.
 
+pub mod agree;
 pub mod demo;
 pub mod drill;
+pub mod etcd;
+pub mod field;
 pub mod http;
 pub mod journal;
 pub mod nodes;
 pub mod probe;
 pub mod proxy;
+pub mod rounds;
 pub mod simulation;
 pub mod stats;

@@ -155,6 +155,15 @@ impl Nodes {
         Ok(())
     }
 
+    /// The process id of a node.
+    ///
+    /// # Errors
+    /// The node does not run.
+    pub fn pid(&self, node: usize) -> anyhow::Result<i32> {
+        let child = self.running[node].as_ref().context("the node does not run")?;
+        Ok(i32::try_from(child.id())?)
+    }
+
     /// kill -9 of one node.
     ///
     /// # Errors

@@ -3,17 +3,16 @@
 //!
 //! `cargo run --release -p chaos-tests --bin switchover -- --rounds 100`
 
-use anyhow::{Context, ensure};
-use chaos_tests::demo::{Signal, programs, signal};
+use anyhow::ensure;
+use chaos_tests::demo::{Signal, signal};
+use chaos_tests::field;
 use chaos_tests::journal::Journal;
 use chaos_tests::nodes::Nodes;
 use chaos_tests::proxy::{Line, Proxy};
 use chaos_tests::stats::Distribution;
 use clap::Parser;
-use hyper::Method;
-use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 /// Command line.
@@ -62,26 +61,7 @@ impl Drop for House {
     }
 }
 
-/// The fast setting of the promise: 700 ms for an answer, heartbeats each 500 ms.
-fn simulator(dir: &Path, proxies: &[Proxy; 2]) -> anyhow::Result<Child> {
-    let head_ends = format!("{},{}", proxies[0].address(), proxies[1].address());
-    let log = std::fs::File::options().create(true).append(true).open(dir.join("simulator.log"))?;
-    Ok(Command::new(programs()?.join("holdfast-simulator"))
-        .args(["--head-end", &head_ends, "--meters", "5", "--perfect", "--die-with-parent"])
-        // A push each tenth of a second, for more than an hour.
-        .args(["--interval", "1m", "--speed", "600", "--history", "40d"])
-        .args(["--answer-ms", "700", "--heartbeat-ms", "500", "--state"])
-        .arg(dir.join("state"))
-        .arg("--journal")
-        .arg(dir.join("journal"))
-        .arg("--field-out")
-        .arg(dir.join("field.json"))
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .spawn()?)
-}
-
+/// The fast setting of the promise, for the nodes.
 const FAST: [(&str, &str); 1] = [("HOLDFAST_GATEWAY__ANSWER_TIMEOUT_MS", "700")];
 
 impl House {
@@ -95,36 +75,14 @@ impl House {
         }
         let before = |node: u16| Proxy::start(format!("127.0.0.1:{}", port + 100 + 10 * node));
         let proxies = [before(0).await?, before(1).await?];
-        let simulator = simulator(dir, &proxies)?;
+        let simulator = field::simulator(dir, &proxies)?;
         let house = Self { nodes, proxies, dir: dir.to_owned(), simulator };
         house.register().await?;
         Ok(house)
     }
 
     async fn register(&self) -> anyhow::Result<()> {
-        let file = self.dir.join("field.json");
-        let until = Instant::now() + LIMIT;
-        while !file.exists() {
-            ensure!(Instant::now() < until, "the simulator wrote no field");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        let field: Value = serde_json::from_slice(&std::fs::read(&file)?)?;
-        let known = ["id", "system_title", "name", "serial", "concentrator", "guek", "gak"];
-        for kind in ["concentrators", "meters"] {
-            let pick = |item: &Value| -> Value {
-                let is_serial = |name: &str| name == "serial" && kind == "concentrators";
-                let known = known.into_iter().filter(|name| !is_serial(name));
-                let picked = known.map(|name| (name.to_owned(), item[name].clone()));
-                Value::Object(picked.filter(|(_, value)| !value.is_null()).collect())
-            };
-            let items: Vec<Value> =
-                field[kind].as_array().context("a list")?.iter().map(pick).collect();
-            let url = format!("{}/api/v1/{kind}/import", self.nodes.urls[2]);
-            let body = json!({ "items": items });
-            let answer = self.nodes.http.send(Method::POST, &url, Some(&body), None, LIMIT).await?;
-            ensure!(answer.status == 200, "{kind}: {} {}", answer.status, answer.text);
-        }
-        Ok(())
+        field::register(&self.nodes, 2, &self.dir).await
     }
 
     /// The place of the node with the active channel, when a standby stands as well. Asked of
@@ -170,7 +128,7 @@ impl House {
             Loss::Restart => {
                 signal(i32::try_from(self.simulator.id())?, Signal::Kill)?;
                 self.simulator.wait()?;
-                self.simulator = simulator(&self.dir, &self.proxies)?;
+                self.simulator = field::simulator(&self.dir, &self.proxies)?;
             }
             Loss::Node => self.nodes.kill(node)?,
         }

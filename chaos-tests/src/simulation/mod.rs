@@ -30,6 +30,7 @@ use domain::{Author, Change, NodeId, leases};
 
 pub use checks::Broken;
 use checks::{Evidence, broken};
+pub use executor::Dice;
 use executor::{Ended, Executor, tell, throw, time};
 use faults::Troubles;
 use history::id_of;

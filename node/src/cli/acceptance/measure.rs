@@ -301,9 +301,13 @@ fn read_order() -> Value {
     json!({"kind": "read", "attributes": [{"obis": REGISTER}]})
 }
 
-/// Microseconds between two stamps of a command.
+/// Microseconds between two stamps of a command. What acts is acknowledged and then verified; a
+/// read's answer is its acknowledgement and its end at once.
 fn between(command: &Value, from: &str, to: &str) -> Option<u64> {
-    let at = |name: &str| command[name].as_str()?.parse::<jiff::Timestamp>().ok();
+    let at = |name: &str| {
+        let ended = (name == "acknowledged").then(|| command["settled"].as_str()).flatten();
+        command[name].as_str().or(ended)?.parse::<jiff::Timestamp>().ok()
+    };
     u64::try_from(at(to)?.as_microsecond() - at(from)?.as_microsecond()).ok()
 }
 

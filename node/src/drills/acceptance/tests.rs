@@ -1,6 +1,6 @@
 //! Each figure: shown, missed, and what is not enough to show it.
 
-use domain::drills::{Begin, State, Summary};
+use domain::drills::{Begin, State, Summary, Verdict as Drilled};
 use domain::{NodeId, Stamp};
 
 use super::*;
