@@ -56,8 +56,7 @@ impl Etcd {
         std::fs::create_dir_all(dir)?;
         let urls = (0..3).map(|member| format!("http://127.0.0.1:{}", port + member)).collect();
         let running = vec![None, None, None];
-        let mut etcd =
-            Self { dir: dir.to_owned(), port, pace, running, http: Http::new("none"), urls };
+        let mut etcd = Self { dir: dir.to_owned(), port, pace, running, http: Http::new(""), urls };
         for member in 0..3 {
             etcd.run(member)?;
         }

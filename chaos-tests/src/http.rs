@@ -41,7 +41,7 @@ impl Answer {
 }
 
 impl Http {
-    /// A client for one cluster.
+    /// A client for one cluster; an empty token is not sent.
     pub fn new(token: &str) -> Self {
         let client = Client::builder(TokioExecutor::new()).build(HttpConnector::new());
         Self { client, token: token.to_owned() }
@@ -64,11 +64,11 @@ impl Http {
         key: Option<&str>,
         deadline: Duration,
     ) -> anyhow::Result<Answer> {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(url)
-            .header("authorization", format!("Bearer {}", self.token))
-            .header("content-type", "application/json");
+        let mut request =
+            Request::builder().method(method).uri(url).header("content-type", "application/json");
+        if !self.token.is_empty() {
+            request = request.header("authorization", format!("Bearer {}", self.token));
+        }
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
         }

@@ -47,8 +47,8 @@ const FINE: Duration = Duration::from_millis(5);
 
 /// A cluster that is measured.
 enum Cluster {
-    Ours(Nodes, Probe),
-    Etcd(Etcd),
+    Ours(Box<(Nodes, Probe)>),
+    Etcd(Box<Etcd>),
 }
 
 struct Contestant {
@@ -86,7 +86,7 @@ impl Contestant {
         }
         let probe = Probe::new(&nodes.http, 1);
         let name = "Holdfast, defaults (heartbeat 50, election 150 to 300 ms)";
-        Ok(Self::new(name, Cluster::Ours(nodes, probe)))
+        Ok(Self::new(name, Cluster::Ours(Box::new((nodes, probe)))))
     }
 
     async fn etcd(
@@ -95,7 +95,7 @@ impl Contestant {
         port: u16,
         pace: etcd::Pace,
     ) -> anyhow::Result<Self> {
-        Ok(Self::new(name, Cluster::Etcd(Etcd::start(dir, port, pace).await?)))
+        Ok(Self::new(name, Cluster::Etcd(Box::new(Etcd::start(dir, port, pace).await?))))
     }
 
     fn new(name: &'static str, cluster: Cluster) -> Self {
@@ -105,25 +105,25 @@ impl Contestant {
 
     fn urls(&self) -> &[String] {
         match &self.cluster {
-            Cluster::Ours(nodes, _) => &nodes.urls,
+            Cluster::Ours(ours) => &ours.0.urls,
             Cluster::Etcd(etcd) => &etcd.urls,
         }
     }
 
     fn target(&self) -> Target<'_> {
         match &self.cluster {
-            Cluster::Ours(_, probe) => Target::Ours(probe),
+            Cluster::Ours(ours) => Target::Ours(&ours.1),
             Cluster::Etcd(etcd) => Target::Etcd(&etcd.http),
         }
     }
 
     /// The place of the leader that all three agree on.
     async fn leader(&self) -> anyhow::Result<usize> {
-        let Cluster::Ours(nodes, _) = &self.cluster else {
+        let Cluster::Ours(ours) = &self.cluster else {
             let Cluster::Etcd(etcd) = &self.cluster else { anyhow::bail!("no cluster") };
             return Ok(etcd.leader(LIMIT).await?.0);
         };
-        let until = Instant::now() + LIMIT;
+        let (nodes, until) = (&ours.0, Instant::now() + LIMIT);
         loop {
             let mut seen = Vec::new();
             for url in &nodes.urls {
@@ -193,7 +193,7 @@ impl Contestant {
         // The clock runs from before the signal, so nothing is told shorter than it was.
         let killed = Instant::now();
         match &mut self.cluster {
-            Cluster::Ours(nodes, _) => nodes.kill(leader)?,
+            Cluster::Ours(ours) => ours.0.kill(leader)?,
             Cluster::Etcd(etcd) => etcd.kill(leader)?,
         }
         let over = |accepted: &[(Instant, Instant)]| {
@@ -203,9 +203,9 @@ impl Contestant {
         let first = accepted.iter().filter(|(sent, _)| *sent > killed).map(|(_, ended)| *ended);
         let first = first.min().with_context(|| format!("{}: no write in 30 s", self.name))?;
         match &mut self.cluster {
-            Cluster::Ours(nodes, _) => {
-                nodes.start(leader, &[])?;
-                nodes.wait_ready(leader, 2 * LIMIT).await?;
+            Cluster::Ours(ours) => {
+                ours.0.start(leader, &[])?;
+                ours.0.wait_ready(leader, 2 * LIMIT).await?;
             }
             Cluster::Etcd(etcd) => {
                 etcd.run(leader)?;
@@ -213,6 +213,19 @@ impl Contestant {
             }
         }
         Ok(first - killed)
+    }
+
+    /// A hand-over that was not crossed by an election: on a busy machine short election times make
+    /// some, and then nothing was handed over by order. It is told, and made again.
+    async fn undisturbed(&mut self, round: &str) -> anyhow::Result<(Duration, Duration)> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.hand_over(&format!("{round}t{tries}")).await {
+                Err(why) if tries < 5 => println!("  {}: again, for {why}", self.name),
+                measured => return measured,
+            }
+        }
     }
 
     /// The longest time without an accepted write: before a planned hand-over, and from its order
@@ -234,7 +247,8 @@ impl Contestant {
             tokio::time::sleep(Duration::from_millis(300)).await;
             let from = Instant::now();
             match &self.cluster {
-                Cluster::Ours(nodes, _) => {
+                Cluster::Ours(ours) => {
+                    let nodes = &ours.0;
                     let url = format!("{}/api/v1/cluster/leader", nodes.urls[leader]);
                     let body = json!({ "to": nodes.names[heir] });
                     let sent = nodes.http.send(Method::POST, &url, Some(&body), Some(&key), LIMIT);
@@ -297,7 +311,7 @@ async fn main() -> anyhow::Result<()> {
     for round in 1..=arguments.moves {
         let mut line = format!("move {round:3}:");
         for one in &mut all {
-            let (usual, pause) = one.hand_over(&format!("m{round}")).await?;
+            let (usual, pause) = one.undisturbed(&format!("m{round}")).await?;
             one.usual.add(usual);
             one.moves.add(pause);
             line.push_str(&format!("  {:5} ms", pause.as_millis()));

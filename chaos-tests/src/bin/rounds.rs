@@ -37,7 +37,7 @@ struct Arguments {
 }
 
 /// Runs the same program in a namespace; none where there is none to be had.
-fn again_inside(seed: u64) -> Option<ExitCode> {
+fn again_inside(arguments: &Arguments, seed: u64) -> Option<ExitCode> {
     let up = "ip link set lo up && nft list tables >/dev/null";
     let namespace = ["--user", "--map-root-user", "--net"];
     let probe = Command::new("unshare").args(namespace).args(["sh", "-c", up]).output().ok()?;
@@ -51,8 +51,11 @@ fn again_inside(seed: u64) -> Option<ExitCode> {
         .args(namespace)
         .args(["sh", "-c", "ip link set lo up && exec \"$@\"", "sh"])
         .arg(own)
-        .args(std::env::args_os().skip(1))
         .args(["--inside", "--seed", &seed.to_string()])
+        .args(["--rounds", &arguments.rounds.to_string()])
+        .args(["--first", &arguments.first.to_string()])
+        .args(["--compare", &arguments.compare.to_string()])
+        .args(["--port", &arguments.port.to_string()])
         .status()
         .ok()?;
     Some(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -63,7 +66,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let by_clock = || u64::try_from(jiff::Timestamp::now().as_microsecond()).unwrap_or(1);
     let seed = arguments.seed.unwrap_or_else(by_clock);
     if !arguments.inside
-        && let Some(code) = again_inside(seed)
+        && let Some(code) = again_inside(&arguments, seed)
     {
         return Ok(code);
     }
@@ -108,8 +111,8 @@ async fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<()> {
     }
     println!("all together again behind the last fault: {settled}");
     println!(
-        "{} rounds: {acknowledged} writes acknowledged, 0 lost, 0 twice; {read} read back, 0 stale; \
-         {} values of the field, 0 missing, 0 different, 0 doubled",
+        "{} rounds: {acknowledged} writes acknowledged, 0 lost, 0 twice; {read} read back, 0 \
+         stale; {} values of the field, 0 missing, 0 different, 0 doubled",
         arguments.rounds,
         values.unwrap_or(0)
     );

@@ -149,9 +149,14 @@ impl House {
                 signal(pid, Signal::Continue)?;
             }
             Fault::CutNode(away, way) => {
+                // One that is not up yet says nothing that could be cut.
+                self.nodes.wait_ready(away.node, SETTLED_WITHIN).await?;
                 self.rules(away.node, *way, "")?;
                 away.over().await;
+                let dropped = dropped()?;
                 nft(&["flush", "chain", "inet", "holdfast", "out"])?;
+                // Nodes speak several times in half a second: a cut that drops nothing is none.
+                ensure!(away.ms < 500 || dropped > 0, "the cut dropped no datagram");
             }
             Fault::Lossy(away, percent) => {
                 let chance = format!("numgen random mod 100 < {percent}");
@@ -189,7 +194,8 @@ impl House {
                 if way == Way::Both || way == wanted {
                     let rule = ["add", "rule", "inet", "holdfast", "out", "udp", "sport", from];
                     let chance: Vec<&str> = chance.split_whitespace().collect();
-                    let rule = [&rule[..], &["udp", "dport", to], &chance, &["drop"]].concat();
+                    let rule =
+                        [&rule[..], &["udp", "dport", to], &chance, &["counter", "drop"]].concat();
                     nft(&rule)?;
                 }
             }
@@ -206,6 +212,15 @@ pub fn prepare() -> anyhow::Result<()> {
     nft(&["add", "table", "inet", "holdfast"])?;
     let hook = "{ type filter hook output priority 0; }";
     nft(&["add", "chain", "inet", "holdfast", "out", hook])
+}
+
+/// Datagrams that the rules have dropped.
+fn dropped() -> anyhow::Result<u64> {
+    let chain = ["list", "chain", "inet", "holdfast", "out"];
+    let output = Command::new("nft").args(chain).output().context("nft (package nftables)")?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let counts = said.split("counter packets ").skip(1);
+    Ok(counts.filter_map(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).sum())
 }
 
 fn nft(words: &[&str]) -> anyhow::Result<()> {

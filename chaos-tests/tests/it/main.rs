@@ -2,12 +2,14 @@
 //!
 //! They run one after the other (two cores do not carry two clusters), each on ports of its own.
 
+mod acceptance;
 mod bad_input;
 mod channels;
 mod drills;
 mod full_disk;
 mod interop;
 mod orders;
+mod rounds;
 mod survival;
 
 use tokio::sync::{Mutex, MutexGuard};

@@ -16,8 +16,9 @@ use crate::apply::{Done, Effect, Table, Tx, View};
 use crate::error::{Fault, Stop, refuse};
 use crate::units::{NodeId, Stamp};
 
-/// Drills that are kept; the last good one of each scenario stays beyond that.
-pub const MAX_KEPT: usize = 128;
+/// Drills that are kept; the last good one of each scenario stays beyond that. Two hundred are an
+/// acceptance's: 100 lost channels and 100 killed leaders.
+pub const MAX_KEPT: usize = 256;
 /// Numbers of the writes of one drill: 0 up to this, exclusive.
 pub const MAX_PROBES: u32 = 65_536;
 /// The longest that a drill may be open.

@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 
 use super::ClusterArgs;
 use super::client::Api;
-use super::drill::{Trial, judge_measured, sealed};
-use super::output::{field, table};
+use super::drill::{Trial, figures, judge_measured, sealed};
+use super::output::field;
 use crate::areas::drills::page;
 use crate::drills::acceptance::{Acceptance, Measured};
 use crate::drills::paper;
@@ -209,23 +209,8 @@ fn print(found: &Acceptance, files: &[PathBuf], body: &Value, is_json: bool) {
         println!("{body}");
         return;
     }
-    let rows = found
-        .figures
-        .iter()
-        .map(|one| vec![one.title.clone(), one.verdict.name().to_owned(), one.result.clone()]);
-    table(&["FIGURE", "VERDICT", "RESULT"], &rows.collect::<Vec<_>>());
-    println!();
-    for one in found.figures.iter().filter(|one| !one.reason.is_empty()) {
-        println!("{}: {}", one.title, one.reason);
-    }
-    println!(
-        "\n{} passed, {} failed, {} not proven here; drill {}, seal {}",
-        found.passed(),
-        found.failed(),
-        found.unproven(),
-        field(body, &["id"]),
-        field(body, &["seal"])
-    );
+    figures(found);
+    println!("drill {}, seal {}", field(body, &["id"]), field(body, &["seal"]));
     for file in files {
         println!("{}", file.display());
     }

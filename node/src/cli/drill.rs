@@ -26,6 +26,7 @@ use crate::drills::report::Report;
 use crate::drills::scenario::{self, Scenario};
 use crate::exit::{Exit, Failure};
 use crate::run::Signals;
+pub use print::figures;
 pub use trial::{Trial, judge_measured};
 
 /// How long the cluster may take to keep a report.

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::cli::output::{field, table};
+use crate::drills::acceptance::{Acceptance, Outcome};
 
 fn items<'a>(body: &'a Value, name: &str) -> &'a [Value] {
     body[name].as_array().map(Vec::as_slice).unwrap_or_default()
@@ -98,6 +99,20 @@ pub fn plan(plan: &Value, is_json: bool) {
     }
 }
 
+/// The figures of an acceptance with their verdicts and reasons.
+pub fn figures(found: &Acceptance) {
+    let row =
+        |one: &Outcome| vec![one.title.clone(), one.verdict.name().to_owned(), one.result.clone()];
+    let rows: Vec<Vec<String>> = found.figures.iter().map(row).collect();
+    table(&["FIGURE", "VERDICT", "RESULT"], &rows);
+    println!();
+    for one in found.figures.iter().filter(|one| !one.reason.is_empty()) {
+        println!("{}: {}", one.title, one.reason);
+    }
+    let (passed, failed, unproven) = (found.passed(), found.failed(), found.unproven());
+    println!("\n{passed} passed, {failed} failed, {unproven} not proven here");
+}
+
 /// A drill and its report.
 pub fn report(body: &Value, is_json: bool) {
     if is_json {
@@ -110,6 +125,11 @@ pub fn report(body: &Value, is_json: bool) {
     println!("  by {} ({}), begun {}", get("by"), get("reason"), get("begun"));
     if report.is_null() {
         println!("  no report is kept");
+        return;
+    }
+    let accepted = report.get("acceptance").filter(|accepted| !accepted.is_null());
+    if let Some(found) = accepted.and_then(|one| serde_json::from_value(one.clone()).ok()) {
+        figures(&found);
         return;
     }
     println!("  verdict: {}", field(report, &["verdict"]).to_uppercase());

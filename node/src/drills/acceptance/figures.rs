@@ -158,8 +158,8 @@ pub const FIGURES: [Figure; 12] = [
     },
     Figure {
         how: "an upper bound, by one clock: from the order of a read at one node to the read's \
-              value in the answer of another node. It holds the order's way and the meter's answer, \
-              which the figure itself does not count",
+              value in the answer of another node. It holds the order's way and the meter's \
+              answer, which the figure itself does not count",
         limit: "p99 under 5 s",
         of: "order to value at another node",
         ..figure("remote-data", "Remote net data", times(&[under(99, 5)]))
@@ -173,8 +173,8 @@ pub const FIGURES: [Figure; 12] = [
         ..figure("command-reach", "Command reach", times(&[up_to(99, 5)]))
     },
     Figure {
-        how: "a parameter of a device is read, and written with the very value that it has and read \
-              back by the cluster: each from the order to its end at the asking client",
+        how: "a parameter of a device is read, and written with the very value that it has and \
+              read back by the cluster: each from the order to its end at the asking client",
         limit: "p99 under 8 s",
         of: "get or set, whole round",
         ..figure("request-set", "Request and set", times(&[under(99, 8)]))
@@ -187,8 +187,8 @@ pub const FIGURES: [Figure; 12] = [
         ..figure("general-query", "General query", query(&[under(99, 10)]))
     },
     Figure {
-        how: "searches for parts of names and numbers that the cluster holds, two letters to eight, \
-              and for what it does not hold, at every node in turn",
+        how: "searches for parts of names and numbers that the cluster holds, two letters to \
+              eight, and for what it does not hold, at every node in turn",
         limit: "p99 under 15 s, at 10 million points",
         of: "a search",
         ..figure("fuzzy-query", "Fuzzy query", query(&[under(99, 15)]))

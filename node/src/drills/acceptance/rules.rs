@@ -1,6 +1,7 @@
 //! How each kind of figure is judged. Pure.
 //!
-//! Invariant: a limit that is missed fails, whatever else is not enough; only what is enough passes.
+//! Invariant: a limit that is missed fails, whatever else is not enough; only what is
+//! enough passes.
 
 use domain::drills::Verdict as Drilled;
 

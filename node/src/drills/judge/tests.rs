@@ -304,3 +304,31 @@ fn evidence_that_cannot_be_is_not_judged() {
     bare.held = empty;
     assert_eq!(check(&bare, &members), Ok(()), "what is missing is judged");
 }
+
+#[test]
+fn an_acceptance_passes_only_with_every_figure() {
+    let nobody_hurt = |measured: Option<acceptance::Measured>| Evidence {
+        injected_us: None,
+        taken_us: None,
+        whole_us: None,
+        operations: Vec::new(),
+        seen: Vec::new(),
+        signs: Vec::new(),
+        measured,
+        ..evidence()
+    };
+    let judged_of = |measured| judged(&nobody_hurt(measured), "acceptance", &record(), whole());
+    let (report, summary) = judged_of(None);
+    assert_eq!(summary.verdict, Verdict::Inconclusive);
+    assert!(report.acceptance.is_none() && report.reasons == ["nothing was measured"]);
+    let (report, summary) = judged_of(Some(acceptance::Measured::default()));
+    assert_eq!(summary.verdict, Verdict::Inconclusive, "{:?}", report.reasons);
+    let found = report.acceptance.clone().unwrap();
+    assert_eq!(found.unproven(), acceptance::FIGURES.len());
+    let paper = crate::drills::paper::pdf(&report, "aa", "n1").unwrap();
+    assert!(paper.starts_with(b"%PDF-"));
+    let slow = acceptance::Times { took_us: vec![9 * SECOND], ..Default::default() };
+    let times = [("interface".to_owned(), slow)].into();
+    let (report, summary) = judged_of(Some(acceptance::Measured { times, ..Default::default() }));
+    assert_eq!(summary.verdict, Verdict::Failed, "{:?}", report.reasons);
+}
