@@ -401,6 +401,10 @@ async fn carry(
             let answer = ask(&shared, part.clone(), Upcall::Ingest).await;
             Answer::Stored { epoch, sequence, part, answer }
         }
+        Request::Report { sequence, report } => {
+            let epoch = report.epoch;
+            Answer::Reported { epoch, sequence, answer: ask(&shared, report, Upcall::Report).await }
+        }
         Request::Meter { serial, question } => {
             meter_question(&shared, Some(concentrator), serial, question).await
         }

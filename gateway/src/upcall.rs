@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use domain::alarms;
 use domain::assets::{Authentication, Security};
 use domain::leases::{Reason, Role};
 use domain::readings::{Hole, Part, Refill};
@@ -82,6 +83,8 @@ pub enum Upcall {
     TaskReport(Ask<Report, u32>),
     /// Readings to store; answered after the commit with the number of rows.
     Ingest(Ask<Part, u32>),
+    /// What a concentrator tells of itself; answered after the commit.
+    Report(Ask<alarms::Report, ()>),
 }
 
 /// A connection shows a system title, not yet proven.

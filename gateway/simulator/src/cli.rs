@@ -99,6 +99,15 @@ pub struct Cli {
     /// How long the fault outage lasts
     #[arg(long, default_value = "6h", value_parser = parse_duration)]
     pub outage_hold: Duration,
+    /// Concentrators report events of their own: restarts, channels lost and restored
+    #[arg(long)]
+    pub own_events: bool,
+    /// All meters lose power so long after the start, within ten seconds, and report it
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub blackout_after: Option<Duration>,
+    /// How long they have none
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    pub blackout_hold: Duration,
     /// A field without gaps, outages and dead meters, so that expected values can be counted
     #[arg(long)]
     pub perfect: bool,
@@ -153,6 +162,8 @@ impl Cli {
             fault_every: self.fault_every,
             fault_hold: self.fault_hold,
             outage_hold: self.outage_hold,
+            own_events: self.own_events,
+            blackout: self.blackout_after.map(|after| (after, self.blackout_hold)),
             outages: if self.perfect { Outages::Never } else { Outages::Natural },
             field_out: self.field_out.clone(),
             journal: self.journal.clone(),

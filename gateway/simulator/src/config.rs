@@ -66,6 +66,10 @@ pub struct Config {
     pub fault_hold: Duration,
     /// How long an outage in the history lasts.
     pub outage_hold: Duration,
+    /// Whether concentrators report events of their own.
+    pub own_events: bool,
+    /// After how long all meters lose power, and for how long.
+    pub blackout: Option<(Duration, Duration)>,
     /// Whether the street has gaps, outages and dead meters by itself.
     pub outages: Outages,
     /// Where to write the registry.
@@ -111,6 +115,8 @@ impl Default for Config {
             fault_every: Duration::from_secs(15),
             fault_hold: Duration::from_secs(5),
             outage_hold: Duration::from_secs(6 * 3_600),
+            own_events: false,
+            blackout: None,
             outages: Outages::Natural,
             field_out: None,
             journal: None,

@@ -19,6 +19,7 @@ pub mod direct;
 pub mod energy;
 pub mod fault;
 pub mod field;
+pub mod happenings;
 pub mod journal;
 pub mod mix;
 pub mod objects;

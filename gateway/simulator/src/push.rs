@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use cosem::{Data, DateTime};
 
 use crate::field::{ConcentratorModel, PROFILE_DAYS, Past, Row, STATUS_CLOCK_DOUBTFUL};
+use crate::happenings::What;
 use crate::objects::memory::MeterMemory;
 use crate::state::{Memory, Stretch};
 
@@ -106,7 +107,9 @@ fn next_group(
     let room = BODY_OCTETS - HEAD_OCTETS;
     let group = (room / (METER_OCTETS + slots as usize * ROW_OCTETS)).max(1) as u32;
     memory.planned_to_s = Some(to_s);
-    let stretch = Stretch { sequence: 0, from_s, to_s, interval_s, first_meter: 0, meters: group };
+    let (sequence, first_meter, what) = (0, 0, What::Profile);
+    let meters = group;
+    let stretch = Stretch { sequence, from_s, to_s, interval_s, first_meter, meters, what };
     (Some(stretch), expired)
 }
 

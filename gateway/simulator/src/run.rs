@@ -152,6 +152,11 @@ fn settings(config: &Config) -> io::Result<Settings> {
         fault_hold: config.fault_hold,
         outage_s: i64::try_from(config.outage_hold.as_secs()).unwrap_or(0),
         faults: config.plan(),
+        own_events: config.own_events,
+        blackout_s: config.blackout.map(|(after, lasts)| {
+            let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX / 4);
+            (seconds(after), seconds(lasts))
+        }),
         behind: config.behind.iter().map(|real| real.serial.clone()).collect(),
         tally: Tally::default(),
         journal,

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::happenings::{Blackout, Waiting, What};
 use crate::objects::memory::MeterMemory;
 
 /// Counters reserved at once.
@@ -35,6 +36,9 @@ pub struct Stretch {
     pub first_meter: u32,
     /// Number of meters.
     pub meters: u32,
+    /// What it carries.
+    #[serde(default)]
+    pub what: What,
 }
 
 /// What a concentrator remembers.
@@ -58,6 +62,12 @@ pub struct Memory {
     pub off: Option<(i64, i64)>,
     /// The stretch of time that is being planned, if some meters are still missing.
     pub unfinished: Option<Stretch>,
+    /// Own events that wait for a sequence, oldest first.
+    #[serde(default)]
+    pub happened: Vec<Waiting>,
+    /// A power cut of the meters.
+    #[serde(default)]
+    pub blackout: Option<Blackout>,
     /// Planned and not yet acknowledged, oldest first.
     pub unacknowledged: Vec<Stretch>,
     /// Highest epoch accepted.
@@ -86,6 +96,8 @@ impl Memory {
             first_s: None,
             off: None,
             unfinished: None,
+            happened: Vec::new(),
+            blackout: None,
             unacknowledged: Vec::new(),
             epoch: 0,
             epoch_holder: None,

@@ -58,9 +58,13 @@ pub enum Count {
     FramesRefused,
     /// Rows that fell out of a meter's memory before they were collected.
     RowsExpired,
+    /// Events of meters in pushes that were acknowledged.
+    MeterEvents,
+    /// Own events that were acknowledged.
+    OwnEvents,
 }
 
-const COUNTS: [(Count, &str); 20] = [
+const COUNTS: [(Count, &str); 22] = [
     (Count::Dials, "dials"),
     (Count::Connects, "connects"),
     (Count::Closes, "closes"),
@@ -81,6 +85,8 @@ const COUNTS: [(Count, &str); 20] = [
     (Count::DirectRequests, "direct_requests"),
     (Count::FramesRefused, "frames_refused"),
     (Count::RowsExpired, "rows_expired"),
+    (Count::MeterEvents, "meter_events_acknowledged"),
+    (Count::OwnEvents, "own_events_acknowledged"),
 ];
 
 /// The counters of a process.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use cosem::association::{InvokeId, Notification as Wire};
 use cosem::{AttributeRef, Data};
 use domain::Device;
+use domain::alarms::Report;
 use domain::commands::Failure;
 use domain::leases::Reason;
 use domain::readings::{Mark, Part};
@@ -32,11 +33,7 @@ const HOLD: Duration = Duration::from_secs(3);
 
 impl Session {
     pub(super) fn notified(&mut self, now: Instant, wire: Wire) {
-        let Ok(body) = wire.body() else {
-            // An event-notification: no agreement on it yet.
-            self.events.push_back(Event::FrameRefused("unexpected"));
-            return;
-        };
+        let Ok(body) = wire.body() else { return self.reported(now, &wire) };
         let name_is_ours = |name: &[u8]| name == self.login.concentrator.as_bytes();
         match notification::decode(body) {
             Err(error) => self.refuse(error),
@@ -65,6 +62,51 @@ impl Session {
     /// asked by the answer to the activation.
     fn promoted(&mut self, _accepted: u32) {
         self.wish(Reason::Promoted);
+    }
+
+    /// The concentrator tells of itself. Its events stand in the sequence of pushes: they are
+    /// stored, then acknowledged, and come again otherwise.
+    fn reported(&mut self, now: Instant, wire: &Wire) {
+        let event = wire.event();
+        let concentrator = self.login.concentrator.clone();
+        let event = event.and_then(|event| translate::own_event(&event, &concentrator));
+        let (Ok((sequence, event)), State::Active { epoch }) = (event, &self.state) else {
+            self.events.push_back(Event::FrameRefused("unexpected"));
+            return;
+        };
+        match self.pushes.offer(sequence, now) {
+            Offer::Gap => self.close(Cause::SequenceGap),
+            Offer::Again => {
+                self.events.push_back(Event::Duplicate);
+                self.acknowledge(now);
+            }
+            Offer::New => {
+                let report = Report { concentrator, epoch: *epoch, events: vec![event] };
+                self.requests.push_back(Request::Report { sequence, report });
+            }
+        }
+    }
+
+    /// The cluster's answer to a report.
+    pub(super) fn report_stored(
+        &mut self,
+        now: Instant,
+        epoch: u64,
+        sequence: u32,
+        answer: Result<(), Denied>,
+    ) {
+        if !matches!(self.state, State::Active { epoch: current } if current == epoch) {
+            return;
+        }
+        match answer {
+            Ok(()) => self.settled(now, sequence, Fate::Stored),
+            Err(Denied::Unavailable) => self.close(Cause::ClusterUnavailable),
+            Err(Denied::Refused { code, .. }) if code == "stale_epoch" => self.step_back(),
+            Err(Denied::Refused { code, detail }) => {
+                self.events.push_back(Event::PartRefused { code, detail });
+                self.settled(now, sequence, Fate::Refused);
+            }
+        }
     }
 
     fn offered(&mut self, now: Instant, sequence: u32, notification: Wire) {

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use domain::alarms::Report;
 use domain::leases::{Reason, Role};
 use domain::readings::Part;
 
@@ -38,6 +39,8 @@ pub(crate) enum Request {
     Release { epoch: u64 },
     /// Store this.
     Ingest { epoch: u64, sequence: u32, part: Part },
+    /// Store what it tells of itself.
+    Report { sequence: u32, report: Report },
     /// Something for one of its meters.
     Meter { serial: String, question: Question },
 }
@@ -69,6 +72,11 @@ pub(crate) enum Answer {
         sequence: u32,
         part: Part,
         answer: Result<u32, Denied>,
+    },
+    Reported {
+        epoch: u64,
+        sequence: u32,
+        answer: Result<(), Denied>,
     },
     Access {
         serial: String,

@@ -273,6 +273,9 @@ impl Session {
             Answer::Stored { epoch, sequence, part, answer } => {
                 self.stored(now, epoch, sequence, &part, answer);
             }
+            Answer::Reported { epoch, sequence, answer } => {
+                self.report_stored(now, epoch, sequence, answer);
+            }
             Answer::Access { serial, answer } => self.meters.handle_access(now, &serial, answer),
             Answer::MeterReserved { serial, answer } => {
                 self.meters.handle_reserved(now, &serial, answer);

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cosem::apdu::{DataNotification, LongInvokePriority};
+use cosem::apdu::{DataNotification, EventNotification, LongInvokePriority};
 use cosem::association::{
     AcceptedCounters, Answer as Reply, Authentication, Request as Asked, Server, ServerConfig,
     ServerIndication,
@@ -155,6 +155,30 @@ impl Bench {
         let invoke = LongInvokePriority::confirmed(1);
         self.server.notify(102, DataNotification::new(invoke, None, body)).unwrap();
         self.turn()
+    }
+
+    /// The concentrator tells of itself.
+    fn report(&mut self, sequence: u32, code: u16) -> Vec<String> {
+        let event = EventNotification {
+            time: Some(cosem::DateTime::from_unix_s(1_795_305_600, 0, 0)),
+            attribute: cosem::AttributeRef::new(1, [0, 0, 96, 11, 0, 255], 2),
+            value: Data::Structure(vec![
+                Data::octets(NAME.as_bytes()),
+                Data::U32(sequence),
+                Data::U16(code),
+                Data::octets(b""),
+            ]),
+        };
+        self.server.notify_event(102, event).unwrap();
+        self.turn()
+    }
+
+    fn reported(&mut self, answer: Result<(), Denied>) -> Vec<String> {
+        let (epoch, sequence) = self.take("report", |asked| match asked {
+            Request::Report { sequence, report } => Some((report.epoch, *sequence)),
+            _ => None,
+        });
+        self.tell(Answer::Reported { epoch, sequence, answer })
     }
 
     fn identify(&mut self) -> Vec<String> {
@@ -381,6 +405,10 @@ fn request_text(request: &Request) -> String {
         Request::Ingest { sequence, part, .. } => {
             let rows: usize = part.batches.iter().map(|batch| batch.len()).sum();
             format!("ingest {sequence}: {rows}")
+        }
+        Request::Report { sequence, report } => {
+            let codes: Vec<u32> = report.events.iter().map(|event| event.code).collect();
+            format!("report {sequence}: {codes:?}")
         }
         Request::Meter { serial, .. } => format!("meter {serial}"),
     }

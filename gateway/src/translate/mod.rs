@@ -5,6 +5,7 @@
 //! is left out and counted; 2. a row whose end is not a multiple of its interval never gets into
 //! an interval batch.
 
+mod event;
 pub(crate) mod fit;
 pub(crate) mod local;
 mod profile;
@@ -14,6 +15,7 @@ mod rows;
 use cosem::{AttributeRef, Data, DataAccessError, DateTime};
 use domain::commands::{Attribute, Failure, Read, Value};
 
+pub(crate) use event::own_event;
 pub(crate) use profile::{Column, Shape, StatusBits, part_of, profile_read, reads_of, shape_of};
 pub(crate) use push::{push, store};
 pub(crate) use rows::{Dropped, divide, registers_batch};

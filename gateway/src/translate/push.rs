@@ -175,6 +175,8 @@ fn role(column: &PushColumn) -> Role {
         (8, _, 2) => Role::Clock,
         (1, [0, 0, 96, 10, _, _], 2) => Role::Status,
         (3 | 4, _, 2) | (5, _, 2 | 3) => Role::Register,
+        // Codes of events are values, too.
+        (1, name, 2) if domain::alarms::is_event(Obis(name)) => Role::Register,
         _ => Role::Ignored,
     }
 }
@@ -332,6 +334,28 @@ mod tests {
             (0, 11, NOON + 1_837, flag::CLOCK_DOUBTFUL, vec![Some(8), Some(9)]),
         ];
         assert_eq!(seen, expect);
+    }
+
+    #[test]
+    fn codes_of_events_are_values_of_irregular_rows() {
+        let column = |class, name| PushColumn { class, name, attribute: 2, scaler: 0, unit: 255 };
+        let head = PushHead {
+            profile: [0, 0, 99, 98, 0, 255],
+            period_s: 0,
+            columns: vec![column(8, [0, 0, 1, 0, 0, 255]), column(1, [0, 0, 96, 11, 0, 255])],
+            ..head()
+        };
+        let row = Data::Structure(vec![at(NOON + 7, 0, 0), Data::U8(1)]);
+        let meter = Data::Structure(vec![Data::octets(b"M1"), Data::Array(vec![row])]);
+        let ordinals = HashMap::from([("M1".to_owned(), 11)]);
+        let pushed = push(&head, &Data::Array(vec![meter]).to_axdr(), &ordinals).unwrap();
+        assert_eq!((pushed.dropped, pushed.batches.len()), (Dropped::default(), 1));
+        let batch = &pushed.batches[0];
+        assert_eq!(batch.interval_minutes(), 0);
+        assert!(domain::alarms::is_event(batch.registers()[0].obis));
+        let rows = batch.rows().unwrap();
+        let row = rows.iter().next().unwrap();
+        assert_eq!((row.ordinal, row.end_s, row.values), (11, NOON + 7, &[Some(1)][..]));
     }
 
     #[test]

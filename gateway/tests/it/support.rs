@@ -317,6 +317,7 @@ impl Cluster {
                     other => panic!("{other:?}"),
                 }));
             }
+            Upcall::Report(ask) => ask.answer(Ok(())),
             Upcall::Ingest(ask) => {
                 if self.refuse_ingests > 0 {
                     self.refuse_ingests -= 1;

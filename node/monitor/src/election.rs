@@ -16,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::cluster::{Answer, Api};
 use crate::config::Cluster;
-use crate::engine::{Job, Kept, Note, Standing};
+use crate::engine::{Job, Kept, MAX_DIGEST, Note, Standing};
 
 /// How often it is looked who tells.
 const STEP: Duration = Duration::from_secs(1);
@@ -269,11 +269,16 @@ impl Task {
 
     /// Has the marks of messages noted, then lets them go. Several that wait go together.
     async fn tell(&mut self, first: Box<Job>, wishes: &mut mpsc::Receiver<Wish>) {
+        let mut count = first.marks.len();
         let mut jobs = vec![first];
         let mut notes = Vec::new();
-        while jobs.len() < MAX_NOTES {
+        // The next may be of a storm.
+        while count + MAX_DIGEST <= MAX_NOTES {
             match wishes.try_recv() {
-                Ok(Wish::Tell(job)) => jobs.push(job),
+                Ok(Wish::Tell(job)) => {
+                    count += job.marks.len();
+                    jobs.push(job);
+                }
                 Ok(Wish::Told(more)) => notes.extend(more),
                 Ok(Wish::Stop) | Err(_) => break,
             }
@@ -282,7 +287,12 @@ impl Task {
             (Standing::Alone, _) => true,
             (_, None) => false,
             (_, Some(epoch)) => {
-                let marks = jobs.iter().map(|job| json!({"mark": job.mark, "over": job.over}));
+                let of = |job: &Box<Job>| {
+                    let over = job.over;
+                    let marks = job.marks.iter();
+                    marks.map(|mark| json!({"mark": mark, "over": over})).collect::<Vec<_>>()
+                };
+                let marks = jobs.iter().flat_map(of);
                 self.note(Some(epoch), marks.collect()).await
             }
         };

@@ -24,6 +24,7 @@ pub mod nut;
 pub mod oncall;
 pub mod run;
 mod scrape;
+mod shared;
 pub mod sms;
 pub mod texts;
 mod ups;

@@ -16,13 +16,13 @@ use tokio::sync::{mpsc, watch};
 use crate::channels::{Channels, News};
 use crate::config::{Channel, Config};
 use crate::election::{self, Election, Said};
-use crate::engine::{Engine, Job, Outcome};
-use crate::expr::Expr;
+use crate::engine::{Engine, Job, Outcome, Share};
 use crate::feed::{self, Fed};
 use crate::http::{self, Ask, Reply, Server, Sessions, Shared};
 use crate::journal::{self, Journal};
 use crate::metrics::Metrics;
 use crate::scrape::{self, Scraped};
+use crate::shared::{self, Told};
 use crate::ups::{self, Seen};
 use crate::window::Window;
 
@@ -64,6 +64,7 @@ enum Event {
     Said(Said),
     Fed(Fed),
     Ups(Seen),
+    Shared(Told),
     Time,
     Stop,
 }
@@ -75,6 +76,10 @@ struct Loop {
     channels: Channels,
     election: Option<Election>,
     metrics: Metrics,
+    wanted: (u64, watch::Sender<BTreeSet<String>>),
+    sharing: Option<mpsc::Sender<Vec<Share>>>,
+    /// Whether something of ours is on its way to the cluster.
+    shares: bool,
     turned: Arc<AtomicI64>,
     durable: Arc<AtomicBool>,
     changed: watch::Sender<u64>,
@@ -88,6 +93,7 @@ struct Inputs {
     said: mpsc::Receiver<Said>,
     fed: mpsc::Receiver<Fed>,
     seen: mpsc::Receiver<Seen>,
+    shared: mpsc::Receiver<Told>,
 }
 
 /// Runs the monitor until `stop` is done. `listening` is told the HTTP address.
@@ -113,7 +119,17 @@ pub async fn run(
     let (scraped, scraped_taken) = mpsc::channel(QUEUE);
     let (asks, asks_taken) = mpsc::channel(QUEUE);
     let channels = Channels::start(&config, news).map_err(Error::Unusable)?;
-    scrape::start(&config, metrics_of(&config), &scraped).map_err(Error::Unusable)?;
+    let (wanted, wants) = watch::channel(engine.wanted_metrics());
+    let revision = engine.metrics_revision();
+    scrape::start(&config, &wants, &scraped).map_err(Error::Unusable)?;
+    let (told, shared_taken) = mpsc::channel(FED);
+    let sharing = match &config.cluster {
+        Some(cluster) => {
+            let started = shared::start(cluster, engine.shared_place(), told);
+            Some(started.map_err(Error::Unusable)?)
+        }
+        None => None,
+    };
     let (seen, seen_taken) = mpsc::channel(QUEUE);
     ups::start(&config.upses, &seen).map_err(Error::Unusable)?;
     let (said, said_taken) = mpsc::channel(QUEUE);
@@ -152,6 +168,7 @@ pub async fn run(
         said: said_taken,
         fed: fed_taken,
         seen: seen_taken,
+        shared: shared_taken,
     };
     let last_tick = 0;
     let turning = Loop {
@@ -161,6 +178,9 @@ pub async fn run(
         channels,
         election,
         metrics,
+        wanted: (revision, wanted),
+        sharing,
+        shares: false,
         turned,
         durable,
         changed,
@@ -176,11 +196,6 @@ fn random(octets: &mut [u8]) {
     getrandom::fill(octets).expect("the operating system gives random octets");
 }
 
-fn metrics_of(config: &Config) -> BTreeSet<String> {
-    let rules = config.rules.iter().filter_map(|rule| Expr::parse(&rule.expr).ok());
-    rules.flat_map(|expr| expr.metrics()).collect()
-}
-
 impl Loop {
     async fn run(mut self, mut inputs: Inputs, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
@@ -193,6 +208,7 @@ impl Loop {
                 Some(said) = inputs.said.recv() => Event::Said(said),
                 Some(fed) = inputs.fed.recv() => Event::Fed(fed),
                 Some(seen) = inputs.seen.recv() => Event::Ups(seen),
+                Some(told) = inputs.shared.recv() => Event::Shared(told),
                 () = tokio::time::sleep(TURN) => Event::Time,
             };
             if matches!(first, Event::Stop) {
@@ -220,6 +236,7 @@ impl Loop {
                 Event::Said(said) => self.on_said(said, now, &mut go),
                 Event::Fed(fed) => self.on_fed(fed, now),
                 Event::Ups(seen) => self.on_ups(&seen, now),
+                Event::Shared(told) => self.on_shared(told, now),
                 Event::Time | Event::Stop => {}
             }
         }
@@ -234,6 +251,7 @@ impl Loop {
         if let Some(election) = &self.election {
             election.told(self.engine.take_notes());
         }
+        self.pass_on();
         if now - self.last_tick >= 1000 || now < self.last_tick {
             self.last_tick = now;
             self.metrics.set(&self.engine, self.journal.len_bytes(), now);
@@ -302,6 +320,33 @@ impl Loop {
         self.metrics.set_ups(&seen.ups, &ups::figures(seen.status.as_ref().ok()));
         self.window.put_own(&seen.ups, now, ups::samples(seen));
         self.engine.observe_rules(&self.window, now);
+    }
+
+    fn on_shared(&mut self, told: Told, now: i64) {
+        match told {
+            Told::Page { shares, place, only } => {
+                self.engine.adopt_shares(shares, place, only.as_ref(), now);
+            }
+            Told::Sent { shares, answered, refused } => {
+                self.shares = false;
+                if answered {
+                    self.engine.shares_done(&shares, refused);
+                }
+            }
+        }
+    }
+
+    /// What is durable here goes to the cluster, and other metrics to those who read them.
+    fn pass_on(&mut self) {
+        if let Some(sharing) = self.sharing.as_ref().filter(|_| !self.shares) {
+            let waiting = self.engine.waiting_shares(shared::MAX_ITEMS);
+            self.shares = !waiting.is_empty() && sharing.try_send(waiting).is_ok();
+        }
+        let revision = self.engine.metrics_revision();
+        if revision != self.wanted.0 {
+            self.wanted.0 = revision;
+            self.wanted.1.send_replace(self.engine.wanted_metrics());
+        }
     }
 
     fn commit(&mut self) -> bool {

@@ -4,10 +4,9 @@
 //! took; a page that is too large, late, broken or not 200 counts as none.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 use crate::config::{Config, Node, Scrape};
@@ -25,13 +24,12 @@ pub struct Scraped {
     pub took: Duration,
 }
 
-/// Starts a task for every node.
+/// Starts a task for every node. `metrics` are those that are read from now on.
 pub fn start(
     config: &Config,
-    metrics: BTreeSet<String>,
+    metrics: &watch::Receiver<BTreeSet<String>>,
     news: &mpsc::Sender<Scraped>,
 ) -> Result<(), String> {
-    let metrics = Arc::new(metrics);
     for node in &config.nodes {
         let client = Client::new(node.ca_file.as_deref())
             .map_err(|error| format!("node \"{}\": {error}", node.name))?;
@@ -45,7 +43,7 @@ async fn run(
     node: Node,
     scrape: Scrape,
     client: Client,
-    metrics: Arc<BTreeSet<String>>,
+    metrics: watch::Receiver<BTreeSet<String>>,
     news: mpsc::Sender<Scraped>,
 ) {
     let mut ticks = tokio::time::interval(scrape.interval.0);
@@ -53,7 +51,8 @@ async fn run(
     loop {
         ticks.tick().await;
         let begun = Instant::now();
-        let page = read(&node, &scrape, &client, &metrics).await;
+        let wanted = metrics.borrow().clone();
+        let page = read(&node, &scrape, &client, &wanted).await;
         let scraped = Scraped { node: node.name.clone(), page, took: begun.elapsed() };
         if news.send(scraped).await.is_err() {
             return;

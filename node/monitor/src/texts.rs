@@ -34,6 +34,17 @@ pub enum Kind {
     Heartbeat,
     /// Somebody tries whether messages come.
     Test,
+    /// Many incidents at once, to somebody who has not heard of them.
+    Digest,
+    /// Many incidents are over at once.
+    DigestOver,
+}
+
+impl Kind {
+    /// Whether it says that something is over.
+    pub fn is_over(self) -> bool {
+        matches!(self, Kind::Recovered | Kind::DigestOver)
+    }
 }
 
 /// What templates see.
@@ -95,7 +106,9 @@ impl std::fmt::Debug for Texts {
 
 const SUBJECT: &str = "\
 {% if kind == 'heartbeat' %}{{ monitor }}: {{ w.alive }}{% elif kind == 'test' %}{{ monitor }}: \
-{{ w.test }}{% elif kind == 'handover' %}{{ monitor }}: {{ w.handover }}{% else %}\
+{{ w.test }}{% elif kind == 'handover' %}{{ monitor }}: {{ w.handover }}\
+{% elif kind in ['digest', 'digest_over'] %}[{{ w[kind] }}] {{ w[severity] }}: \
+{{ items|length + more }} {{ w.incidents }}{% else %}\
 [{{ w[kind] }}] {{ w[severity] }}: {{ alarm }}{% if region %} ({{ region }}){% endif %}{% endif %}";
 
 const SMS: &str = "\
@@ -103,6 +116,10 @@ const SMS: &str = "\
 {% elif kind == 'test' %}{{ monitor }}: {{ w.test }}\
 {% elif kind == 'handover' %}{{ w.handover }}. {{ w.open }}: {{ open }}\
 {% for item in items %}\n{{ item }}{% endfor %}\
+{% elif kind in ['digest', 'digest_over'] %}{{ w[kind] }} {{ w[severity] }}: \
+{{ items|length + more }} {{ w.incidents }}{% for item in items[:5] %}\n{{ item }}{% endfor %}\
+{% if items|length + more > 5 %}\n(+{{ items|length + more - 5 }}){% endif %}\
+{% if code %}\n{{ w.answer }} {{ code }}{% endif %}\
 {% else %}{{ w[kind] }} {{ w[severity] }} {{ alarm }}{% if region %} {{ region }}{% endif %}: \
 {{ items[0] }}{% if items|length + more > 1 %} (+{{ items|length + more - 1 }}){% endif %}. \
 {{ until or since }}{% if code %}. {{ w.answer }} {{ code }}{% endif %}{% endif %}";
@@ -112,6 +129,11 @@ const MAIL: &str = "\
 {% elif kind == 'test' %}{{ w.test }}\n\
 {% elif kind == 'handover' %}{{ w.handover }}\n{{ w.open }}: {{ open }}\n\
 {% for item in items %}- {{ item }}\n{% endfor %}\
+{% elif kind in ['digest', 'digest_over'] %}{{ w[kind] }}: {{ items|length + more }} \
+{{ w.incidents }} ({{ w[severity] }})\n\n{% for item in items %}- {{ item }}\n{% endfor %}\
+{% if more %}- … +{{ more }}\n{% endif %}\
+{% if code %}\n{{ w.answer }} {{ code }}\n{% endif %}{% if link %}{{ w.link }}: {{ link }}\n\
+{% endif %}\
 {% else %}{{ w[kind] }}: {{ alarm }} (#{{ number }}, {{ w[severity] }}\
 {% if region %}, {{ region }}{% endif %})\n{{ w.since }}: {{ since }}\n\
 {% if until %}{{ w.until }}: {{ until }}\n{% endif %}\n\
@@ -125,6 +147,11 @@ const HTML: &str = "<!DOCTYPE html><html><body>\
 <p>{% if kind == 'heartbeat' %}{{ w.alive }}{% elif kind == 'test' %}{{ w.test }}\
 {% else %}{{ w.handover }}{% endif %}</p><p>{{ w.open }}: {{ open }}</p>\
 <ul>{% for item in items %}<li>{{ item }}</li>{% endfor %}</ul>\
+{% elif kind in ['digest', 'digest_over'] %}\
+<h2>{{ w[kind] }}: {{ items|length + more }} {{ w.incidents }}</h2><p>{{ w[severity] }}</p>\
+<ul>{% for item in items %}<li>{{ item }}</li>{% endfor %}\
+{% if more %}<li>… +{{ more }}</li>{% endif %}</ul>\
+{% if link %}<p><a href=\"{{ link }}\">{{ w.link }}</a></p>{% endif %}\
 {% else %}<h2>{{ w[kind] }}: {{ alarm }}</h2><p>#{{ number }}, {{ w[severity] }}\
 {% if region %}, {{ region }}{% endif %}<br>{{ w.since }}: {{ since }}\
 {% if until %}<br>{{ w.until }}: {{ until }}{% endif %}</p>\
@@ -135,7 +162,7 @@ const HTML: &str = "<!DOCTYPE html><html><body>\
 <p>{{ monitor }}</p></body></html>";
 
 /// The fixed words: key, then one a language, in the order of `LANGUAGES`.
-const WORDS: [(&str, [&str; 4]); 20] = [
+const WORDS: [(&str, [&str; 4]); 23] = [
     ("firing", ["ALARM", "ALARMA", "ТРЕВОГА", "告警"]),
     ("reminder", ["STILL", "SIGUE", "ВСЁ ЕЩЁ", "仍在告警"]),
     ("escalated", ["ESCALATED", "ESCALADA", "ЭСКАЛАЦИЯ", "升级"]),
@@ -155,6 +182,9 @@ const WORDS: [(&str, [&str; 4]); 20] = [
     ("repeat", ["(repeat) ", "(repetido) ", "(повтор) ", "（重发）"]),
     ("taken", ["Acknowledged", "Confirmada", "Подтверждено", "已确认"]),
     ("take", ["Acknowledge", "Confirmar", "Подтвердить", "确认"]),
+    ("digest", ["ALARMS", "ALARMAS", "ТРЕВОГИ", "告警"]),
+    ("digest_over", ["OVER", "RESUELTAS", "УСТРАНЕНО", "已恢复"]),
+    ("incidents", ["incidents", "incidencias", "событий", "个事件"]),
     ("gone", ["Not open", "No está abierta", "Не открыто", "未打开"]),
 ];
 

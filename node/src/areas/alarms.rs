@@ -1,12 +1,15 @@
-//! Alarms of the field: what meters reported as events lately, in one order that a reader follows.
+//! Alarms of the field: what meters and concentrators reported as events lately, in one order that
+//! a reader follows; and what a concentrator reported of itself.
 //!
 //! Invariants: a page goes on where the last one ended, on whichever node it is asked; the feed
 //! says where it begins, so that whoever was away too long sees that he has missed some; names of
-//! events come from the meter's model, and a code that no model lists keeps its number.
+//! events come from the meter's model, and a code that no model lists keeps its number; those of
+//! concentrators begin with `concentrator_`, so that no rule takes one for the other.
 
 use std::collections::BTreeMap;
 
 use axum::Json;
+use axum::extract::Path;
 use domain::alarms::{self, Alarm};
 use domain::registry::{self, Body, Kind, Object};
 use domain::{Device, Obis, Stamp, View, assets, regions};
@@ -17,7 +20,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::areas::time;
 use crate::http::asked::Asked;
 use crate::http::extract::Params;
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, ProblemBody};
 
 /// The most alarms of one page.
 const MAX_PAGE: usize = 2_000;
@@ -46,12 +49,12 @@ pub struct AlarmsBody {
     pub next: u64,
 }
 
-/// What a meter reported.
+/// What a meter or a concentrator reported.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct AlarmBody {
     /// Its place; never given again.
     pub place: u64,
-    /// The meter's serial.
+    /// The meter's serial; empty for what a concentrator reports of itself alone.
     pub meter: String,
     /// The concentrator it is behind; empty for a meter with an address of its own.
     pub concentrator: String,
@@ -98,6 +101,53 @@ pub async fn list(
     Ok(Json(AlarmsBody { items, kept_after, last, next }))
 }
 
+/// What a concentrator reported of itself, newest first.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct OwnEventsBody {
+    /// The events.
+    pub items: Vec<OwnEventBody>,
+}
+
+/// An event of a concentrator.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct OwnEventBody {
+    /// What happened, such as `concentrator_meter_lost`.
+    pub kind: String,
+    /// The meter that it is about; empty for itself.
+    pub meter: String,
+    /// The code.
+    pub code: u32,
+    /// The object whose value the code is.
+    pub object: String,
+    /// When it happened, by the concentrator's clock.
+    pub time: String,
+    /// When the cluster took it.
+    pub taken: String,
+}
+
+/// The newest events of a concentrator, at most 1000.
+#[utoipa::path(get, path = "/api/v1/concentrators/{id}/events", tag = "concentrators",
+    params(("id" = String, Path, description = "logical device name")), responses(
+    (status = 200, body = OwnEventsBody),
+    (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub async fn own(app: Asked, Path(id): Path<String>) -> Result<Json<OwnEventsBody>, Problem> {
+    let view = app.view()?;
+    if assets::concentrator(&view, &id)?.is_none() {
+        return Err(Problem::missing("unknown_concentrator", id));
+    }
+    let found = alarms::reports(&view, &id, alarms::MAX_REPORTS)?;
+    let body = |reported: alarms::Reported| OwnEventBody {
+        kind: own_kind(reported.event.code),
+        meter: reported.event.about,
+        code: reported.event.code,
+        object: reported.event.object.to_string(),
+        time: time::rfc3339(reported.event.end_s),
+        taken: time::stamp(reported.taken),
+    };
+    Ok(Json(OwnEventsBody { items: found.into_iter().map(body).collect() }))
+}
+
 /// What alarms of one page ask again and again.
 struct Places<'a, V> {
     view: &'a V,
@@ -107,6 +157,9 @@ struct Places<'a, V> {
 
 impl<V: View> Places<'_, V> {
     fn body(&mut self, place: u64, alarm: &Alarm) -> Result<Option<AlarmBody>, Problem> {
+        if alarm.ordinal == alarms::CONCENTRATOR {
+            return self.own(place, alarm);
+        }
         if !self.meters.contains_key(&alarm.ordinal) {
             let meter = self.look(alarm.ordinal)?;
             self.meters.insert(alarm.ordinal, meter);
@@ -128,6 +181,29 @@ impl<V: View> Places<'_, V> {
             group,
             concentrator,
             region: region.clone(),
+            severity: severity_of(&kind).to_owned(),
+            kind,
+            object: alarm.object.to_string(),
+            code: alarm.code,
+            time: time::rfc3339(alarm.end_s),
+            taken: time::stamp(alarm.taken),
+        }))
+    }
+
+    /// What a concentrator reports of itself.
+    fn own(&self, place: u64, alarm: &Alarm) -> Result<Option<AlarmBody>, Problem> {
+        let Some((concentrator, meter)) = alarms::report(self.view, place)? else {
+            return Ok(None);
+        };
+        let region = regions::region_of(self.view, &Device::Concentrator(concentrator.clone()))?;
+        let region = regions::region(self.view, region)?;
+        let kind = own_kind(alarm.code);
+        Ok(Some(AlarmBody {
+            place,
+            meter,
+            group: concentrator.clone(),
+            concentrator,
+            region: region.map(|region| region.name).unwrap_or_default(),
             severity: severity_of(&kind).to_owned(),
             kind,
             object: alarm.object.to_string(),
@@ -167,10 +243,33 @@ fn kind_of(models: &Catalog, model: &str, object: Obis, code: u32) -> String {
     named.map_or_else(|| format!("event_{code}"), str::to_owned)
 }
 
+/// What a code of a concentrator means (docs/reference/concentrator.md, events).
+fn own_kind(code: u32) -> String {
+    const KINDS: [&str; 12] = [
+        "power_down",
+        "power_up",
+        "restarted",
+        "clock_set",
+        "meter_lost",
+        "meter_found",
+        "channel_lost",
+        "channel_restored",
+        "cover_opened",
+        "cover_closed",
+        "firmware_changed",
+        "memory_error",
+    ];
+    let known = usize::try_from(code).ok().and_then(|code| KINDS.get(code.checked_sub(1)?));
+    known
+        .map_or_else(|| format!("concentrator_event_{code}"), |kind| format!("concentrator_{kind}"))
+}
+
 /// How grave an event is when nobody has said otherwise: tampering and broken meters are critical,
 /// ends of conditions and what people did themselves are to be known.
 fn severity_of(kind: &str) -> &'static str {
-    const CRITICAL: [&str; 17] = [
+    const CRITICAL: [&str; 19] = [
+        "concentrator_cover_opened",
+        "concentrator_memory_error",
         "program_memory_error",
         "ram_error",
         "nv_memory_error",
@@ -189,7 +288,11 @@ fn severity_of(kind: &str) -> &'static str {
         "current_reversal",
         "disconnect_or_reconnect_failed",
     ];
-    const INFO: [&str; 11] = [
+    const INFO: [&str; 15] = [
+        "_restarted",
+        "_found",
+        "_restored",
+        "_clock_set",
         "_up",
         "_closed",
         "_gone",
@@ -213,7 +316,7 @@ fn severity_of(kind: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::{kind_of, severity_of};
+    use super::{kind_of, own_kind, severity_of};
     use domain::Obis;
     use gateway::model::Catalog;
 
@@ -228,9 +331,28 @@ mod tests {
     }
 
     #[test]
+    fn codes_of_concentrators_are_those_of_the_agreement() {
+        for (code, wanted) in [
+            (0, "concentrator_event_0"),
+            (1, "concentrator_power_down"),
+            (5, "concentrator_meter_lost"),
+            (12, "concentrator_memory_error"),
+            (13, "concentrator_event_13"),
+        ] {
+            assert_eq!(own_kind(code), wanted);
+        }
+    }
+
+    #[test]
     fn severities_follow_from_the_kind() {
         for (kind, wanted) in [
             ("power_down", "warning"),
+            ("concentrator_power_down", "warning"),
+            ("concentrator_power_up", "info"),
+            ("concentrator_meter_lost", "warning"),
+            ("concentrator_meter_found", "info"),
+            ("concentrator_cover_opened", "critical"),
+            ("concentrator_event_77", "warning"),
             ("power_up", "info"),
             ("meter_cover_removed", "critical"),
             ("meter_cover_closed", "info"),

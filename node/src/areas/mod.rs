@@ -31,6 +31,7 @@ pub mod registry;
 pub mod scada;
 pub mod search;
 pub mod senders;
+pub mod shared;
 pub mod summing;
 pub mod sums;
 pub mod tasks;
@@ -85,8 +86,10 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(cluster::show))
         .routes(routes!(scada::points))
         .routes(routes!(alarms::list))
+        .routes(routes!(alarms::own))
         .routes(routes!(senders::show, senders::hold, senders::give_up))
         .routes(routes!(senders::note))
+        .routes(routes!(shared::show, shared::put))
         .routes(routes!(members::list, members::add))
         .routes(routes!(members::remove))
         .routes(routes!(members::promote))

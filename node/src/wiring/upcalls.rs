@@ -124,6 +124,10 @@ async fn answer(wires: &Wires, question: Upcall) {
             let answer = log(wires, Change::Tasks(change), ask.deadline, one_part).await;
             ask.answer(answer);
         }
+        Upcall::Report(ask) => {
+            let change = domain::alarms::Change::Report(ask.request.clone());
+            noted(wires, ask, Change::Alarms(change)).await;
+        }
         // Parts are gathered before this point.
         Upcall::Ingest(ask) => ask.answer(Err(Denied::Unavailable)),
     }

@@ -23,6 +23,8 @@ mod people;
 #[cfg(test)]
 mod registry;
 #[cfg(test)]
+mod storm;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod tasks;

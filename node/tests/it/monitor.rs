@@ -17,7 +17,7 @@ use crate::support::{
 
 const PATIENCE: Duration = Duration::from_secs(90);
 
-fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look() {
@@ -29,14 +29,14 @@ fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 /// Somebody at a port who answers every request; nothing while he is away.
-struct Server {
-    address: String,
-    there: Arc<AtomicBool>,
+pub(crate) struct Server {
+    pub(crate) address: String,
+    pub(crate) there: Arc<AtomicBool>,
     posts: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Server {
-    fn start() -> Server {
+    pub(crate) fn start() -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let there = Arc::new(AtomicBool::new(true));
@@ -78,16 +78,16 @@ impl Server {
         Server { address, there, posts }
     }
 
-    fn told(&self) -> Vec<Value> {
+    pub(crate) fn told(&self) -> Vec<Value> {
         self.posts.lock().unwrap().clone()
     }
 }
 
 /// A monitoring server as a process.
-struct Monitor {
-    child: Guard,
-    file: PathBuf,
-    port: u16,
+pub(crate) struct Monitor {
+    pub(crate) child: Guard,
+    pub(crate) file: PathBuf,
+    pub(crate) port: u16,
 }
 
 const CONFIG: &str = r#"
@@ -130,7 +130,13 @@ url = "http://@HOOK@/"
 "#;
 
 impl Monitor {
-    fn start(dir: &Path, name: &str, urls: &str, node: &Server, hook: &Server) -> Monitor {
+    pub(crate) fn start(
+        dir: &Path,
+        name: &str,
+        urls: &str,
+        node: &Server,
+        hook: &Server,
+    ) -> Monitor {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = CONFIG
             .replace("@NAME@", name)
@@ -146,7 +152,7 @@ impl Monitor {
         monitor
     }
 
-    fn wait_ready(&self) {
+    pub(crate) fn wait_ready(&self) {
         until("the monitor is ready", || {
             let answer = request(self.port, "GET", "/readyz", &[], "").ok()?;
             (answer.status == 200).then_some(())
@@ -163,7 +169,7 @@ impl Monitor {
         self.wait_ready();
     }
 
-    fn is_sender(&self) -> bool {
+    pub(crate) fn is_sender(&self) -> bool {
         get(self.port, "api", "/api/v1/state").json()["sender"] == true
     }
 
@@ -189,7 +195,7 @@ impl Drop for Monitor {
     }
 }
 
-fn spawn(file: &Path) -> std::process::Child {
+pub(crate) fn spawn(file: &Path) -> std::process::Child {
     let log = file.with_extension("log");
     let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
     let arguments = ["monitor", "--config", &file.display().to_string()];
@@ -197,7 +203,7 @@ fn spawn(file: &Path) -> std::process::Child {
 }
 
 /// A program of the cluster with the role of a monitoring server; gives its token.
-fn program(port: u16, founder: &str) -> String {
+pub(crate) fn program(port: u16, founder: &str) -> String {
     let body = json!({"name": "ms", "full_name": "Monitoring", "program": true});
     assert_eq!(post(port, founder, "/api/v1/operators", &body).status, 201);
     let body = json!({"role": "monitor", "reason": "tells of alarms"});
@@ -477,7 +483,7 @@ from = "m1@example.com"
 timeout = "60s"
 "#;
 
-fn peers() -> PathBuf {
+pub(crate) fn peers() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("monitor/tests/peers")
 }
 
@@ -505,7 +511,7 @@ fn python() -> PathBuf {
 }
 
 /// A program that says `ready` when it is.
-fn peer(program: &Path, arguments: &[&Path]) -> Guard {
+pub(crate) fn peer(program: &Path, arguments: &[&Path]) -> Guard {
     let child =
         Command::new(program).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     let mut guard = Guard(child.unwrap());
@@ -516,7 +522,7 @@ fn peer(program: &Path, arguments: &[&Path]) -> Guard {
 }
 
 /// What a peer wrote down, a line each.
-fn written(file: &Path) -> Vec<Value> {
+pub(crate) fn written(file: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
     whole.map(|line| serde_json::from_str(line).unwrap()).collect()

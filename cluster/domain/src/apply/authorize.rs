@@ -132,7 +132,8 @@ fn need(tx: &Tx<'_>, change: &Change) -> Result<Option<Need>, Fault> {
         Change::Registry(change) => Some(of_registry(view, change)?),
         Change::Audit(_) => None,
         // A monitor tells of the whole cluster.
-        Change::Senders(_) => Some(Need::cluster(Permission::Watch)),
+        Change::Senders(_) | Change::Shared(_) => Some(Need::cluster(Permission::Watch)),
+        Change::Alarms(_) => None,
     })
 }
 
@@ -293,6 +294,7 @@ fn by_operator(change: &Change) -> bool {
             | Change::Members(members::Change::Gone { .. })
             | Change::Audit(_)
             | Change::Drills(drills::Change::Inject { .. } | drills::Change::Finish { .. })
+            | Change::Alarms(_)
             | Change::Readings(
                 readings::Change::Archive(_)
                     | readings::Change::Forget(_)
@@ -330,7 +332,9 @@ fn by_node(own: NodeId, change: &Change) -> bool {
             commands::Change::Queue { .. } | commands::Change::Cancel { .. } => false,
         },
         Change::Members(change) => matches!(change, members::Change::Gone { .. }),
-        Change::Parameters(_) | Change::Senders(_) => false,
+        Change::Parameters(_) | Change::Senders(_) | Change::Shared(_) => false,
+        // Whether the node holds the channel, the area looks at.
+        Change::Alarms(_) => true,
         Change::Drills(change) => match change {
             drills::Change::Begin(_)
             | drills::Change::Probe { .. }
@@ -365,6 +369,8 @@ fn by_bootstrap(change: &Change) -> bool {
         | Change::Registry(_)
         | Change::Audit(_)
         | Change::Operators(_)
-        | Change::Senders(_) => false,
+        | Change::Senders(_)
+        | Change::Alarms(_)
+        | Change::Shared(_) => false,
     }
 }

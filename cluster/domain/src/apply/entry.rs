@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::Malformed;
 use crate::units::{NodeId, ProposalId, Stamp};
 use crate::{
-    assets, audit, commands, drills, keys, leases, members, operators, parameters, readings,
-    regions, registry, senders, tasks,
+    alarms, assets, audit, commands, drills, keys, leases, members, operators, parameters,
+    readings, regions, registry, senders, shared, tasks,
 };
 
 /// The format of entries: the first octet of each.
@@ -91,6 +91,10 @@ pub enum Change {
     Audit(audit::Change),
     /// Which monitoring server tells people.
     Senders(senders::Change),
+    /// What devices report of themselves beside values.
+    Alarms(alarms::Change),
+    /// What monitoring servers share.
+    Shared(shared::Change),
 }
 
 impl Entry {
@@ -196,6 +200,8 @@ impl Change {
             Change::Registry(change) => change.name(),
             Change::Audit(audit::Change::Looked { .. }) => "audit.looked",
             Change::Senders(change) => change.name(),
+            Change::Alarms(alarms::Change::Report(_)) => "alarms.report",
+            Change::Shared(shared::Change::Put { .. }) => "shared.put",
         }
     }
 
@@ -275,6 +281,8 @@ impl Change {
             Change::Registry(change) => change.object(),
             Change::Audit(audit::Change::Looked { what, .. }) => what.join(" "),
             Change::Senders(change) => change.object(),
+            Change::Alarms(alarms::Change::Report(report)) => report.concentrator.clone(),
+            Change::Shared(change) => change.object(),
         }
     }
 }

@@ -26,8 +26,8 @@ use crate::error::{Fault, Refusal, Stop};
 use crate::readings::{Batch, Compact, Seal};
 use crate::units::{CommandId, Device, NodeId, ProposalId, Stamp};
 use crate::{
-    assets, audit, commands, drills, keys, leases, members, operators, parameters, readings,
-    regions, registry, senders, tasks,
+    alarms, assets, audit, commands, drills, keys, leases, members, operators, parameters,
+    readings, regions, registry, senders, shared, tasks,
 };
 use table::Typed;
 
@@ -245,6 +245,8 @@ fn judge(tx: &mut Tx<'_>, proposal: &Proposal) -> Result<Done, Stop> {
         Change::Registry(change) => registry::apply(tx, change),
         Change::Audit(change) => audit::apply(change),
         Change::Senders(change) => senders::apply(tx, change),
+        Change::Alarms(change) => alarms::apply(tx, change),
+        Change::Shared(change) => shared::apply(tx, change),
     }
 }
 

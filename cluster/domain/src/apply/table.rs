@@ -37,6 +37,10 @@ pub enum Table {
     Titles = 12,
     /// assets: counters of the area.
     AssetCounts = 13,
+    /// alarms: what concentrators reported of themselves, by its place and by what it is.
+    Reports = 14,
+    /// shared: what monitoring servers share, by name and by place.
+    Shared = 15,
     /// keys: wrapped keys by device and kind.
     Keys = 16,
     /// keys: next free invocation counter by device.
@@ -135,7 +139,7 @@ pub enum Table {
 
 impl Table {
     /// Every table, in order of its number.
-    pub const ALL: [Table; 57] = [
+    pub const ALL: [Table; 59] = [
         Table::Meta,
         Table::Dedup,
         Table::DedupOrder,
@@ -146,6 +150,8 @@ impl Table {
         Table::Behind,
         Table::Titles,
         Table::AssetCounts,
+        Table::Reports,
+        Table::Shared,
         Table::Keys,
         Table::Counters,
         Table::ObjectCounts,

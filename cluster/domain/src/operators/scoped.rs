@@ -8,7 +8,7 @@
 //! log, parameters) or hidden as a whole unless the scope is everything.
 
 use super::Scope;
-use crate::alarms::Alarm;
+use crate::alarms::{self, Alarm};
 use crate::apply::table::{Key, Typed, after};
 use crate::apply::view::KeyValue;
 use crate::apply::{Table, View};
@@ -97,10 +97,18 @@ impl<V: View> Scoped<V> {
             | Table::Sessions
             | Table::SessionsOf
             | Table::AlarmsKnown
+            | Table::Shared
             | Table::Senders => return Ok(false),
             Table::Alarms if *key == 0_u64.octets() => return Ok(true),
+            Table::Reports => match alarms::reporter(key, row)? {
+                Some(id) => Device::Concentrator(id),
+                None => return Ok(false),
+            },
             Table::Alarms => {
                 let ordinal = ALARMS.decode(row)?.ordinal;
+                if ordinal == alarms::CONCENTRATOR {
+                    return Ok(alarms::report_at(self, key)?.is_some());
+                }
                 match PLACES.get(&self.view, &ordinal)? {
                     Some(place) => Device::Meter(place.serial),
                     None => return Ok(false),

@@ -345,6 +345,7 @@ fn change(words: &Words<'_>) -> Change {
             seen: words.number("seen", 0),
             reason: words.text("reason"),
         }),
+        "share" | "report" => senders::watched(words),
         "task" => Change::Tasks(tasks::change(words)),
         "registry" => Change::Registry(registry::change(words)),
         "hold" | "yield" | "begin" | "told" => Change::Senders(senders::change(words)),

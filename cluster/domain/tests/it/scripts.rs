@@ -9,7 +9,7 @@ use std::{env, fs};
 use crate::clerk::Clerk;
 
 /// Areas that must have scripts: the files of `src`, and `apply` itself.
-const AREAS: [&str; 16] = [
+const AREAS: [&str; 17] = [
     "alarms",
     "apply",
     "assets",
@@ -25,6 +25,7 @@ const AREAS: [&str; 16] = [
     "regions",
     "registry",
     "senders",
+    "shared",
     "tasks",
 ];
 

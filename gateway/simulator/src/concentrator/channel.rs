@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use cosem::{Data, DataAccessError};
 
 use super::{Concentrator, Now, Role};
+use crate::happenings::{self, What, code};
 use crate::push;
 use crate::state::Stretch;
 use crate::tally::Count;
@@ -89,6 +90,7 @@ impl Concentrator {
         line: usize,
         client: Title,
         value: &Data,
+        now: Now,
     ) -> Result<(), DataAccessError> {
         let epoch = value.as_structure().and_then(|fields| match fields {
             [epoch] => epoch.as_u64().and_then(|epoch| u32::try_from(epoch).ok()),
@@ -115,7 +117,11 @@ impl Concentrator {
         tracing::debug!(concentrator = %self.model.ldn, line, epoch, "activated");
         // A new epoch is a new owner, though the connection be the same: it gets everything anew.
         if self.channel.active() != Some(line) || epoch > before.highest {
+            let restored = self.channel.lost.is_some();
             self.channel.activate(line);
+            if restored {
+                self.happened(code::CHANNEL_RESTORED, now);
+            }
         }
         Ok(())
     }
@@ -179,6 +185,18 @@ impl Concentrator {
     /// Counts acknowledged pushes and writes them to the journal. False when it cannot be written.
     fn record(&mut self, done: &[Stretch]) -> bool {
         for stretch in done {
+            match stretch.what {
+                What::Profile => {}
+                What::Meters(_) => {
+                    let events = happenings::meters(&self.model, stretch, &self.memory);
+                    self.settings.tally.add(Count::MeterEvents, events.len() as u64);
+                    continue;
+                }
+                What::Own(_) => {
+                    self.settings.tally.one(Count::OwnEvents);
+                    continue;
+                }
+            }
             let rows: Vec<_> = push::rows(&self.model, stretch, &self.memory.meters)
                 .into_iter()
                 .flat_map(|(serial, rows)| rows.into_iter().map(move |r| (serial.clone(), r)))
@@ -203,6 +221,7 @@ impl Concentrator {
         if let Some(line) = self.channel.active.filter(|_| overdue) {
             tracing::debug!(concentrator = %self.model.ldn, line, "no answer");
             self.channel.lose(line, Loss::NoAnswer, now.instant);
+            self.happened(code::CHANNEL_LOST, now);
             if let Some(state) = self.lines.get_mut(line) {
                 // A black hole stays open until its own time; a real peer is dialled anew.
                 state.close_at.get_or_insert(now.instant);
@@ -245,9 +264,7 @@ impl Concentrator {
             && self.lines.get(line).is_some_and(super::Line::has_room)
         {
             let Some(stretch) = self.next_push(now) else { return };
-            let rows = push::rows(&self.model, &stretch, &self.memory.meters);
-            let body = push::body(&self.model.ldn, &stretch, &rows);
-            if !self.notify(line, body) {
+            if !self.send_stretch(line, &stretch) {
                 return;
             }
             let again = stretch.sequence <= self.channel.sent_high;
@@ -261,6 +278,32 @@ impl Concentrator {
         }
     }
 
+    fn send_stretch(&mut self, line: usize, stretch: &Stretch) -> bool {
+        match stretch.what {
+            What::Profile => {
+                let rows = push::rows(&self.model, stretch, &self.memory.meters);
+                let body = push::body(&self.model.ldn, stretch, &rows);
+                self.notify(line, body)
+            }
+            What::Meters(_) => {
+                let events = happenings::meters(&self.model, stretch, &self.memory);
+                let body = happenings::body(&self.model.ldn, stretch, &events);
+                self.notify(line, body)
+            }
+            What::Own(code) => {
+                let event = happenings::notification(&self.model, stretch, code);
+                self.notify_event(line, event)
+            }
+        }
+    }
+
+    /// Notes an event of its own, when it reports such.
+    pub(super) fn happened(&mut self, code: u8, now: Now) {
+        if self.settings.own_events && self.role == Role::Genuine {
+            happenings::note(&mut self.memory, now.real_us.div_euclid(1_000_000), code, None);
+        }
+    }
+
     /// The oldest push that is not in flight; a new one is planned and kept first.
     fn next_push(&mut self, now: Now) -> Option<Stretch> {
         if let Some(stretch) = self.memory.unacknowledged.get(self.channel.in_flight) {
@@ -269,6 +312,10 @@ impl Concentrator {
         let now_s = self.field_now_s(now);
         let meters = u32::try_from(self.model.meters.len()).unwrap_or(u32::MAX);
         let interval_s = self.settings.interval_s;
+        let true_s = now.real_us.div_euclid(1_000_000);
+        if let Some(stretch) = happenings::plan(&mut self.memory, true_s, meters) {
+            return self.keep().then_some(stretch);
+        }
         let (stretch, expired) =
             push::plan(&mut self.memory, self.first_s, now_s, interval_s, meters);
         self.settings.tally.add(Count::RowsExpired, expired);
@@ -285,7 +332,11 @@ impl Concentrator {
         let period = i64::from(self.settings.interval_s.max(1));
         let planned = self.memory.planned_to_s.unwrap_or(self.first_s);
         let next_us = (planned.div_euclid(period) + 1) * period * 1_000_000;
-        let wait = self.clock.until_us(now.real_us, next_us).max(1_000);
+        let mut wait = self.clock.until_us(now.real_us, next_us);
+        if let Some(next_s) = happenings::next_s(&self.memory) {
+            wait = wait.min(next_s * 1_000_000 - now.real_us);
+        }
+        let wait = wait.max(1_000);
         Some(now.instant + Duration::from_micros(wait.unsigned_abs()))
     }
 }

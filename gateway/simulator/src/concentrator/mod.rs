@@ -33,6 +33,7 @@ use self::mischief::Mischief;
 use crate::clock::FieldClock;
 use crate::fault::{Kind, Plan};
 use crate::field::ConcentratorModel;
+use crate::happenings::{self, Blackout, code};
 use crate::journal::Journal;
 use crate::session::{Event, Session};
 use crate::state::{Keeper, Memory};
@@ -85,6 +86,10 @@ pub struct Settings {
     pub outage_s: i64,
     /// The faults.
     pub faults: Plan,
+    /// Whether concentrators report events of their own.
+    pub own_events: bool,
+    /// All meters lose power so many seconds after the first start, for so many seconds.
+    pub blackout_s: Option<(i64, i64)>,
     /// Serials of real meters behind the first concentrator.
     pub behind: Vec<String>,
     /// The counters.
@@ -166,6 +171,16 @@ impl Concentrator {
             memory.off = plays.then(|| outage(span, settings.outage_s, model.seed));
             memory.first_s = Some(first_s);
         }
+        if role == Role::Genuine {
+            if let (None, Some((after_s, for_s))) = (memory.blackout, settings.blackout_s) {
+                let down_s = now_s + after_s;
+                let up_s = down_s + for_s.max(happenings::SPREAD_S);
+                memory.blackout = Some(Blackout { down_s, up_s, planned_to_s: now_s });
+            }
+            if settings.own_events {
+                happenings::note(&mut memory, now_s, code::RESTARTED, None);
+            }
+        }
         let clock = FieldClock::new(now.real_us, first_s * 1_000_000, settings.speed);
         let mut clients = Counters::default();
         for (title, highest) in &memory.clients {
@@ -227,6 +242,9 @@ impl Concentrator {
         self.set_session(line, None);
         self.set_associate_by(line, None);
         self.meters.line_closed(line);
+        if self.channel.active() == Some(line) {
+            self.happened(code::CHANNEL_LOST, now);
+        }
         self.channel.line_closed(line, now.instant);
     }
 

@@ -83,7 +83,7 @@ impl Concentrator {
     ) -> Result<(), DataAccessError> {
         known(attribute)?;
         match (attribute.logical_name.0, attribute.attribute) {
-            (ACTIVE_CHANNEL, 2) => self.activate(line, client, value),
+            (ACTIVE_CHANNEL, 2) => self.activate(line, client, value, now),
             (LAST_STORED, 2) => self.acknowledged(line, value, now),
             _ => Err(DataAccessError::ReadWriteDenied),
         }

@@ -8,6 +8,7 @@ use cosem::{Data, DataAccessError, DateTime, Selection};
 
 use super::{Concentrator, Now};
 use crate::field::PROFILE_DAYS;
+use crate::happenings::What;
 use crate::mix;
 use crate::push;
 use crate::state::Stretch;
@@ -76,6 +77,7 @@ impl Concentrator {
                 interval_s: self.settings.interval_s,
                 first_meter: u32::try_from(place).unwrap_or(u32::MAX),
                 meters: 1,
+                what: What::Profile,
             };
             if slots == 0 {
                 continue;

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cosem::apdu::{Apdu, DataNotification, LongInvokePriority};
+use cosem::apdu::{Apdu, DataNotification, EventNotification, LongInvokePriority};
 use cosem::wrapper::Header;
 use cosem::{Data, SecurityControl, security};
 
@@ -22,6 +22,16 @@ impl Concentrator {
     /// Seals and queues a notification. False when it could not be queued.
     pub(super) fn notify(&mut self, line: usize, body: Data) -> bool {
         let Some(apdu) = self.sealed_notification(body) else { return false };
+        self.queue_sealed(line, apdu)
+    }
+
+    /// The same for an event-notification.
+    pub(super) fn notify_event(&mut self, line: usize, event: EventNotification) -> bool {
+        let Some(apdu) = self.sealed(Apdu::EventNotification(event)) else { return false };
+        self.queue_sealed(line, apdu)
+    }
+
+    fn queue_sealed(&mut self, line: usize, apdu: Vec<u8>) -> bool {
         let header = Header { source: SERVER_SAP, destination: NOTIFICATION_SAP };
         tracing::trace!(concentrator = %self.model.ldn, line, octets = apdu.len(), "notify");
         let queued = self.lines.get_mut(line).is_some_and(|state| state.queue(header, &apdu));
@@ -35,7 +45,11 @@ impl Concentrator {
     pub(super) fn sealed_notification(&mut self, body: Data) -> Option<Vec<u8>> {
         self.next_invoke = (self.next_invoke + 1) & 0x00FF_FFFF;
         let invoke = LongInvokePriority(self.next_invoke);
-        let plain = Apdu::DataNotification(DataNotification::new(invoke, None, body)).encode();
+        self.sealed(Apdu::DataNotification(DataNotification::new(invoke, None, body)))
+    }
+
+    fn sealed(&mut self, apdu: Apdu) -> Option<Vec<u8>> {
+        let plain = apdu.encode();
         let counter = self.take_counter()?;
         let title = &self.model.title;
         let sealed = security::seal_apdu(&self.keys, SecurityControl::BOTH, title, counter, &plain);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Bench, Mood, check};
 use crate::Notice;
+use crate::error::Denied;
 
 #[test]
 fn pushes_are_taken_in_order_on_the_active_channel_only() {
@@ -84,6 +85,70 @@ fn pushes_are_taken_in_order_on_the_active_channel_only() {
                 b.heartbeat()
             },
             &[],
+        ),
+    ]);
+}
+
+#[test]
+fn own_events_stand_in_the_sequence_of_pushes() {
+    check(&[
+        (
+            "stored, then acknowledged",
+            Bench::active,
+            |b| {
+                assert_eq!(b.report(5, 3), ["report 5: [3]"]);
+                b.reported(Ok(()))
+            },
+            &["acknowledged 5"],
+        ),
+        (
+            "not acknowledged before the push in front",
+            Bench::active,
+            |b| {
+                b.push(5, &["M1"]);
+                b.report(6, 3);
+                assert!(b.reported(Ok(())).is_empty());
+                b.stored(Ok(1))
+            },
+            &["acknowledged 6"],
+        ),
+        (
+            "again, after it is acknowledged",
+            Bench::active,
+            |b| {
+                b.report(5, 3);
+                b.reported(Ok(()));
+                b.report(5, 3)
+            },
+            &["duplicate", "acknowledged 5"],
+        ),
+        ("on the standby", Bench::standby, |b| b.report(5, 3), &["refused unexpected"]),
+        (
+            "a gap",
+            Bench::active,
+            |b| {
+                b.report(5, 3);
+                b.report(7, 3)
+            },
+            &["release 1", "closed sequence_gap"],
+        ),
+        (
+            "refused for good, it holds back nothing",
+            Bench::active,
+            |b| {
+                b.report(5, 0);
+                b.reported(Err(Denied::refused("bad_event")))
+            },
+            &["part refused bad_event", "acknowledged 5"],
+        ),
+        (
+            "no cluster",
+            Bench::active,
+            |b| {
+                b.report(5, 3);
+                b.reported(Err(Denied::Unavailable))
+            },
+            &["release 1", "closed cluster_unavailable"],
         ),
     ]);
 }

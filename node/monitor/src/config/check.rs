@@ -39,6 +39,13 @@ pub(super) fn check(config: &mut Config, folder: &Path, faults: &mut Faults) {
     }
 }
 
+/// Rules of a configuration whose other parts were checked before.
+pub(super) fn rules_alone(config: &Config, faults: &mut Faults) {
+    names(config, faults);
+    rules(config, faults);
+    watched(config, faults);
+}
+
 /// Reads every file that is named.
 fn files(config: &mut Config, folder: &Path, faults: &mut Faults) {
     if !config.state_dir.as_os_str().is_empty() {
@@ -136,6 +143,9 @@ fn top(config: &Config, faults: &mut Faults) {
     }
     if !(100..=1_000_000).contains(&own.max_messages) {
         faults.add("own", "max_messages is 100 to 1000000");
+    }
+    if own.digest_from < 2 || own.digest_wait.millis() > 300_000 {
+        faults.add("own", "digest_from is 2 or more, digest_wait 5m or less");
     }
     if let Err(found) = Texts::new(&config.texts) {
         found.into_iter().for_each(|what| faults.add("texts", what));

@@ -6,6 +6,7 @@
 
 mod channel;
 mod check;
+mod edit;
 mod shape;
 mod value;
 mod watched;
@@ -16,6 +17,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 pub use channel::{Channel, Modem, Smtp, SmtpTls, WebRequest};
+pub use edit::{Edit, RuleKind, fields_of, with_edit};
 pub use shape::{
     Alertmanager, Config, Contact, Escalation, Group, Heartbeat, Http, Node, Own, Policy, Rule,
     Schedule, Scrape, Severity, Substitute, Tell, Way,

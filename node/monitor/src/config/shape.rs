@@ -398,6 +398,10 @@ pub struct Own {
     pub give_up: Span,
     /// The most messages that are kept, finished ones among them.
     pub max_messages: usize,
+    /// So many incidents for one contact at once are one message; fewer are one message each.
+    pub digest_from: usize,
+    /// How long the incidents of a storm are gathered before that message goes.
+    pub digest_wait: Span,
 }
 
 impl Default for Own {
@@ -410,6 +414,8 @@ impl Default for Own {
             back_off_max: Span::seconds(300),
             give_up: Span::seconds(6 * 3600),
             max_messages: 10_000,
+            digest_from: 5,
+            digest_wait: Span::seconds(10),
         }
     }
 }

@@ -22,6 +22,18 @@ impl Span {
         i64::try_from(self.0.as_millis()).unwrap_or(i64::MAX)
     }
 
+    /// The notation, in the largest unit that leaves it whole.
+    pub fn text(self) -> String {
+        let millis = self.0.as_millis();
+        let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+        let whole = units.into_iter().find(|(unit, _)| millis > 0 && millis.is_multiple_of(*unit));
+        match whole {
+            Some((unit, letter)) => format!("{}{letter}", millis / unit),
+            None if millis == 0 => "0s".into(),
+            None => format!("{millis}ms"),
+        }
+    }
+
     /// Reads the notation; `None` when it is something else, or more than ten years.
     pub fn parse(text: &str) -> Option<Span> {
         let unit = text.find(|letter: char| !letter.is_ascii_digit())?;

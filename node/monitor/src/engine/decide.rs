@@ -10,6 +10,7 @@ use crate::config::{Config, Contact, Policy, Severity, Tell};
 use crate::oncall;
 use crate::texts::{Filling, Kind};
 
+use super::digest::Due;
 use super::message::{Message, Path, Stage};
 use super::peers::{Before, mark_of, parcels};
 use super::{Engine, Incident, Told, incident_key, message_key};
@@ -36,12 +37,9 @@ impl About {
 impl Engine {
     pub(super) fn tell_of_incidents(&mut self, now: i64) {
         let config = self.config.clone();
-        let keys: Vec<String> = self.incidents.keys().cloned().collect();
-        for key in keys {
-            let Some(incident) = self.incidents.get(&key) else { continue };
-            let policy = incident.policy.as_ref();
-            let policy =
-                policy.and_then(|name| config.policies.iter().find(|one| one.name == *name));
+        let mut all: Vec<Due> = Vec::new();
+        for (key, incident) in &self.incidents {
+            let policy = self.policy_of(&config, incident);
             let due = match &incident.state {
                 State::Firing { since } => match policy {
                     Some(policy) => self.due(&config, policy, incident, *since, now),
@@ -50,10 +48,25 @@ impl Engine {
                 State::Resolved { .. } => self.due_recoveries(&config, policy, incident, now),
                 _ => Vec::new(),
             };
-            for (contact, kind) in due {
-                self.tell(&key, &contact, kind, now);
+            let of = |(contact, kind)| Due { key: key.clone(), contact, kind };
+            all.extend(due.into_iter().map(of));
+        }
+        for told in self.gather(&config, all, now) {
+            match told.as_slice() {
+                [] => {}
+                [one] => self.tell(&one.key, &one.contact, one.kind, now),
+                many => self.tell_many(&config, many, now),
             }
         }
+    }
+
+    pub(super) fn policy_of<'c>(
+        &self,
+        config: &'c Config,
+        incident: &Incident,
+    ) -> Option<&'c Policy> {
+        let name = incident.policy.as_ref()?;
+        config.policies.iter().find(|one| one.name == *name)
     }
 
     /// Contacts that must hear now, and as what.
@@ -107,7 +120,7 @@ impl Engine {
     }
 
     /// Contacts of a policy after so long, with whether they come by escalation alone.
-    fn recipients<'c>(
+    pub(super) fn recipients<'c>(
         &self,
         config: &'c Config,
         policy: &Policy,
@@ -164,9 +177,7 @@ impl Engine {
     pub fn untold(&self, now: i64) -> usize {
         let open = self.incidents.values().filter(|one| matches!(one.state, State::Firing { .. }));
         let untold = open.filter(|incident| {
-            let policy = incident.policy.as_ref();
-            let policy =
-                policy.and_then(|name| self.config.policies.iter().find(|one| one.name == *name));
+            let policy = self.policy_of(&self.config, incident);
             let lasted = incident.state.open_since().map_or(0, |since| now - since);
             policy.is_none_or(|policy| {
                 self.recipients(&self.config, policy, incident, lasted, now).is_empty()
@@ -194,21 +205,28 @@ impl Engine {
                 return;
             }
         }
-        let name = contact.map(|one| one.name.clone());
-        let Some(incident) = self.incidents.get_mut(key) else { return };
-        match (kind, name) {
-            (Kind::Recovered, Some(name)) => {
-                incident.told.remove(&name);
-            }
-            (_, Some(name)) => {
-                let told = incident.told.entry(name).or_insert(Told { at: now, count: 0 });
-                told.at = now;
-                told.count += 1;
-            }
+        match contact {
+            Some(contact) => self.note_heard(key, &contact.name, kind.is_over(), now),
             // The contact is not in the configuration any more.
-            (_, None) => incident
-                .told
-                .retain(|name, _| config.contacts.iter().any(|contact| contact.name == *name)),
+            None => {
+                let Some(incident) = self.incidents.get_mut(key) else { return };
+                let is_there = |name: &str| config.contacts.iter().any(|one| one.name == *name);
+                incident.told.retain(|name, _| is_there(name));
+                self.dirty.insert(incident_key(key));
+            }
+        }
+    }
+
+    /// A contact has been told of an incident, or that it is over.
+    pub(super) fn note_heard(&mut self, key: &str, contact: &str, over: bool, now: i64) {
+        let Some(incident) = self.incidents.get_mut(key) else { return };
+        if over {
+            incident.told.remove(contact);
+        } else {
+            let told =
+                incident.told.entry(contact.to_owned()).or_insert(Told { at: now, count: 0 });
+            told.at = now;
+            told.count += 1;
         }
         self.dirty.insert(incident_key(key));
     }
@@ -262,9 +280,7 @@ impl Engine {
         now: i64,
     ) -> bool {
         let About { incident, subject, marks_from } = about;
-        let waiting = self.messages.values().filter(|one| !one.stage.is_finished()).count();
-        self.queue_full = waiting + parcels.len() > self.config.own.max_messages / 2;
-        if self.queue_full {
+        if !self.has_room(parcels.len()) {
             return false;
         }
         filling.kind = kind_word(kind);
@@ -285,40 +301,70 @@ impl Engine {
                 token = self.fresh_token();
                 filling.link = format!("{}/ack/{token}", url.trim_end_matches('/'));
             }
-            let words = self.texts.words(&contact.language, &filling);
-            self.last_message += 1;
-            let message = Message {
-                id: self.last_message,
-                incident: incident.clone(),
-                contact: contact.name.clone(),
-                kind,
-                paths,
-                path: 0,
-                language: contact.language.clone(),
-                subject: words.subject,
-                sms: words.sms,
-                mail: words.mail,
-                html: words.html,
-                mark,
-                token,
-                created: now,
-                stage: Stage::Queued,
-                attempts: 0,
-                tries: 0,
-                next_at: now,
-                repeat: before == Before::Begun,
-                references: Vec::new(),
-                ended: None,
-                error: None,
-            };
-            self.dirty.insert(message_key(message.id));
-            self.messages.insert(message.id, message);
+            let mut message = self.message(contact, kind, paths, &filling, now);
+            message.incident = incident.clone();
+            message.mark = mark;
+            message.token = token;
+            message.repeat = before == Before::Begun;
+            self.put(message);
         }
         true
     }
 
+    /// Whether so many more messages may wait.
+    pub(super) fn has_room(&mut self, more: usize) -> bool {
+        let waiting = self.messages.values().filter(|one| !one.stage.is_finished()).count();
+        self.queue_full = waiting + more > self.config.own.max_messages / 2;
+        !self.queue_full
+    }
+
+    pub(super) fn put(&mut self, message: Message) {
+        self.dirty.insert(message_key(message.id));
+        self.messages.insert(message.id, message);
+    }
+
+    /// A message in its first state, of no incident yet.
+    pub(super) fn message(
+        &mut self,
+        contact: &Contact,
+        kind: Kind,
+        paths: Vec<Path>,
+        filling: &Filling,
+        now: i64,
+    ) -> Message {
+        let words = self.texts.words(&contact.language, filling);
+        self.last_message += 1;
+        Message {
+            id: self.last_message,
+            incident: None,
+            contact: contact.name.clone(),
+            kind,
+            paths,
+            path: 0,
+            language: contact.language.clone(),
+            subject: words.subject,
+            sms: words.sms,
+            mail: words.mail,
+            html: words.html,
+            also: Vec::new(),
+            code: String::new(),
+            mark: String::new(),
+            marks: Vec::new(),
+            token: String::new(),
+            created: now,
+            stage: Stage::Queued,
+            attempts: 0,
+            tries: 0,
+            next_at: now,
+            repeat: false,
+            references: Vec::new(),
+            ended: None,
+            error: None,
+        }
+    }
+
     /// 128 random bits in hexadecimal digits.
-    fn fresh_token(&mut self) -> String {
+    pub(super) fn fresh_token(&mut self) -> String {
         let mut octets = [0; 16];
         (self.random)(&mut octets);
         octets.iter().map(|octet| format!("{octet:02x}")).collect()
@@ -427,7 +473,7 @@ pub(super) fn path_of(way: &crate::config::Way) -> Path {
 }
 
 /// The kind as templates and lists name it.
-fn kind_word(kind: Kind) -> String {
+pub(super) fn kind_word(kind: Kind) -> String {
     let word = serde_json::to_value(kind).ok();
     word.and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use crate::config::Channel;
 use crate::sms::pdu::Status;
-use crate::texts::{Kind, word};
+use crate::texts::word;
 
 use super::message::{Next, Outcome, Stage};
 use super::{Engine, message_key};
@@ -44,6 +44,8 @@ pub struct Job {
     pub repeat: bool,
     /// By which two monitors know it as the same; empty when that is of no matter.
     pub mark: String,
+    /// What the cluster notes before it leaves: a mark for each incident that it tells of.
+    pub marks: Vec<String>,
     /// Whether it says that something is over.
     pub over: bool,
     /// What it is about, for programs: alarm, kind, incident's number.
@@ -66,12 +68,12 @@ impl Engine {
             .collect();
         for id in waiting {
             let Some(message) = self.messages.get(&id) else { continue };
-            let order = message.incident.as_ref().map(|(key, _)| {
-                let ways: Vec<&str> =
-                    message.paths.iter().map(|path| path.channel.as_str()).collect();
-                (key.clone(), message.contact.clone(), ways.join(" "))
-            });
-            let behind = order.is_some_and(|order| !before.insert(order));
+            let ways: Vec<&str> = message.paths.iter().map(|path| path.channel.as_str()).collect();
+            let ways = ways.join(" ");
+            let mut behind = false;
+            for (key, _) in message.incidents() {
+                behind |= !before.insert((key.clone(), message.contact.clone(), ways.clone()));
+            }
             let ready = message.stage == Stage::Queued && message.next_at <= now && !behind;
             let Some(path) = message.current().filter(|_| ready) else { continue };
             let channel = path.channel.clone();
@@ -116,11 +118,13 @@ impl Engine {
             html: message.html.clone(),
             repeat: message.repeat,
             mark: message.mark.clone(),
-            over: message.kind == Kind::Recovered,
+            marks: message.marks().to_vec(),
+            over: message.kind.is_over(),
             facts: serde_json::json!({
                 "kind": message.kind,
                 "contact": message.contact,
                 "incident": message.incident.as_ref().map(|(_, number)| number),
+                "incidents": message.incidents().map(|(_, number)| number).collect::<Vec<_>>(),
             }),
         })
     }
@@ -145,8 +149,8 @@ impl Engine {
                 message.error = None;
                 health.failures = 0;
                 self.failed_contacts.remove(&message.contact);
-                let (mark, kind) = (message.mark.clone(), message.kind);
-                self.note_told(&mark, kind);
+                let (marks, kind) = (message.marks().to_vec(), message.kind);
+                self.note_told(&marks, kind);
                 return;
             }
             Outcome::Again(error) => {

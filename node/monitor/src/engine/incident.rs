@@ -151,6 +151,9 @@ pub struct Silence {
     pub by: String,
     /// Until when, Unix milliseconds.
     pub until: i64,
+    /// By which other monitors know it; empty for one of an earlier version.
+    #[serde(default)]
+    pub shared: String,
 }
 
 impl Silence {

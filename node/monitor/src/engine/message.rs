@@ -92,9 +92,18 @@ pub struct Message {
     pub mail: String,
     /// For a mail, HTML.
     pub html: String,
+    /// The other incidents that it tells of, when it is of a storm.
+    #[serde(default)]
+    pub also: Vec<(String, u64)>,
+    /// Acknowledges all of them by SMS; empty when it is of one incident, which has its own.
+    #[serde(default)]
+    pub code: String,
     /// By which two monitors know it as the same; empty when that is of no matter.
     #[serde(default)]
     pub mark: String,
+    /// A mark for each incident that it tells of; empty when `mark` says all.
+    #[serde(default)]
+    pub marks: Vec<String>,
     /// Acknowledges the incident by a link; empty when there is none.
     #[serde(default)]
     pub token: String,
@@ -145,6 +154,20 @@ pub enum Next {
 }
 
 impl Message {
+    /// Incidents that it tells of, by key and number.
+    pub fn incidents(&self) -> impl Iterator<Item = &(String, u64)> {
+        self.incident.iter().chain(&self.also)
+    }
+
+    /// By what other monitors know of what it tells.
+    pub fn marks(&self) -> &[String] {
+        match (self.marks.is_empty(), self.mark.is_empty()) {
+            (false, _) => &self.marks,
+            (true, false) => std::slice::from_ref(&self.mark),
+            (true, true) => &[],
+        }
+    }
+
     /// The path that is taken.
     pub fn current(&self) -> Option<&Path> {
         self.paths.get(self.path)
@@ -214,7 +237,10 @@ mod tests {
             sms: String::new(),
             mail: String::new(),
             html: String::new(),
+            also: Vec::new(),
+            code: String::new(),
             mark: String::new(),
+            marks: Vec::new(),
             token: String::new(),
             created: 0,
             stage: Stage::Queued,

@@ -14,10 +14,13 @@
 mod alarms;
 mod decide;
 mod deliver;
+mod digest;
+mod edits;
 mod incident;
 mod message;
 mod observe;
 mod peers;
+mod shared;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -31,10 +34,13 @@ use crate::texts::{Kind, Texts};
 
 pub use alarms::{Alarm, Counted};
 pub use deliver::Job;
+pub use digest::MAX_DIGEST;
+pub use edits::{Origin, RuleChange};
 pub use incident::{Incident, Instance, Silence, Source, Told};
 pub use message::{Message, Outcome, Stage};
 pub use observe::Alert;
 pub use peers::{Kept, Note, Standing};
+pub use shared::Share;
 
 /// Fills octets with random ones.
 pub type Random = Box<dyn FnMut(&mut [u8]) + Send>;
@@ -58,7 +64,14 @@ pub struct Health {
 
 /// The whole state.
 pub struct Engine {
+    /// What was read from the file.
+    file: Arc<Config>,
+    /// That with the edits of people over it.
     config: Arc<Config>,
+    edits: edits::Edits,
+    shares: shared::Shares,
+    /// The time of the last tick.
+    ticked: i64,
     texts: Texts,
     rules: Vec<Expr>,
     rotas: BTreeMap<String, Rota>,
@@ -67,6 +80,7 @@ pub struct Engine {
     started: i64,
     standing: Standing,
     peers: peers::Peers,
+    gathered: digest::Gathered,
     feed_place: Option<u64>,
     missed: Option<(u64, i64)>,
     incidents: BTreeMap<String, Incident>,
@@ -114,6 +128,7 @@ impl Engine {
                 None => Standing::Sender,
             },
             peers: peers::Peers::default(),
+            gathered: digest::Gathered::default(),
             feed_place: None,
             missed: None,
             incidents: BTreeMap::new(),
@@ -129,6 +144,10 @@ impl Engine {
             dirty: BTreeSet::new(),
             queue_full: false,
             memory_fault: None,
+            edits: edits::Edits::default(),
+            shares: shared::Shares::default(),
+            ticked: now,
+            file: config.clone(),
             config,
         })
     }
@@ -142,6 +161,7 @@ impl Engine {
                 unread.push(key.clone());
             }
         }
+        self.lay_all();
         for message in self.messages.values_mut().filter(|one| one.stage == Stage::Sending) {
             message.stage = Stage::Queued;
             message.repeat = true;
@@ -178,26 +198,31 @@ impl Engine {
                 }
                 Err(_) => false,
             },
+            "edit" => serde_json::from_slice(octets)
+                .is_ok_and(|edit| self.edits.kept.insert(name.to_owned(), edit).is_none()),
+            "change" => name.parse().ok().zip(serde_json::from_slice(octets).ok()).is_some_and(
+                |(number, change)| self.edits.changes.insert(number, change).is_none(),
+            ),
+            "share" => serde_json::from_slice(octets)
+                .is_ok_and(|value| self.shares.waiting.insert(name.to_owned(), value).is_none()),
+            "shared" => number_of(octets).is_some_and(|place| {
+                self.shares.place = place;
+                true
+            }),
             "on_call" => String::from_utf8(octets.to_vec())
                 .is_ok_and(|who| self.on_call.insert(name.to_owned(), who).is_none()),
             "heartbeat" => String::from_utf8(octets.to_vec()).is_ok_and(|day| {
                 self.heartbeat_day = day;
                 true
             }),
-            "feed" => std::str::from_utf8(octets)
-                .ok()
-                .and_then(|text| text.parse().ok())
-                .is_some_and(|place: u64| {
-                    self.feed_place = Some(place);
-                    true
-                }),
-            "number" => std::str::from_utf8(octets)
-                .ok()
-                .and_then(|text| text.parse().ok())
-                .is_some_and(|number: u64| {
-                    self.last_number = self.last_number.max(number);
-                    true
-                }),
+            "feed" => number_of(octets).is_some_and(|place| {
+                self.feed_place = Some(place);
+                true
+            }),
+            "number" => number_of(octets).is_some_and(|number| {
+                self.last_number = self.last_number.max(number);
+                true
+            }),
             _ => false,
         }
     }
@@ -215,6 +240,10 @@ impl Engine {
             "incident" => serde_json::to_vec(self.incidents.get(name)?).ok(),
             "message" => serde_json::to_vec(self.messages.get(&id()?)?).ok(),
             "silence" => serde_json::to_vec(self.silences.get(&id()?)?).ok(),
+            "edit" => serde_json::to_vec(self.edits.kept.get(name)?).ok(),
+            "change" => serde_json::to_vec(self.edits.changes.get(&id()?)?).ok(),
+            "share" => serde_json::to_vec(self.shares.waiting.get(name)?).ok(),
+            "shared" => Some(self.shares.place.to_string().into_bytes()),
             "on_call" => self.on_call.get(name).map(|who| who.clone().into_bytes()),
             "heartbeat" => Some(self.heartbeat_day.clone().into_bytes()),
             "number" => Some(self.last_number.to_string().into_bytes()),
@@ -264,20 +293,21 @@ impl Engine {
         let found = self.incidents.values_mut().find(|one| one.number == number && number > 0);
         let incident = found.ok_or(NotOpen)?;
         incident.state = incident.state.acknowledge(by, until)?;
-        self.dirty.insert(incident_key(&incident.key));
+        let key = incident.key.clone();
+        self.dirty.insert(incident_key(&key));
+        self.share_taken(&key, by, until, self.ticked);
         Ok(())
     }
 
-    /// The incident that a link's token belongs to, and the contact who was sent it.
-    pub fn by_token(&self, token: &str) -> Option<(&Incident, &Message)> {
+    /// The incidents that a link's token belongs to, and the message that it was sent with.
+    pub fn by_token(&self, token: &str) -> Option<(Vec<&Incident>, &Message)> {
         use subtle::ConstantTimeEq;
         let same = |one: &&Message| {
             !one.token.is_empty() && bool::from(one.token.as_bytes().ct_eq(token.as_bytes()))
         };
         let message = self.messages.values().rev().find(same)?;
-        let (key, number) = message.incident.as_ref()?;
-        let incident = self.incidents.get(key).filter(|one| one.number == *number)?;
-        Some((incident, message))
+        let incidents = self.told_by(message);
+        if incidents.is_empty() { None } else { Some((incidents, message)) }
     }
 
     /// An SMS came in: a known number and the code of an open incident acknowledge it. Gives the
@@ -293,18 +323,37 @@ impl Engine {
             .split(|letter: char| !letter.is_ascii_digit())
             .filter(|part| part.len() == 5)
             .collect();
-        let open = self.incidents.values().find(|incident| {
-            incident.state.open_since().is_some() && codes.contains(incident.code.as_str())
+        let is_open = |incident: &Incident| incident.state.open_since().is_some();
+        let open = self
+            .incidents
+            .values()
+            .find(|one| is_open(one) && codes.contains(one.code.as_str()))
+            .map(|one| vec![one.number]);
+        let numbers = open.or_else(|| {
+            let mut messages = self.messages.values().rev();
+            let storm = messages.find(|one| codes.contains(one.code.as_str()))?;
+            let open = self.told_by(storm).into_iter().filter(|one| is_open(one));
+            Some(open.map(|one| one.number).collect())
+        })?;
+        let taken = numbers.iter().filter(|one| self.acknowledge(**one, &by, None).is_ok());
+        taken.copied().reduce(u64::min)
+    }
+
+    /// The incidents of a message, as far as they are the same still.
+    fn told_by(&self, message: &Message) -> Vec<&Incident> {
+        let found = message.incidents().filter_map(|(key, number)| {
+            self.incidents.get(key).filter(|one| one.number == *number)
         });
-        let number = open?.number;
-        self.acknowledge(number, &by, None).ok().map(|()| number)
+        found.collect()
     }
 
     /// Nobody is told of incidents with these labels until a time. Gives the silence's number.
     pub fn silence(&mut self, labels: Labels, reason: &str, by: &str, until: i64) -> u64 {
         self.last_silence += 1;
         let id = self.last_silence;
-        let silence = Silence { id, labels, reason: reason.into(), by: by.into(), until };
+        let shared = self.fresh_token();
+        let silence = Silence { id, labels, reason: reason.into(), by: by.into(), until, shared };
+        self.share_silence(&silence);
         self.silences.insert(id, silence);
         self.dirty.insert(format!("silence/{id}"));
         id
@@ -313,7 +362,11 @@ impl Engine {
     /// Ends a silence early. False when there is none of this number.
     pub fn end_silence(&mut self, id: u64) -> bool {
         self.dirty.insert(format!("silence/{id}"));
-        self.silences.remove(&id).is_some()
+        let ended = self.silences.remove(&id);
+        if let Some(ended) = ended.as_ref().filter(|ended| !ended.shared.is_empty()) {
+            self.share(format!("silence/{}", ended.shared), None);
+        }
+        ended.is_some()
     }
 
     /// A message to a contact that says that messages come. False for an unknown contact.
@@ -339,6 +392,7 @@ impl Engine {
 
     /// What time alone brings: reminders, escalation, hand-over, heartbeat, ends of silences.
     pub fn tick(&mut self, now: i64) {
+        self.ticked = now;
         self.observe_own(now);
         self.forget(now);
         if self.is_sender() {
@@ -402,6 +456,10 @@ fn incident_key(key: &str) -> String {
 
 fn message_key(id: u64) -> String {
     format!("message/{id:016}")
+}
+
+fn number_of(octets: &[u8]) -> Option<u64> {
+    std::str::from_utf8(octets).ok()?.parse().ok()
 }
 
 /// Numbers as networks give them may lack the country; nine digits say who it is.

@@ -142,7 +142,15 @@ impl Engine {
         let missed = ("alarms_missed", "feed", "alarms".to_owned(), self.missed(now));
         let silent = self.is_alone().then(|| "no node has answered for too long".to_owned());
         let alone = ("cluster_silent", "cluster", "api".to_owned(), silent);
-        let found: Vec<_> = channels.chain(contacts).chain([memory, missed, alone]).collect();
+        let sharing = ("sharing_failing", "cluster", "shared".to_owned(), self.share_fault());
+        let faults = self.edit_faults();
+        let rules = self
+            .edits()
+            .keys()
+            .map(|name| ("rule_refused", "rule", name.clone(), faults.get(name).cloned()));
+        let rules: Vec<_> = rules.collect();
+        let all = channels.chain(contacts).chain([memory, missed, alone, sharing]).chain(rules);
+        let found: Vec<_> = all.collect();
         for (alarm, label, name, what) in found {
             self.observe_one(alarm, label, &name, what, now);
         }
@@ -153,6 +161,7 @@ impl Engine {
             }
         }
         self.age_alarms(now);
+        self.clear_gone_rules();
         let keys: Vec<String> = self.incidents.keys().cloned().collect();
         for key in keys {
             self.settle_state(&key, now);
@@ -230,6 +239,10 @@ impl Engine {
         let items = incident.items();
         let held = incident.instances.len();
         let changed = next != incident.state || held != incident.held;
+        let over = incident.state.open_since().is_some() && next.open_since().is_none();
+        if over && Engine::was_taken(&incident.state) {
+            self.share_over(key);
+        }
         let code = if opens { Some(self.fresh_code()) } else { None };
         let Some(incident) = self.incidents.get_mut(key) else { return };
         if let Some(code) = code {
@@ -252,18 +265,22 @@ impl Engine {
             incident.held = held;
             self.dirty.insert(incident_key(key));
         }
+        if opens {
+            self.take_early(key, now);
+        }
     }
 
     /// Five digits that no open incident has. With 90,000 codes and 10,000 incidents a hundred
     /// draws find one; should they not, a code that two share acknowledges the first.
-    fn fresh_code(&mut self) -> String {
+    pub(super) fn fresh_code(&mut self) -> String {
         let mut code = String::new();
         for _ in 0..100 {
             let mut octets = [0; 4];
             (self.random)(&mut octets);
             code = format!("{}", 10_000 + u32::from_le_bytes(octets) % 90_000);
             let taken = |one: &Incident| one.code == code && one.state.open_since().is_some();
-            if !self.incidents.values().any(taken) {
+            let storm = self.messages.values().any(|one| one.code == code);
+            if !storm && !self.incidents.values().any(taken) {
                 break;
             }
         }

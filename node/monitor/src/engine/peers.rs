@@ -162,12 +162,14 @@ impl Engine {
         }
     }
 
-    pub(super) fn note_told(&mut self, mark: &str, kind: Kind) {
-        let elected = self.config.cluster.is_some() && !mark.is_empty();
-        if elected && self.peers.notes.len() < MAX_NOTES {
-            let over = kind == Kind::Recovered;
-            self.peers.notes.push(Note { mark: mark.to_owned(), over });
-        }
+    pub(super) fn note_told(&mut self, marks: &[String], kind: Kind) {
+        let room = match self.config.cluster {
+            Some(_) => MAX_NOTES.saturating_sub(self.peers.notes.len()),
+            None => 0,
+        };
+        let over = kind.is_over();
+        let notes = marks.iter().take(room).map(|mark| Note { mark: mark.clone(), over });
+        self.peers.notes.extend(notes);
     }
 
     /// What the other did of a message that is about to be queued. Marks of an incident count
@@ -177,7 +179,7 @@ impl Engine {
             return Before::Nothing;
         };
         match kept {
-            kept if kept.over != (kind == Kind::Recovered) || kept.at < since => Before::Nothing,
+            kept if kept.over != kind.is_over() || kept.at < since => Before::Nothing,
             kept if kept.told => Before::Told,
             _ => Before::Begun,
         }
@@ -216,11 +218,17 @@ impl Engine {
         let told: Vec<u64> = self
             .messages
             .values()
-            .filter(|one| one.mark == mark && is_of(one, kept))
+            .filter(|one| one.marks().iter().any(|own| own == mark) && is_of(one, kept))
             .map(|one| one.id)
             .collect();
         for id in told {
             if let Some(message) = self.messages.get_mut(&id) {
+                // A message of a storm goes while one of its incidents is untold.
+                if message.marks.len() > 1 {
+                    message.marks.retain(|own| own != mark);
+                    self.dirty.insert(message_key(id));
+                    continue;
+                }
                 message.stage = Stage::Elsewhere;
                 message.ended = Some(now);
                 self.dirty.insert(message_key(id));
@@ -240,12 +248,9 @@ impl Engine {
                 self.take_over_contact(&key, contact);
             }
         }
-        let waiting: Vec<(u64, String)> = self
-            .messages
-            .values()
-            .filter(|one| one.stage == Stage::Queued && !one.mark.is_empty())
-            .map(|one| (one.id, one.mark.clone()))
-            .collect();
+        let queued = self.messages.values().filter(|one| one.stage == Stage::Queued);
+        let waiting: Vec<(u64, String)> =
+            queued.flat_map(|one| one.marks().iter().map(|mark| (one.id, mark.clone()))).collect();
         for (id, mark) in waiting {
             let Some(kept) = self.peers.kept.get(&mark).copied() else { continue };
             if kept.told {
@@ -309,7 +314,7 @@ impl Engine {
 /// Whether a mark is of a message that waits, and not of an older one of the same mark.
 fn is_of(message: &Message, kept: Kept) -> bool {
     message.stage == Stage::Queued
-        && kept.over == (message.kind == Kind::Recovered)
+        && kept.over == message.kind.is_over()
         && kept.at >= message.created - SKEW_MS
 }
 

@@ -21,11 +21,9 @@ use super::login::User;
 use super::{Shared, api, problem};
 use crate::engine::Incident;
 use crate::exposition::Labels;
-use crate::expr::Expr;
-use crate::oncall::rfc3339;
 
 /// Rows of a page.
-const MAX_ROWS: usize = 200;
+pub(super) const MAX_ROWS: usize = 200;
 /// At most so often a page is told that something changed.
 const CALM: Duration = Duration::from_millis(500);
 /// The longest reason.
@@ -37,7 +35,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
                       img-src 'self' data:; form-action 'self'; base-uri 'none'; \
                       frame-ancestors 'none'";
 
-fn page(name: &str, values: &Value) -> Response {
+pub(super) fn page(name: &str, values: &Value) -> Response {
     let mut pages = Environment::new();
     pages.add_filter("clock", clock);
     let templates = [
@@ -47,6 +45,7 @@ fn page(name: &str, values: &Value) -> Response {
         ("messages.html", include_str!("../../templates/messages.html")),
         ("silences.html", include_str!("../../templates/silences.html")),
         ("rules.html", include_str!("../../templates/rules.html")),
+        ("rule.html", include_str!("../../templates/rule.html")),
     ];
     let shown = templates
         .into_iter()
@@ -110,7 +109,7 @@ pub(super) async fn changes(
 }
 
 /// What every page shows at its top.
-fn top(user: &str, here: &str, state: &Value, values: Value) -> Value {
+pub(super) fn top(user: &str, here: &str, state: &Value, values: Value) -> Value {
     let mut all = json!({"user": user, "here": here, "top": state});
     if let (Value::Object(all), Value::Object(values)) = (&mut all, values) {
         all.extend(values);
@@ -198,64 +197,6 @@ pub(super) async fn silences(
 #[derive(Deserialize)]
 pub(super) struct Proposed {
     labels: Option<String>,
-}
-
-pub(super) async fn rules(
-    State(shared): State<Shared>,
-    Extension(User(user)): Extension<User>,
-    axum::extract::Query(tried): axum::extract::Query<Tried>,
-) -> Response {
-    let config = shared.config.clone();
-    let named = tried.rule.clone();
-    let asked = shared.ask_window(move |engine, window, now| {
-        let rule =
-            named.and_then(|name| config.rules.iter().find(|rule| rule.name == name).cloned());
-        let found = rule.and_then(|rule| Some((rule.name, Expr::parse(&rule.expr).ok()?)));
-        let found = found.map(|(name, expr)| {
-            let series = expr.evaluate(window, now);
-            let all = series.len();
-            let shown = series.into_iter().take(MAX_ROWS);
-            let shown: Vec<Value> =
-                shown.map(|(labels, value)| json!({"labels": labels, "value": value})).collect();
-            json!({"rule": name, "all": all, "series": shown, "at": rfc3339(now)})
-        });
-        (api::state_of(engine, now), found)
-    });
-    let (state, found) = match asked.await {
-        Ok(answered) => answered,
-        Err(unanswered) => return unanswered.into_response(),
-    };
-    let config = &shared.config;
-    let text = |span: crate::config::Span| format!("{} s", span.0.as_secs());
-    let rules: Vec<Value> = config
-        .rules
-        .iter()
-        .map(|rule| {
-            json!({"name": rule.name, "expr": rule.expr, "for": text(rule.hold),
-                "severity": rule.severity, "policy": rule.policy, "group_by": rule.group_by,
-                "runbook": rule.runbook})
-        })
-        .collect();
-    let alarms: Vec<Value> = config
-        .alarms
-        .iter()
-        .map(|rule| {
-            json!({"name": rule.name, "kinds": rule.kinds, "cleared_by": rule.cleared_by,
-                "severity": rule.severity, "policy": rule.policy, "group_by": rule.group_by,
-                "lasts": text(rule.lasts)})
-        })
-        .collect();
-    let contacts: Vec<&String> = config.contacts.iter().map(|contact| &contact.name).collect();
-    let values = json!({"rules": rules, "alarms": alarms, "contacts": contacts, "found": found,
-        "sent": tried.sent});
-    page("rules.html", &top(&user, "rules", &state, values))
-}
-
-/// What was tried.
-#[derive(Deserialize)]
-pub(super) struct Tried {
-    rule: Option<String>,
-    sent: Option<String>,
 }
 
 pub(super) async fn acknowledge(

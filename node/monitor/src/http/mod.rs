@@ -11,6 +11,7 @@ mod desk;
 mod login;
 mod pages;
 mod posted;
+mod rules;
 mod server;
 
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use subtle::ConstantTimeEq;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -137,6 +138,8 @@ pub fn router(shared: Shared) -> Router {
         .route("/api/v1/incidents/{number}/acknowledge", post(api::acknowledge))
         .route("/api/v1/silences", get(api::silences).post(api::silence))
         .route("/api/v1/silences/{id}", delete(api::end_silence))
+        .route("/api/v1/rules", get(rules::as_json))
+        .route("/api/v1/rules/{name}", put(rules::put).delete(rules::remove))
         .route("/api/v1/messages", get(api::messages))
         .route("/api/v1/test", post(api::test))
         .layer(middleware::from_fn_with_state(shared.clone(), api_token));
@@ -149,7 +152,8 @@ pub fn router(shared: Shared) -> Router {
         .route("/silences", get(desk::silences).post(desk::silence))
         .route("/silences/{id}/end", post(desk::end_silence))
         .route("/messages", get(desk::messages))
-        .route("/rules", get(desk::rules))
+        .route("/rules", get(rules::list))
+        .route("/rules/edit", get(rules::edit).post(rules::act))
         .route("/test", post(desk::test))
         .route("/changes", get(desk::changes))
         .route("/logout", post(login::log_out))

@@ -10,7 +10,9 @@ use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::{Shared, problem};
+use crate::alarm;
 use crate::config::{Severity, Span};
+use crate::engine::Incident;
 use crate::run::now_ms;
 use crate::texts::word;
 
@@ -52,30 +54,44 @@ struct Shown {
 
 async fn shown(shared: &Shared, token: String, take: bool) -> Response {
     let asked = shared.ask(move |engine, _| {
-        let (incident, message) = engine.by_token(&token)?;
-        let (number, by) = (incident.number, message.contact.clone());
-        let language = message.language.clone();
+        let (incidents, message) = engine.by_token(&token)?;
+        let numbers: Vec<u64> = incidents.iter().map(|one| one.number).collect();
+        let (by, language) = (message.contact.clone(), message.language.clone());
         if take {
-            // Not open any more is what the page then shows.
-            let _ = engine.acknowledge(number, &by, None);
+            for number in numbers {
+                // Not open any more is what the page then shows.
+                let _ = engine.acknowledge(number, &by, None);
+            }
         }
-        let (incident, _) = engine.by_token(&token)?;
-        let taken_by = match &incident.state {
-            crate::alarm::State::Acknowledged { by, .. } => Some(by.clone()),
-            _ => None,
-        };
-        Some(Shown {
-            language,
-            title: title(incident.number, &incident.alarm, incident.severity),
-            items: incident.last_items.0.clone(),
-            open: incident.state.open_since().is_some(),
-            taken_by,
-        })
+        let (incidents, _) = engine.by_token(&token)?;
+        Some(shown_of(language, &incidents))
     });
     match asked.await {
         Ok(Some(shown)) => html(StatusCode::OK, page(&shown)),
         Ok(None) => html(StatusCode::NOT_FOUND, "<!DOCTYPE html><p>404</p>".into()),
         Err(unanswered) => unanswered.into_response(),
+    }
+}
+
+/// A storm is shown as its incidents, one incident as its alarms.
+fn shown_of(language: String, incidents: &[&Incident]) -> Shown {
+    let titles = incidents.iter().map(|one| title(one.number, &one.alarm, one.severity));
+    let mut titles: Vec<String> = titles.collect();
+    let untaken = incidents.iter().any(|one| matches!(one.state, alarm::State::Firing { .. }));
+    let taken_by = incidents.iter().find_map(|one| match &one.state {
+        alarm::State::Acknowledged { by, .. } => Some(by.clone()),
+        _ => None,
+    });
+    let (title, items) = match incidents {
+        [one] => (titles.remove(0), one.last_items.0.clone()),
+        many => (format!("{} {}", many.len(), word(&language, "incidents")), titles),
+    };
+    Shown {
+        title,
+        items,
+        open: incidents.iter().any(|one| one.state.open_since().is_some()),
+        taken_by: taken_by.filter(|_| !untaken),
+        language,
     }
 }
 

@@ -8,6 +8,8 @@ mod config;
 #[cfg(test)]
 mod gammu;
 #[cfg(test)]
+mod smstools;
+#[cfg(test)]
 mod stories;
 #[cfg(test)]
 mod support;

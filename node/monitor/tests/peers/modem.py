@@ -179,7 +179,7 @@ class Modem:
             "+CREG?": f"+CREG: 0,{self.network}", "+CSQ": "+CSQ: 20,99",
             "+COPS?": '+COPS: 0,2,"21401"', "+CSMS?": "+CSMS: 0,1,1,1", "+CMGF?": "+CMGF: 0",
             "+CSCA?": '+CSCA: "+34600000000",145', "+CSCS?": '+CSCS: "GSM"',
-            "+CPMS?": '+CPMS: "SM",0,20,"SM",0,20,"SM",0,20', "+CMGF=?": "+CMGF: (0)",
+            "+CPMS?": "+CPMS: " + ",".join([f'"SM",{len(self.store)},20'] * 3), "+CMGF=?": "+CMGF: (0)",
             "+CSCS=?": '+CSCS: ("GSM","UCS2","HEX")', "+CNMI=?": "+CNMI: (0-2),(0,1),(0),(0,1),(0)",
             "+CPMS=?": '+CPMS: ("SM"),("SM"),("SM")', "+CNMI?": "+CNMI: 2,1,0,1,0",
         }
@@ -208,9 +208,12 @@ class Modem:
             self.store.pop(int(what[6:].split(",")[0]), None)
             return self.line("OK")
         if what.startswith("+CPMS="):
-            return self.line("+CPMS: 0,20,0,20,0,20", "OK")
+            return self.line("+CPMS: " + ",".join([f"{len(self.store)},20"] * 3), "OK")
         if what in told:
             return self.line(told[what], "OK")
+        # Several orders in one line (V.250, 5.2.4), as far as they only set something.
+        if ";" in what and all(part in plain for part in what.split(";")):
+            return self.line("OK")
         if what in plain or what.startswith(("+CNMI=", "+CFUN=", "+CSCS=", "+CSCA=")):
             return self.line("OK")
         self.line("ERROR")

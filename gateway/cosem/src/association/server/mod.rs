@@ -34,7 +34,8 @@ use super::sealed::seal_encoded;
 use super::{Authentication, frame, room, unframe};
 use crate::acse::Release;
 use crate::apdu::{
-    Apdu, Conformance, DataNotification, ExceptionResponse, ServiceFault, is_short_name, tag,
+    Apdu, Conformance, DataNotification, EventNotification, ExceptionResponse, ServiceFault,
+    is_short_name, tag,
 };
 use crate::error::Error;
 use crate::gateway_header::Direction;
@@ -167,7 +168,22 @@ impl Server {
         destination: u16,
         notification: DataNotification,
     ) -> Result<(), Error> {
-        let mut apdu = Apdu::DataNotification(notification).encode();
+        self.notify_apdu(destination, Apdu::DataNotification(notification).encode())
+    }
+
+    /// The same for an event-notification.
+    ///
+    /// # Errors
+    /// As `notify`.
+    pub fn notify_event(
+        &mut self,
+        destination: u16,
+        notification: EventNotification,
+    ) -> Result<(), Error> {
+        self.notify_apdu(destination, Apdu::EventNotification(notification).encode())
+    }
+
+    fn notify_apdu(&mut self, destination: u16, mut apdu: Vec<u8>) -> Result<(), Error> {
         if let Some(keys) = &self.config.ciphered {
             let limit = wrapper::MAX_APDU_OCTETS - super::PROTECTION_OCTETS;
             if apdu.len() > limit {

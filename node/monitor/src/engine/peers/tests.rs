@@ -151,7 +151,7 @@ impl Town {
         }
         let mut note = |told| {
             let kept = Kept { over: job.over, told, at: self.now };
-            self.kept.insert(job.mark.clone(), kept);
+            self.kept.extend(job.marks.iter().map(|mark| (mark.clone(), kept)));
         };
         note(false);
         if self.burns(nth) {
