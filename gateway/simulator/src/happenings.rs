@@ -42,7 +42,7 @@ pub mod code {
 }
 
 /// What a push carries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum What {
     /// Rows of the load profile.
     #[default]

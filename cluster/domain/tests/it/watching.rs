@@ -42,3 +42,20 @@ fn of_marks_the_oldest_go() {
     assert_eq!(shown.len(), 20_000);
     assert!(shown[0].starts_with("1001: "), "{}", shown[0]);
 }
+
+#[test]
+fn of_a_concentrators_reports_the_oldest_go() {
+    let mut clerk = Clerk::new();
+    clerk.hear("concentrator name=C1 title=1 at=1000000");
+    clerk.hear("renew node=1 by=node:1");
+    clerk.hear("claim device=c:C1 node=1 by=node:1");
+    for nth in 0..8 {
+        let when = 900_000 + nth * 1_000;
+        let said = clerk.hear(&format!("report of=C1 code=7 many=200 when={when} by=node:1"));
+        assert_eq!(said, ["ok Noted"]);
+    }
+    let shown = clerk.hear("show reports of=C1 limit=5000");
+    assert!((1_000..=1_100).contains(&shown.len()), "{}", shown.len());
+    assert!(shown[0].contains(" at 907199 "), "the newest first: {}", shown[0]);
+    assert_eq!(clerk.hear("show alarms past=1599 limit=9").len(), 2, "the feed has all of them");
+}
