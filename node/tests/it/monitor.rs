@@ -15,7 +15,7 @@ use crate::support::{
     Guard, command, free_ports, get, holdfast, one_node, post, request, run, stderr,
 };
 
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + PATIENCE;
