@@ -389,7 +389,7 @@ impl Parts {
             &config,
             group.clone(),
             links.clone(),
-            (progress.clone(), leadership),
+            (progress.clone(), leadership.clone()),
             applied.clone(),
             store.space.clone(),
             metrics,
@@ -398,7 +398,7 @@ impl Parts {
             config.node.0,
             group.clone(),
             links.clone(),
-            progress.clone(),
+            leadership,
             applied.clone(),
         ));
         let office = Arc::new(Office::new(

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::{
     error::Unavailable,
-    raft::{Applied, Group, NotServed, Progress},
+    raft::{Applied, Group, Leadership, NotServed},
     rt::{Instant, now, timeout, timeout_at},
     transport::{Kind, Links},
 };
@@ -26,7 +26,7 @@ pub(crate) struct Reader {
     node: u64,
     group: Group,
     links: Links,
-    progress: watch::Receiver<Progress>,
+    leadership: watch::Receiver<Leadership>,
     applied: Arc<Applied>,
 }
 
@@ -35,26 +35,28 @@ impl Reader {
         node: u64,
         group: Group,
         links: Links,
-        progress: watch::Receiver<Progress>,
+        leadership: watch::Receiver<Leadership>,
         applied: Arc<Applied>,
     ) -> Self {
-        Self { node, group, links, progress, applied }
+        Self { node, group, links, leadership, applied }
     }
 
     /// Waits until everything acknowledged before the call is applied here; answers the index.
     pub async fn settle(&self, deadline: Duration) -> Result<u64, Unavailable> {
         let deadline = now() + deadline;
-        let mut progress = self.progress.clone();
+        // Not the progress: that moves with every question, and a leader that hands over refuses
+        // at once, so questions would call each other without a pause.
+        let mut leadership = self.leadership.clone();
         while now() < deadline {
             if let Some(fault) = self.applied.fault() {
                 return Err(Unavailable::Halted(fault));
             }
-            let leader = progress.borrow_and_update().leader;
+            let (leader, _term) = *leadership.borrow_and_update();
             if let Some(index) = self.ask(leader, deadline).await {
                 let reached = timeout_at(deadline, self.applied.reached(index)).await;
                 return reached.map(|()| index).map_err(|_| Unavailable::Deadline);
             }
-            let news = progress.changed();
+            let news = leadership.changed();
             if let Ok(Err(_)) = timeout(PAUSE, news).await {
                 return Err(Unavailable::Stopping);
             }

@@ -117,7 +117,7 @@ fn print(told: &Told, bug: Option<&str>) {
     }
     let (asked, answered) = told.asked;
     println!("seed {}: {answered} of {asked} questions answered in {:?}", told.seed, told.lasted);
-    println!("trace {:016x}", told.trace);
+    println!("{} steps, trace {:016x}", told.steps, told.trace);
     for broken in &told.broken {
         println!("BROKEN: {}: {}", broken.promise, broken.seen);
     }

@@ -23,8 +23,14 @@ use cluster::rt::world::{self, World};
 
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Steps after which a world is stuck: a task that never waits.
-const MOST_STEPS: u64 = 20_000_000;
+/// Steps after which a world is stuck: a task that never waits. Whole stories take up to 400,000.
+const MOST_STEPS: u64 = 1_000_000;
+
+/// Steps after which it is counted which tasks take them.
+const SUSPICIOUS_STEPS: u64 = 900_000;
+
+/// How many of the busiest tasks a stuck world names.
+const MOST_BUSY: usize = 8;
 
 /// Dice from a seed: `splitmix64`, by Vigna (public domain).
 #[derive(Clone, Debug)]
@@ -65,6 +71,7 @@ impl Wake for Waking {
 
 struct Task {
     node: u64,
+    kind: &'static str,
     work: Option<Work>,
     waker: Waker,
 }
@@ -89,6 +96,8 @@ pub struct Executor {
     dice: RefCell<Dice>,
     order: RefCell<Dice>,
     story: RefCell<Vec<String>>,
+    /// Steps of each kind of task, from the moment on at which a story takes suspiciously many.
+    busy: RefCell<BTreeMap<(u64, &'static str), u64>>,
 }
 
 thread_local! {
@@ -132,6 +141,7 @@ pub fn run(
         dice: RefCell::new(Dice::new(seed, 1)),
         order: RefCell::new(Dice::new(seed, 2)),
         story: RefCell::default(),
+        busy: RefCell::default(),
     });
     let _entered = world::enter(executor.clone());
     EXECUTOR.set(Some(executor.clone()));
@@ -139,6 +149,7 @@ pub fn run(
     let told = done.clone();
     executor.add(
         0,
+        "the story",
         Box::pin(async move {
             main.await;
             *told.lock().unwrap_or_else(PoisonError::into_inner) = true;
@@ -159,8 +170,8 @@ fn with<T>(work: impl FnOnce(&Executor) -> T) -> Option<T> {
 }
 
 /// Runs a task that belongs to a node.
-pub fn spawn_on(node: u64, work: impl Future<Output = ()> + Send + 'static) {
-    with(|executor| executor.add(node, Box::pin(work)));
+pub fn spawn_on<F: Future<Output = ()> + Send + 'static>(node: u64, work: F) {
+    with(|executor| executor.add(node, std::any::type_name::<F>(), Box::pin(work)));
 }
 
 /// Drops every task of a node: what a kill leaves of a process.
@@ -203,6 +214,21 @@ impl Executor {
         self.story.borrow().clone()
     }
 
+    /// Steps that were taken.
+    pub fn steps(&self) -> u64 {
+        self.steps.get()
+    }
+
+    /// Who took most of the last steps of a world that took too many.
+    pub fn busiest(&self) -> Vec<String> {
+        let busy = self.busy.borrow();
+        let mut busy: Vec<_> =
+            busy.iter().map(|((node, kind), steps)| (steps, node, kind)).collect();
+        busy.sort_by(|one, other| other.cmp(one));
+        let line = |(steps, node, kind): &(&u64, &u64, &&str)| format!("n{node} {steps} {kind}");
+        busy.iter().take(MOST_BUSY).map(line).collect()
+    }
+
     /// A number that differs when anything went otherwise.
     pub fn trace(&self) -> u64 {
         self.trace.get()
@@ -224,12 +250,12 @@ impl Executor {
         number
     }
 
-    fn add(&self, node: u64, work: Work) {
+    fn add(&self, node: u64, kind: &'static str, work: Work) {
         let number = self.number();
         let ready = self.ready.clone();
         let waker = Waker::from(Arc::new(Waking { number, ready }));
         waker.wake_by_ref();
-        self.tasks.borrow_mut().insert(number, Task { node, work: Some(work), waker });
+        self.tasks.borrow_mut().insert(number, Task { node, kind, work: Some(work), waker });
     }
 
     fn drop_tasks(&self, of: impl Fn(u64) -> bool) {
@@ -279,13 +305,15 @@ impl Executor {
     }
 
     fn step(&self, number: u64) {
-        let taken = self
-            .tasks
-            .borrow_mut()
-            .get_mut(&number)
-            .and_then(|task| Some((task.node, task.work.take()?, task.waker.clone())));
-        let Some((node, mut work, waker)) = taken else { return };
+        let taken =
+            self.tasks.borrow_mut().get_mut(&number).and_then(|task| {
+                Some((task.node, task.kind, task.work.take()?, task.waker.clone()))
+            });
+        let Some((node, kind, mut work, waker)) = taken else { return };
         self.steps.set(self.steps.get() + 1);
+        if self.steps.get() > SUSPICIOUS_STEPS {
+            *self.busy.borrow_mut().entry((node, kind)).or_default() += 1;
+        }
         self.mix(number);
         self.mix(u64::try_from(self.now.get().as_nanos()).unwrap_or(u64::MAX));
         let before = self.node.replace(node);
@@ -310,8 +338,8 @@ impl World for Executor {
         self.now.get()
     }
 
-    fn spawn(&self, task: Work) {
-        self.add(self.node.get(), task);
+    fn spawn(&self, kind: &'static str, task: Work) {
+        self.add(self.node.get(), kind, task);
     }
 
     fn wake_at(&self, at: Duration, waker: Waker) -> u64 {

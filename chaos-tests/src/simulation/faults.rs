@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use cluster::{rt::world::sleep, transport::simulated::Weather};
+use cluster::{Role, rt::world::sleep, transport::simulated::Weather};
 
 use super::{
     executor::{spawn_on, tell, throw, time},
@@ -58,7 +58,7 @@ pub fn begin(town: &Town, troubles: Troubles) {
 }
 
 async fn one(town: &Town, busy: &Busy) {
-    match throw(20) {
+    match throw(23) {
         0..=4 => crash(town, town.any().clone(), busy).await,
         5..=7 => {
             if let Some(leader) = town.leader() {
@@ -73,6 +73,8 @@ async fn one(town: &Town, busy: &Busy) {
         15 => slow_disk(town).await,
         16 | 17 => clock(town),
         18 => hand_over(town).await,
+        19 | 20 => site(town, busy).await,
+        21 => torn_election(town, busy).await,
         _ => snapshot(town).await,
     }
 }
@@ -116,6 +118,98 @@ async fn crash(town: &Town, machine: Arc<Machine>, busy: &Busy) {
     }
 }
 
+/// The storage that all machines share becomes slow, and then the power of the site goes: what
+/// was told to be on disk must be.
+async fn site(town: &Town, busy: &Busy) {
+    let slow_us = 20_000 + throw(300_000);
+    tell(|| format!("the disks of all take {slow_us} us"));
+    for machine in town.machines() {
+        machine.set_disk(slow_us);
+    }
+    hold(town, Duration::from_millis(20 + throw(400))).await;
+    let dark: Vec<_> =
+        town.machines().iter().filter(|machine| busy.take(machine.node)).cloned().collect();
+    for machine in town.machines() {
+        machine.set_disk(QUICK_US);
+    }
+    for machine in &dark {
+        machine.crash();
+    }
+    hold(town, while_ms(1000)).await;
+    for machine in &dark {
+        machine.start();
+        busy.free(machine.node);
+    }
+}
+
+/// A machine that has just given its vote crashes, and whoever won by it hears nobody: a vote that
+/// was forgotten lets another win the same term, and the first come back over what it was told.
+async fn torn_election(town: &Town, busy: &Busy) {
+    let Some(winner) = candidate(town).await else { return };
+    let others: Vec<_> =
+        town.machines().iter().filter(|other| other.node != winner.node).cloned().collect();
+    let [rival, voter] = others.as_slice() else { return };
+    let (rival, voter) = if throw(2) == 0 { (rival, voter) } else { (voter, rival) };
+    if !busy.take(voter.node) {
+        return;
+    }
+    let between = |cut: bool, other: u64| {
+        for (from, to) in [(winner.node, other), (other, winner.node)] {
+            if cut { town.net().cut(from, to) } else { town.net().mend(from, to) }
+        }
+    };
+    between(true, rival.node);
+    let end = time() + Duration::from_millis(300);
+    while !leads(&winner) && time() < end {
+        sleep(Duration::from_micros(20)).await;
+    }
+    between(true, voter.node);
+    voter.crash();
+    tell(|| format!("n{} stood for election, n{} crashed over it", winner.node, voter.node));
+    sleep(Duration::from_millis(throw(20))).await;
+    voter.start();
+    busy.free(voter.node);
+    hold(town, Duration::from_millis(300 + throw(2000))).await;
+    between(false, rival.node);
+    between(false, voter.node);
+}
+
+fn role(machine: &Machine) -> Option<Role> {
+    machine.cluster().map(|node| node.status().role)
+}
+
+fn leads(machine: &Machine) -> bool {
+    role(machine) == Some(Role::Leader)
+}
+
+/// Takes the office from the leader and answers who stands for it next, if somebody does soon.
+async fn candidate(town: &Town) -> Option<Arc<Machine>> {
+    let leader = town.leader();
+    let span = Duration::from_millis(400);
+    if let Some(leader) = &leader {
+        cut_off(town, leader.node, true);
+    }
+    let end = time() + span;
+    let mut found = None;
+    while found.is_none() && time() < end && !town.is_over() {
+        sleep(Duration::from_micros(100)).await;
+        let stands = |machine: &&Arc<Machine>| role(machine) == Some(Role::Candidate);
+        found = town.machines().iter().find(stands).cloned();
+    }
+    if let Some(leader) = &leader {
+        cut_off(town, leader.node, false);
+    }
+    found
+}
+
+fn cut_off(town: &Town, node: u64, cut: bool) {
+    for other in town.machines().iter().map(|machine| machine.node).filter(|other| *other != node) {
+        for (from, to) in [(node, other), (other, node)] {
+            if cut { town.net().cut(from, to) } else { town.net().mend(from, to) }
+        }
+    }
+}
+
 async fn restart(town: &Town, busy: &Busy) {
     let machine = town.any().clone();
     if !busy.take(machine.node) {
@@ -139,17 +233,9 @@ async fn isolate(town: &Town) {
     let node = leader.map_or(town.any().node, |leader| leader.node);
     let span = while_ms(6000);
     tell(|| format!("n{node} is cut off for {span:?}"));
-    let others: Vec<u64> =
-        town.machines().iter().map(|machine| machine.node).filter(|other| *other != node).collect();
-    for other in &others {
-        town.net().cut(node, *other);
-        town.net().cut(*other, node);
-    }
+    cut_off(town, node, true);
     hold(town, span).await;
-    for other in &others {
-        town.net().mend(node, *other);
-        town.net().mend(*other, node);
-    }
+    cut_off(town, node, false);
 }
 
 async fn one_way(town: &Town) {

@@ -56,6 +56,8 @@ pub struct Told {
     pub trace: u64,
     /// Virtual time that passed.
     pub lasted: Duration,
+    /// Steps that its tasks took.
+    pub steps: u64,
     /// Questions that were asked, and those that were answered.
     pub asked: (usize, usize),
 }
@@ -95,13 +97,15 @@ fn simulate_in(seed: u64, dir: &Path) -> Told {
             (Ended::Done, executor::left())
         }
     };
+    let mut story = world.as_deref().map(Executor::story).unwrap_or_default();
     if ended != Ended::Done {
         broken.push(checks::broken("the story ends", format!("{ended:?}")));
+        story.extend(world.as_deref().map(Executor::busiest).unwrap_or_default());
     }
-    let story = world.as_deref().map(Executor::story).unwrap_or_default();
     let trace = world.as_deref().map_or(0, Executor::trace);
     let lasted = world.as_deref().map_or(Duration::ZERO, Executor::time);
-    Told { seed, broken, story, trace, lasted, asked }
+    let steps = world.as_deref().map_or(0, Executor::steps);
+    Told { seed, broken, story, trace, lasted, steps, asked }
 }
 
 fn words(panic: &(dyn std::any::Any + Send)) -> String {

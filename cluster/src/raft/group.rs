@@ -106,6 +106,7 @@ impl Group {
                 tracing::warn!(?from, "the tables were damaged and are rebuilt");
             }
             let machine = StateMachine::open(&opened, &log, applied, publisher, &own, pause)?;
+            cover(&log, &machine, opened.snapshots.newest().map(|manifest| manifest.index));
             Ok((log, machine, fresh))
         });
         let stores = stores.await.and_then(|stores| stores);
@@ -218,7 +219,11 @@ impl Group {
                 let now = group.progress();
                 let leadership = (now.leader, now.term);
                 tell.send_if_modified(|told| std::mem::replace(told, leadership) != leadership);
-                publish.send_replace(now);
+                publish.send_if_modified(|told| {
+                    let news = *told != now;
+                    *told = now;
+                    news
+                });
             }
         });
         (progress, leadership)
@@ -300,6 +305,22 @@ impl Group {
     pub async fn stop(&self) {
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "consensus did not stop cleanly");
+        }
+    }
+}
+
+/// Lets a snapshot hold what the log does not.
+///
+/// An entry is applied when a quorum has it on disk, and this node need not be of that quorum: a
+/// power cut can leave the state further than the log. Consensus then begins the log behind the
+/// state, and as a leader would send a snapshot again and again that ends before the log begins.
+fn cover(log: &LogStore, machine: &StateMachine, newest: Option<u64>) {
+    let applied = machine.between_runs(|applied| applied);
+    let begins = log.begins_behind(applied);
+    if begins > newest.unwrap_or(0) && begins <= applied {
+        match machine.snapshot_now() {
+            Ok(index) => tracing::info!(index, begins, "the log ended before the state"),
+            Err(error) => tracing::warn!(%error, "no snapshot covers the beginning of the log"),
         }
     }
 }

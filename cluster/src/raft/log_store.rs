@@ -88,6 +88,15 @@ impl LogStore {
         records.first().map(types::from_record).transpose()
     }
 
+    /// The index behind which this log will begin under a state applied so far: what was purged,
+    /// or the state itself when the log ends before it. 0 when it begins at the first entry.
+    pub fn begins_behind(&self, applied: u64) -> u64 {
+        let purged = self.log.purged_index();
+        let last = self.log.last_index().or(purged).unwrap_or(0);
+        let hole = if last < applied { applied } else { 0 };
+        hole.max(purged.unwrap_or(0))
+    }
+
     /// Whether nothing was ever written here.
     pub fn is_fresh(&self) -> bool {
         self.log.last_index().is_none()

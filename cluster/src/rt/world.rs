@@ -22,8 +22,8 @@ use tokio::{sync::oneshot, task::JoinError};
 pub trait World {
     /// Time since the world began.
     fn now(&self) -> Duration;
-    /// Runs a task; it belongs to whatever node the running one belongs to.
-    fn spawn(&self, task: BoxFuture<'static, ()>);
+    /// Runs a task; it belongs to whatever node the running one belongs to. `kind` is for people.
+    fn spawn(&self, kind: &'static str, task: BoxFuture<'static, ()>);
     /// Wakes somebody at a time; answers a number to forget it by.
     fn wake_at(&self, at: Duration, waker: Waker) -> u64;
     /// Whoever was to be woken under this number is gone.
@@ -128,9 +128,10 @@ where
 {
     let Some(world) = current() else { return JoinHandle::Real(tokio::spawn(task)) };
     let (tell, result) = oneshot::channel();
-    world.spawn(Box::pin(async move {
+    let work = Box::pin(async move {
         // Nobody may wait for it any more.
         let _gone = tell.send(task.await);
-    }));
+    });
+    world.spawn(std::any::type_name::<F>(), work);
     JoinHandle::Simulated(result)
 }

@@ -18,7 +18,7 @@ use tokio::time::sleep;
 
 use crate::cli::Api;
 use crate::drills::evidence::{Evidence, Restored};
-use crate::drills::scenario::{BASELINE, SETTLE, Scenario, WHOLE_WITHIN};
+use crate::drills::scenario::{BASELINE, CALM_WITHIN, SETTLE, Scenario, WHOLE_WITHIN};
 pub use after::newest_backup;
 use probe::Probing;
 
@@ -133,8 +133,10 @@ pub async fn examine(course: &Course, restored: Option<Result<Restored, String>>
 
 /// Baseline, injection, and the wait until all is whole.
 async fn conduct(course: &Course, probing: &Probing, times: &mut Times, tell: &impl Fn(&str)) {
-    tell("measuring the usual");
-    sleep(BASELINE).await;
+    if let Err(why) = usual(course, probing, tell).await {
+        times.aborted = Some(why);
+        return;
+    }
     let target = course.nodes.get(course.target).map_or("?", String::as_str);
     tell(&format!("{target}: {}", course.scenario.does));
     times.injected_us = Some(probing.clock());
@@ -170,6 +172,27 @@ async fn conduct(course: &Course, probing: &Probing, times: &mut Times, tell: &i
             tell("not every node works again, and the time is over");
             return;
         }
+    }
+}
+
+/// Measures what is usual. A cluster that is not whole at the end of it is measured again, and in
+/// the end left alone: a failure put into trouble measures the trouble, and makes it worse.
+async fn usual(course: &Course, probing: &Probing, tell: &impl Fn(&str)) -> Result<(), String> {
+    let until_us = probing.clock() + micros(CALM_WITHIN);
+    tell("measuring the usual");
+    loop {
+        sleep(BASELINE).await;
+        let now_us = probing.clock();
+        if probing.whole(0, now_us) {
+            return Ok(());
+        }
+        if let Some(why) = stop_condition(course, probing, now_us) {
+            return Err(why);
+        }
+        if now_us >= until_us {
+            return Err("not every node worked before the failure".to_owned());
+        }
+        tell("not every node works; measuring the usual again");
     }
 }
 

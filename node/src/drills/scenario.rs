@@ -297,6 +297,8 @@ pub const SCENARIOS: [Scenario; 10] = [
 
 /// Time before the injection in which the usual is measured.
 pub const BASELINE: Duration = Duration::from_secs(3);
+/// How long it is measured again while not every node works.
+pub const CALM_WITHIN: Duration = Duration::from_secs(30);
 /// Time behind the recovery in which the usual is measured again.
 pub const SETTLE: Duration = Duration::from_secs(2);
 /// How long the cluster may take until every node works again, from the end of the failure on.
@@ -310,7 +312,7 @@ impl Scenario {
         if !self.injection.hurts() {
             return domain::drills::MAX_LIMIT_S;
         }
-        let rest = BASELINE + SETTLE + WHOLE_WITHIN;
+        let rest = CALM_WITHIN + BASELINE + SETTLE + WHOLE_WITHIN;
         // A minute for read-back and report on a busy machine.
         hold_s + u32::try_from(rest.as_secs()).unwrap_or(u32::MAX / 2) + 60
     }
