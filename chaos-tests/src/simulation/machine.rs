@@ -195,12 +195,16 @@ impl Machine {
     /// The power goes: every task ends where it stands, what was not synced is there in pieces or
     /// not at all.
     pub fn crash(&self) {
+        self.crash_keeping(throw(4));
+    }
+
+    /// As `crash`, with so many thirds of the unsynced pieces kept.
+    pub fn crash_keeping(&self, share: u64) {
         let Some(running) = lock(&self.running).take() else { return };
         self.net.unplug(self.node);
         kill(self.node);
         let Running { cluster, log, tables } = running;
         drop(cluster);
-        let share = throw(4);
         let torn = log.crash(&mut |_| throw(3) < share);
         let dir = self.dir.join("tables");
         drop((log, tables));
