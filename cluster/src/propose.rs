@@ -197,8 +197,10 @@ impl Proposer {
                 }
                 _ = news.wait_for(|told| *told != (Some(leader), term)) => {}
             }
-            // Either news of a leader or a short pause, whichever comes first.
-            let _either = timeout(PAUSE, leadership.changed()).await;
+            // Either news of a leader or a short pause, whichever comes first. Who stops has neither.
+            if let Ok(Err(_)) = timeout(PAUSE, leadership.changed()).await {
+                return Err(Unavailable::Stopping);
+            }
         }
         Err(match (full, sent) {
             (true, _) => Unavailable::DiskFull,

@@ -21,6 +21,8 @@ mod monitor;
 #[cfg(test)]
 mod people;
 #[cfg(test)]
+mod prometheus;
+#[cfg(test)]
 mod registry;
 #[cfg(test)]
 mod storm;

@@ -280,14 +280,14 @@ fn one_of_two_monitors_tells_and_killing_it_loses_nothing() {
 }
 
 /// A cluster of three nodes, each with something more in its configuration.
-struct Three {
-    base: u16,
+pub(crate) struct Three {
+    pub(crate) base: u16,
     token: String,
     nodes: Vec<Guard>,
 }
 
 impl Three {
-    fn start(dir: &Path, more: impl Fn(usize) -> String) -> Three {
+    pub(crate) fn start(dir: &Path, more: impl Fn(usize) -> String) -> Three {
         let base = free_ports(3);
         let ports: Vec<String> = [0, 100, 200].map(|up| (base + up).to_string()).to_vec();
         let folder = dir.join("c").display().to_string();
@@ -312,7 +312,18 @@ impl Three {
         Three { base, token, nodes }
     }
 
-    fn wait_ready(&self) {
+    pub(crate) fn kill(&mut self, nth: usize) {
+        self.nodes[nth].0.kill().unwrap();
+        self.nodes[nth].0.wait().unwrap();
+    }
+
+    pub(crate) fn start_again(&mut self, dir: &Path, nth: usize) {
+        let config = dir.join(format!("c/n{}/node.toml", nth + 1)).display().to_string();
+        let child = command(&["run", "--config", &config]).stdout(Stdio::null()).spawn();
+        self.nodes[nth] = Guard(child.unwrap());
+    }
+
+    pub(crate) fn wait_ready(&self) {
         let is_ready = |nth| {
             let answer = request(self.base + nth, "GET", "/readyz", &[], "");
             answer.is_ok_and(|answer| answer.status == 200)
@@ -581,19 +592,12 @@ fn a_killed_node_is_one_sms_and_one_mail_and_one_recovery_each() {
         of.count()
     };
     let killed = Instant::now();
-    three.nodes[2].0.kill().unwrap();
-    three.nodes[2].0.wait().unwrap();
+    three.kill(2);
     until("one SMS", || (texts("ALARM") == 1).then_some(()));
     let by_sms = killed.elapsed();
     until("one mail", || (mails("[ALARM]") == 1).then_some(()));
     println!("SMS after {by_sms:?}, both after {:?}", killed.elapsed());
-    let config = dir.join("c/n3/node.toml");
-    three.nodes[2] = Guard(
-        command(&["run", "--config", &config.display().to_string()])
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap(),
-    );
+    three.start_again(dir, 2);
     until("one recovery each", || (texts("OVER") == 1 && mails("[OVER]") == 1).then_some(()));
     // Nothing more comes: a few turns of everything show it.
     std::thread::sleep(Duration::from_secs(3));
