@@ -197,7 +197,7 @@ impl Proposer {
                 }
                 _ = news.wait_for(|told| *told != (Some(leader), term)) => {}
             }
-            // Either news of a leader or a short pause, whichever comes first. Who stops has neither.
+            // Either news of a leader or a short pause, whichever comes first; who stops has none.
             if let Ok(Err(_)) = timeout(PAUSE, leadership.changed()).await {
                 return Err(Unavailable::Stopping);
             }

@@ -287,13 +287,12 @@ impl Task {
             (Standing::Alone, _) => true,
             (_, None) => false,
             (_, Some(epoch)) => {
-                let of = |job: &Box<Job>| {
-                    let over = job.over;
-                    let marks = job.marks.iter();
-                    marks.map(|mark| json!({"mark": mark, "over": over})).collect::<Vec<_>>()
-                };
-                let marks = jobs.iter().flat_map(of);
-                self.note(Some(epoch), marks.collect()).await
+                let mut marks = Vec::new();
+                for job in &jobs {
+                    let of = job.marks.iter();
+                    marks.extend(of.map(|mark| json!({"mark": mark, "over": job.over})));
+                }
+                self.note(Some(epoch), marks).await
             }
         };
         for job in jobs {

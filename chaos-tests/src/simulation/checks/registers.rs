@@ -14,7 +14,7 @@ use super::{Broken, Evidence, broken};
 use crate::simulation::{history::What, town::DEVICES};
 
 /// Most states that the first judge looks at before it says that it does not know: some seconds
-/// and 100 MB. A site without power leaves many writes without an answer, each of which doubles them.
+/// and 100 MB. A site without power leaves many writes without an answer; each doubles them.
 const MOST_STATES: usize = 50_000;
 
 /// An operation on one register.

@@ -162,18 +162,18 @@ struct Draft {
 }
 
 impl Draft {
-    fn of(mut words: Words) -> Result<(String, Draft), Response> {
+    fn of(mut words: Words) -> Result<(String, Draft), &'static str> {
         let act = words.remove("act").unwrap_or_default();
         let kind = match words.remove("kind").as_deref() {
             Some("rule") => RuleKind::Rule,
             Some("alarm") => RuleKind::Alarm,
-            _ => return Err(bad("kind is rule or alarm")),
+            _ => return Err("kind is rule or alarm"),
         };
         words.remove("new");
         let name = words.remove("name").unwrap_or_default().trim().to_owned();
         let reason = words.remove("reason").unwrap_or_default().trim().to_owned();
         if reason.len() > MAX_TEXT {
-            return Err(bad("the reason is too long"));
+            return Err("the reason is too long");
         }
         let fields = words.into_iter().filter(|(_, text)| !text.trim().is_empty()).collect();
         Ok((act, Draft { kind, name, reason, fields }))
@@ -204,7 +204,7 @@ pub(super) async fn act(
     let is_new = words.contains_key("new");
     let (act, form) = match Draft::of(words) {
         Ok(read) => read,
-        Err(refused) => return refused,
+        Err(detail) => return bad(detail),
     };
     match act.as_str() {
         "try" => return tried(&shared, &user, &form, is_new).await,
