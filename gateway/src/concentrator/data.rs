@@ -74,17 +74,36 @@ impl Session {
             self.events.push_back(Event::FrameRefused("unexpected"));
             return;
         };
+        let epoch = *epoch;
+        if !self.is_new(now, sequence) {
+            return;
+        }
+        let Ok(event) = event else { return self.malformed(now, sequence) };
+        let report = Report { concentrator, epoch, events: vec![event] };
+        self.requests.push_back(Request::Report { sequence, report });
+    }
+
+    /// Whether what came in this place of the sequence is to be stored. One that came before is
+    /// acknowledged again, and after one that is missing the channel is closed.
+    fn is_new(&mut self, now: Instant, sequence: u32) -> bool {
         match self.pushes.offer(sequence, now) {
+            Offer::New => return true,
             Offer::Gap => self.close(Cause::SequenceGap),
             Offer::Again => {
                 self.events.push_back(Event::Duplicate);
                 self.acknowledge(now);
             }
-            Offer::New => {
-                let report = Report { concentrator, epoch: *epoch, events: vec![event] };
-                self.requests.push_back(Request::Report { sequence, report });
-            }
         }
+        false
+    }
+
+    /// What came in this place cannot be read. Its frame is authentic, so it is what the
+    /// concentrator means to send: sent again it would be the same. It is counted and must not
+    /// hold back the others.
+    fn malformed(&mut self, now: Instant, sequence: u32) {
+        let code = "malformed".to_owned();
+        self.events.push_back(Event::PartRefused { code, detail: String::new() });
+        self.settled(now, sequence, Fate::Refused);
     }
 
     /// The cluster's answer to a report.
@@ -114,22 +133,16 @@ impl Session {
             self.events.push_back(Event::FrameRefused("unexpected"));
             return;
         }
-        match self.pushes.offer(sequence, now) {
-            Offer::Gap => self.close(Cause::SequenceGap),
-            Offer::Again => {
-                self.events.push_back(Event::Duplicate);
-                self.acknowledge(now);
-            }
-            Offer::New => {
-                let counter = notification.counter.unwrap_or(0);
-                let push = Parked { sequence, counter, notification, until: None };
-                if self.ordinals.is_none() {
-                    self.parked.push_back(push);
-                    self.ask_roster(now);
-                } else {
-                    self.ingest(now, push);
-                }
-            }
+        if !self.is_new(now, sequence) {
+            return;
+        }
+        let counter = notification.counter.unwrap_or(0);
+        let push = Parked { sequence, counter, notification, until: None };
+        if self.ordinals.is_none() {
+            self.parked.push_back(push);
+            self.ask_roster(now);
+        } else {
+            self.ingest(now, push);
         }
     }
 
@@ -143,14 +156,7 @@ impl Session {
             Notification::Push { head, meters, .. } => translate::push(&head, meters, ordinals),
             _ => Err(cosem::Error::WrongState("no push")),
         });
-        let Ok(pushed) = translated else {
-            // Its frame is authentic, so it is what the concentrator means to send: sent again it
-            // would be the same. It is counted and must not hold back the others.
-            let code = "malformed".to_owned();
-            self.events.push_back(Event::PartRefused { code, detail: String::new() });
-            self.settled(now, push.sequence, Fate::Refused);
-            return;
-        };
+        let Ok(pushed) = translated else { return self.malformed(now, push.sequence) };
         push.until = self.hold(now, &pushed.strangers);
         let ask = push.until.is_some() && self.roster_due().is_some_and(|due| due <= now);
         // The roster that is on its way is waited for in any case.

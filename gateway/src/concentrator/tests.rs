@@ -159,8 +159,17 @@ impl Bench {
 
     /// The concentrator tells of itself.
     fn report(&mut self, sequence: u32, code: u16) -> Vec<String> {
+        self.report_at(Some(cosem::DateTime::from_unix_s(1_795_305_600, 0, 0)), sequence, code)
+    }
+
+    fn report_at(
+        &mut self,
+        time: Option<cosem::DateTime>,
+        sequence: u32,
+        code: u16,
+    ) -> Vec<String> {
         let event = EventNotification {
-            time: Some(cosem::DateTime::from_unix_s(1_795_305_600, 0, 0)),
+            time,
             attribute: cosem::AttributeRef::new(1, [0, 0, 96, 11, 0, 255], 2),
             value: Data::Structure(vec![
                 Data::octets(NAME.as_bytes()),

@@ -5,15 +5,29 @@ use cosem::{Data, Error};
 use domain::Obis;
 use domain::alarms::{self, Event};
 
-/// The event with its place among the pushes.
+/// The place among the pushes, and the event that stands there, or what is wrong with it: a place
+/// that can be told is used up in both cases.
 ///
 /// # Errors
-/// `WrongState` for one of another shape, without a time, of another object than one of event
-/// codes, or of another concentrator.
+/// `WrongState` when no place can be told, because the fields are not those of an event, or it is
+/// one of another concentrator. Within: `WrongState` for an event without a time, of another
+/// object than one of event codes, or with fields of another kind.
 pub(crate) fn own_event(
     event: &EventNotification,
     concentrator: &str,
-) -> Result<(u32, Event), Error> {
+) -> Result<(u32, Result<Event, Error>), Error> {
+    let wrong = Error::WrongState;
+    let Some([name, sequence, code, about]) = event.value.as_structure() else {
+        return Err(wrong("an event has four fields"));
+    };
+    if name.as_octets() != Some(concentrator.as_bytes()) {
+        return Err(wrong("an event of another concentrator"));
+    }
+    let sequence = number(sequence).ok_or(wrong("a sequence is a number"))?;
+    Ok((sequence, content(event, code, about)))
+}
+
+fn content(event: &EventNotification, code: &Data, about: &Data) -> Result<Event, Error> {
     let wrong = Error::WrongState;
     let object = Obis(event.attribute.logical_name.0);
     if event.attribute.class != 1 || event.attribute.attribute != 2 || !alarms::is_event(object) {
@@ -21,17 +35,14 @@ pub(crate) fn own_event(
     }
     let end_s = event.time.and_then(|time| time.to_unix_s(0));
     let end_s = end_s.ok_or(wrong("an event has a time"))?;
-    let Some([name, sequence, code, about]) = event.value.as_structure() else {
-        return Err(wrong("an event has four fields"));
-    };
-    if name.as_octets() != Some(concentrator.as_bytes()) {
-        return Err(wrong("an event of another concentrator"));
-    }
-    let number = |data: &Data| data.as_u64().and_then(|number| u32::try_from(number).ok());
-    let (sequence, code) = number(sequence).zip(number(code)).ok_or(wrong("two numbers"))?;
+    let code = number(code).ok_or(wrong("a code is a number"))?;
     let about = about.as_octets().and_then(|octets| std::str::from_utf8(octets).ok());
     let about = about.ok_or(wrong("a serial or nothing"))?.to_owned();
-    Ok((sequence, Event { object, code, about, end_s }))
+    Ok(Event { object, code, about, end_s })
+}
+
+fn number(data: &Data) -> Option<u32> {
+    data.as_u64().and_then(|number| u32::try_from(number).ok())
 }
 
 #[cfg(test)]
@@ -58,15 +69,22 @@ mod tests {
         let object = [0, 0, 96, 11, 0, 255];
         let good = event(object, fields("M-1"));
         let (sequence, read) = own_event(&good, "C1").unwrap();
+        let read = read.unwrap();
         assert_eq!((sequence, read.code, read.end_s), (7, 5, NOON));
         assert_eq!((read.about.as_str(), read.object.to_string().as_str()), ("M-1", "0-0:96.11.0"));
         assert!(own_event(&good, "C2").is_err(), "another's");
-        assert!(own_event(&event([1, 0, 1, 8, 0, 255], fields("")), "C1").is_err());
         assert!(own_event(&event(object, fields("")[..3].to_vec()), "C1").is_err());
+        let mut placeless = fields("");
+        placeless[1] = Data::U64(u64::MAX);
+        assert!(own_event(&event(object, placeless), "C1").is_err());
+
         let late = EventNotification { time: None, ..good.clone() };
-        assert!(own_event(&late, "C1").is_err(), "without a time");
         let mut huge = fields("");
         huge[2] = Data::U64(u64::MAX);
-        assert!(own_event(&event(object, huge), "C1").is_err());
+        let bad = [late, event([1, 0, 1, 8, 0, 255], fields("")), event(object, huge)];
+        for bad in bad {
+            let (sequence, read) = own_event(&bad, "C1").unwrap();
+            assert!(sequence == 7 && read.is_err(), "{bad:?}: its place is told all the same");
+        }
     }
 }

@@ -142,6 +142,16 @@ fn own_events_stand_in_the_sequence_of_pushes() {
             &["part refused bad_event", "acknowledged 5"],
         ),
         (
+            "without a time it is refused and holds back nothing",
+            Bench::active,
+            |b| {
+                assert_eq!(b.report_at(None, 5, 3), ["part refused malformed", "acknowledged 5"]);
+                b.report(6, 3);
+                b.reported(Ok(()))
+            },
+            &["acknowledged 6"],
+        ),
+        (
             "no cluster",
             Bench::active,
             |b| {
