@@ -8,6 +8,8 @@ mod config;
 #[cfg(test)]
 mod gammu;
 #[cfg(test)]
+mod pages;
+#[cfg(test)]
 mod smstools;
 #[cfg(test)]
 mod stories;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::{Mail, MailSettings, Modem, Monitor, Node, exchange, until};
 
 /// Two nodes, Anna with a telephone and a mailbox, and what time scales are for tests.
-fn config(nodes: &[&Node], mail_port: u16, more: &str) -> String {
+pub fn config(nodes: &[&Node], mail_port: u16, more: &str) -> String {
     let nodes: String = nodes
         .iter()
         .enumerate()
