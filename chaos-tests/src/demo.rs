@@ -103,6 +103,25 @@ impl Demo {
         Ok(demo)
     }
 
+    /// Waits until every concentrator has a standby, as the drills of channels need.
+    ///
+    /// # Errors
+    /// One has none after `patience`.
+    pub async fn wait_standbys(&self, patience: Duration) -> anyhow::Result<()> {
+        let until = Instant::now() + patience;
+        loop {
+            let list = self.http.get(&format!("{}/api/v1/concentrators", self.nodes[0].1)).await?;
+            let items = list["items"].as_array().context("items")?;
+            let good =
+                |item: &Value| item["standbys"].as_array().is_some_and(|all| !all.is_empty());
+            if !items.is_empty() && items.iter().all(good) {
+                return Ok(());
+            }
+            anyhow::ensure!(Instant::now() < until, "no standby: {list}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
     /// The data directory.
     pub fn dir(&self) -> &Path {
         &self.options.dir

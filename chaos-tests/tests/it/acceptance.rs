@@ -7,7 +7,7 @@ use chaos_tests::demo::{Demo, Options, programs};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Every line of the specification's chapter 6.
@@ -26,21 +26,6 @@ const FIGURES: [&str; 12] = [
     "fuzzy-query",
 ];
 const VERDICTS: [&str; 3] = ["pass", "fail", "not proven here"];
-
-/// Waits until every concentrator has a standby, as the drills of channels need.
-async fn standbys(demo: &Demo) -> anyhow::Result<()> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let list = demo.http.get(&format!("{}/api/v1/concentrators", demo.nodes[0].1)).await?;
-        let items = list["items"].as_array().context("items")?;
-        let good = |item: &Value| item["standbys"].as_array().is_some_and(|all| !all.is_empty());
-        if !items.is_empty() && items.iter().all(good) {
-            return Ok(());
-        }
-        anyhow::ensure!(Instant::now() < until, "no standby: {list}");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-}
 
 /// Runs it into a folder: the report and the raw evidence.
 fn accept(demo: &Demo, folder: &Path, words: &[&str]) -> anyhow::Result<(Value, Value)> {
@@ -103,7 +88,7 @@ async fn a_demo_is_measured_and_told_what_it_cannot_prove() -> anyhow::Result<()
         more: Vec::new(),
     })
     .await?;
-    standbys(&demo).await?;
+    demo.wait_standbys(PATIENCE).await?;
 
     // Nobody is hurt without --yes, and the report says what was left out.
     let (report, _) = accept(&demo, &scratch.path().join("gently"), &[])?;

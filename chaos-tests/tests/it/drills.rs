@@ -9,7 +9,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -37,21 +37,6 @@ impl Operator {
             .output()?;
         let said = [output.stdout, output.stderr].concat();
         Ok((output.status.success(), String::from_utf8_lossy(&said).into_owned()))
-    }
-}
-
-/// Waits until a concentrator has a standby, or no channel can be drilled.
-async fn standby(demo: &Demo) -> anyhow::Result<()> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let list = demo.http.get(&format!("{}/api/v1/concentrators", demo.nodes[0].1)).await?;
-        let items = list["items"].as_array().context("items")?;
-        let good = |item: &Value| item["standbys"].as_array().is_some_and(|all| !all.is_empty());
-        if !items.is_empty() && items.iter().all(good) {
-            return Ok(());
-        }
-        anyhow::ensure!(Instant::now() < until, "no standby: {list}");
-        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
@@ -111,7 +96,7 @@ async fn drills_are_run_judged_and_kept() -> anyhow::Result<()> {
     })
     .await?;
     let operator = Operator::new(&demo, scratch.path())?;
-    standby(&demo).await?;
+    demo.wait_standbys(PATIENCE).await?;
 
     // Without --yes nothing happens, and a rail that says no stops it with --yes, too.
     let (good, said) = operator.says(&["graceful-hand-over"])?;
@@ -134,7 +119,7 @@ async fn drills_are_run_judged_and_kept() -> anyhow::Result<()> {
     anyhow::ensure!(report["identity"]["target"] == leader.as_str(), "{report}");
     anyhow::ensure!(demo.pid(&leader)? != pid, "{leader} was not killed");
 
-    standby(&demo).await?;
+    demo.wait_standbys(PATIENCE).await?;
     let report = run(&demo, &operator, &["channel-cut"]).await?;
     let channel = report["recovery"].as_array().context("recovery")?;
     let channel = channel.iter().find(|one| one["kind"] == "channel").context("channel")?;
