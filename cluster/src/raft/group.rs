@@ -105,7 +105,8 @@ impl Group {
                 let from = opened.snapshots.rebuild()?.map(|manifest| manifest.index);
                 tracing::warn!(?from, "the tables were damaged and are rebuilt");
             }
-            let machine = StateMachine::open(&opened, &log, applied, publisher, &own, pause)?;
+            let machine =
+                StateMachine::open(&opened, &log, log.synced(), applied, publisher, &own, pause)?;
             cover(&log, &machine, opened.snapshots.newest().map(|manifest| manifest.index));
             Ok((log, machine, fresh))
         });
@@ -311,9 +312,10 @@ impl Group {
 
 /// Lets a snapshot hold what the log does not.
 ///
-/// An entry is applied when a quorum has it on disk, and this node need not be of that quorum: a
-/// power cut can leave the state further than the log. Consensus then begins the log behind the
-/// state, and as a leader would send a snapshot again and again that ends before the log begins.
+/// Nothing is applied before the own log has it on the disk, but a log can come back shorter than
+/// it was all the same: a disk that lied, or one of a version that did not wait. Consensus then
+/// begins the log behind the state, and as a leader would send a snapshot again and again that
+/// ends before the log begins.
 fn cover(log: &LogStore, machine: &StateMachine, newest: Option<u64>) {
     let applied = machine.between_runs(|applied| applied);
     let begins = log.begins_behind(applied);

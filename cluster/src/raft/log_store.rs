@@ -7,6 +7,7 @@
 //! 2. A vote is durable before `save_vote` returns, and so is the id of what was purged before
 //!    anything is purged.
 //! 3. Entries never leave a gap, save behind a purge.
+//! 4. Whoever asks how far the log is synced is told of no index before its fdatasync.
 
 use std::{
     fmt::Debug,
@@ -23,7 +24,10 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use storage::{Log, Record};
 use tokio::sync::oneshot;
 
-use super::types::{self, EntryId, LogEntry, TypeConfig, Vote};
+use super::{
+    synced::{Mark, Synced},
+    types::{self, EntryId, LogEntry, TypeConfig, Vote},
+};
 use crate::{metrics::Metrics, rt};
 
 /// Keys of the log's small values.
@@ -39,6 +43,7 @@ const READ_OCTETS: usize = 2 * 1024 * 1024;
 pub struct LogStore {
     log: Log,
     metrics: Arc<Metrics>,
+    mark: Arc<Mark>,
 }
 
 /// A committed id on disk, with room for "none".
@@ -48,13 +53,20 @@ struct Committed(Option<EntryId>);
 impl LogStore {
     /// Over an open log. Finishes a purge that a crash cut off after its id was saved.
     pub fn open(log: Log, metrics: &Metrics) -> io::Result<Self> {
-        let store = Self { log, metrics: Arc::new(metrics.clone()) };
+        // What an open log holds is on the disk: opening syncs what a kill left in memory.
+        let mark = Arc::new(Mark::new(log.last_index().or(log.purged_index())));
+        let store = Self { log, metrics: Arc::new(metrics.clone()), mark };
         if let Some(purged) = store.meta::<EntryId>(META_PURGED)?
             && store.log.purged_index().is_none_or(|index| index < purged.index)
         {
             store.log.purge_to(purged.index)?;
         }
         Ok(store)
+    }
+
+    /// How far the log is on the disk, for whoever waits for it.
+    pub fn synced(&self) -> Synced {
+        self.mark.subscribe()
     }
 
     fn meta<T: DeserializeOwned>(&self, key: u8) -> io::Result<Option<T>> {
@@ -252,14 +264,21 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             entries.into_iter().map(|entry| types::to_record(&entry)).collect::<io::Result<_>>()?;
         let started = rt::now();
         let histogram = self.metrics.append_seconds.clone();
+        let (mark, last) = (self.mark.clone(), records.last().map(|record| record.index));
         #[cfg(feature = "seeded-bugs")]
         if domain::seeded::makes(domain::seeded::Bug::AcknowledgeBeforeFlush) {
             self.log.append(records, Box::new(|_| {}));
+            last.inspect(|last| mark.raise(*last));
             callback.io_completed(Ok(()));
             return Ok(());
         }
         let done = Box::new(move |result: io::Result<()>| {
             histogram.observe((rt::now() - started).as_secs_f64());
+            match (&result, last) {
+                (Ok(()), Some(last)) => mark.raise(last),
+                (Ok(()), None) => {}
+                (Err(_), _) => mark.fail(),
+            }
             callback.io_completed(result);
         });
         self.log.append(records, done);
@@ -269,7 +288,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn truncate_after(&mut self, last_log_id: Option<EntryId>) -> Result<(), io::Error> {
         let log = self.log.clone();
         let keep = last_log_id.map(|id| id.index);
-        blocking(move || log.truncate_after(keep)).await
+        // Nothing is appended before this returns, so no index is promised for an entry to come.
+        blocking(move || log.truncate_after(keep)).await?;
+        self.mark.lower(keep);
+        Ok(())
     }
 
     async fn purge(&mut self, log_id: EntryId) -> Result<(), io::Error> {

@@ -18,6 +18,7 @@ mod snapshot;
 mod state_machine;
 #[cfg(test)]
 mod suite;
+mod synced;
 mod types;
 mod wire;
 

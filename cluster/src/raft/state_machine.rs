@@ -6,8 +6,11 @@
 //!    markers of accepted rows are committed in one atomic batch of the tables.
 //! 2. Rows go into the open days after that commit. A crash between the two is healed at start:
 //!    every marker above the open days' floor has its entry merged again.
-//! 3. A fault is kept and told, and the node halts; an entry is never skipped.
-//! 4. A snapshot is frozen between two runs, so it is of exactly one applied index. Apply waits
+//! 3. No entry is applied before the own log has synced it, though a quorum without this node may
+//!    have committed it: the tables reach the disk by themselves, and a power cut must not leave
+//!    them further than the log from which rows are merged again.
+//! 4. A fault is kept and told, and the node halts; an entry is never skipped.
+//! 5. A snapshot is frozen between two runs, so it is of exactly one applied index. Apply waits
 //!    for the freeze alone (milliseconds); its files are written beside it.
 
 use std::{
@@ -29,6 +32,7 @@ use super::{
     log_store::LogStore,
     overlay::Overlay,
     snapshot::{Owner, SnapshotFile},
+    synced::Synced,
     types::{Answer, EntryId, LogEntry, SnapshotMeta, StoredMembership, TypeConfig},
 };
 use crate::{effects::Publisher, metrics::Metrics, raft::applied::Applied, rt};
@@ -40,6 +44,7 @@ const RUN_ENTRIES: usize = 256;
 #[derive(Clone)]
 pub struct StateMachine {
     core: Arc<Mutex<Core>>,
+    synced: Synced,
     /// Held while snapshot files are written or installed: one at a time.
     files: Owner,
     snapshots: Snapshots,
@@ -67,6 +72,7 @@ impl StateMachine {
     pub fn open(
         store: &Store,
         log: &LogStore,
+        synced: Synced,
         applied: Arc<Applied>,
         publisher: Publisher,
         metrics: &Metrics,
@@ -87,6 +93,7 @@ impl StateMachine {
         };
         Ok(Self {
             core: Arc::new(Mutex::new(core)),
+            synced,
             files: Arc::default(),
             snapshots: store.snapshots.clone(),
             space: store.space.clone(),
@@ -299,6 +306,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 let (entry, responder) = item?;
                 entries.push(entry);
                 responders.push(responder);
+            }
+            if let Some(last) = entries.last() {
+                self.synced.reached(last.log_id.index).await?;
             }
             let work = move |machine: &StateMachine| machine.lock().apply_run(&entries);
             let answers = blocking(self, "apply", work).await?;

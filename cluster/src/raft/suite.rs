@@ -11,7 +11,8 @@ use storage::Store;
 use tempfile::TempDir;
 
 use super::{
-    applied::Applied, log_store::LogStore, state_machine::StateMachine, types::TypeConfig,
+    applied::Applied, log_store::LogStore, state_machine::StateMachine, synced::Mark,
+    types::TypeConfig,
 };
 use crate::{effects::Publisher, metrics::Metrics, stamp::Stamper};
 
@@ -38,7 +39,16 @@ fn build() -> io::Result<(Guard, LogStore, StateMachine)> {
     let log = LogStore::open(store.log.clone(), &metrics)?;
     let applied = Arc::new(Applied::new(Stamper::new(|| 0)));
     let publisher = Publisher::new(16, &metrics);
-    let machine = StateMachine::open(&store, &log, applied, publisher, &metrics, Duration::ZERO)?;
+    let machine = StateMachine::open(
+        &store,
+        &log,
+        // The suite applies entries that it never gave to the log.
+        Mark::new(Some(u64::MAX)).subscribe(),
+        applied,
+        publisher,
+        &metrics,
+        Duration::ZERO,
+    )?;
     Ok((Guard { store, _dir: dir }, log, machine))
 }
 

@@ -99,6 +99,10 @@ pub fn recover(dir: &Path, group: u32) -> Result<Found> {
         found.next = number + 1;
         if last && end.offset < octets.len() {
             cut(&path, end.offset as u64)?;
+        } else if last {
+            // A process that was killed leaves records that are whole and in memory alone. From
+            // now on they count as kept, and no later sync would be of this file.
+            sync(&path)?;
         }
         // A file with nothing but its head is made anew under its own number.
         if last && end.frames == 0 {
@@ -132,6 +136,11 @@ fn cut(path: &Path, octets: u64) -> Result<()> {
     let file = OpenOptions::new().write(true).open(path).map_err(Error::io("open", path))?;
     file.set_len(octets).map_err(Error::io("cut", path))?;
     file.sync_all().map_err(Error::io("sync", path))
+}
+
+fn sync(path: &Path) -> Result<()> {
+    let file = OpenOptions::new().write(true).open(path).map_err(Error::io("open", path))?;
+    file.sync_data().map_err(Error::io("sync", path))
 }
 
 /// Drops purged records; the rest must follow the purge without a gap.
