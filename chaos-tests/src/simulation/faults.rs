@@ -150,8 +150,9 @@ async fn torn_election(town: &Town, busy: &Busy) {
     let Some(winner) = candidate(town).await else { return };
     let others: Vec<_> =
         town.machines().iter().filter(|other| other.node != winner.node).cloned().collect();
+    // The lower number comes first, and of two votes for one term the higher number's wins: only a
+    // rival below the winner needs what the voter forgot.
     let [rival, voter] = others.as_slice() else { return };
-    let (rival, voter) = if throw(2) == 0 { (rival, voter) } else { (voter, rival) };
     if !busy.take(voter.node) {
         return;
     }

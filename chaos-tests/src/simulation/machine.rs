@@ -198,7 +198,8 @@ impl Machine {
         self.crash_keeping(throw(4));
     }
 
-    /// As `crash`, with so many thirds of the unsynced pieces kept.
+    /// As `crash`, with so many thirds of the unsynced pieces kept; with none the tables, too, lose
+    /// all that was not flushed.
     pub fn crash_keeping(&self, share: u64) {
         let Some(running) = lock(&self.running).take() else { return };
         self.net.unplug(self.node);
@@ -209,7 +210,8 @@ impl Machine {
         let dir = self.dir.join("tables");
         drop((log, tables));
         let unflushed = on_memory::unflushed(&dir);
-        let kept = usize::try_from(throw(unflushed as u64 + 1)).unwrap_or(0);
+        let kept = if share == 0 { 0 } else { throw(unflushed as u64 + 1) };
+        let kept = usize::try_from(kept).unwrap_or(0);
         on_memory::crash(&dir, kept);
         tell(|| format!("n{} crashes: {kept} of {unflushed} batches kept, {torn:?}", self.node));
     }
