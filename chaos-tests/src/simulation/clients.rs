@@ -5,7 +5,7 @@
 //!
 //! Invariant: every question stands in the history before it is asked, its answer before the next.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use cluster::rt::world::sleep;
 use domain::{
@@ -39,7 +39,8 @@ pub fn begin(town: &Town, clients: u64) {
             }
         });
     }
-    for machine in town.machines() {
+    // The guest's agent, too: it asks in vain until its node is a member.
+    for machine in town.machines().iter().chain([town.guest()]) {
         let agent = Agent { town: town.clone(), node: machine.node, held: Vec::new() };
         spawn_on(0, agent.work());
     }
@@ -139,7 +140,7 @@ async fn ask(
 async fn read(town: &Town, number: u64, target: u64) {
     let place = town.history().ask(id_of(number), What::Read { register: target });
     for _ in 0..3 {
-        let machine = Arc::clone(town.any());
+        let machine = town.any();
         let Some(node) = machine.cluster() else { continue };
         let deadline = Duration::from_millis(50 + throw(1500));
         let answer = on(machine.node, async move {

@@ -59,7 +59,7 @@ pub fn begin(town: &Town, troubles: Troubles) {
 
 async fn one(town: &Town, busy: &Busy) {
     match throw(23) {
-        0..=4 => crash(town, town.any().clone(), busy).await,
+        0..=4 => crash(town, town.any(), busy).await,
         5..=7 => {
             if let Some(leader) = town.leader() {
                 crash(town, leader, busy).await;
@@ -93,6 +93,14 @@ async fn hold(town: &Town, span: Duration) {
     }
 }
 
+/// A machine that a fault took runs again, but for one that has left for ever.
+fn back(town: &Town, machine: &Arc<Machine>, busy: &Busy) {
+    if town.is_member(machine.node) {
+        machine.start();
+    }
+    busy.free(machine.node);
+}
+
 async fn crash(town: &Town, machine: Arc<Machine>, busy: &Busy) {
     if !busy.take(machine.node) {
         return;
@@ -103,8 +111,8 @@ async fn crash(town: &Town, machine: Arc<Machine>, busy: &Busy) {
     machine.crash();
     // Now and then others die with it: a quorum has lost what it had not synced.
     let others = match throw(6) {
-        0 => vec![town.any().clone()],
-        1 => town.machines().to_vec(),
+        0 => vec![town.any()],
+        1 => town.machines(),
         _ => Vec::new(),
     };
     let others: Vec<_> = others.into_iter().filter(|other| busy.take(other.node)).collect();
@@ -113,8 +121,7 @@ async fn crash(town: &Town, machine: Arc<Machine>, busy: &Busy) {
     }
     hold(town, while_ms(4000)).await;
     for machine in others.iter().chain([&machine]) {
-        machine.start();
-        busy.free(machine.node);
+        back(town, machine, busy);
     }
 }
 
@@ -139,8 +146,7 @@ async fn site(town: &Town, busy: &Busy) {
     }
     hold(town, while_ms(1000)).await;
     for machine in &dark {
-        machine.start();
-        busy.free(machine.node);
+        back(town, machine, busy);
     }
 }
 
@@ -170,8 +176,7 @@ async fn torn_election(town: &Town, busy: &Busy) {
     voter.crash();
     tell(|| format!("n{} stood for election, n{} crashed over it", winner.node, voter.node));
     sleep(Duration::from_millis(throw(20))).await;
-    voter.start();
-    busy.free(voter.node);
+    back(town, voter, busy);
     hold(town, Duration::from_millis(300 + throw(2000))).await;
     between(false, rival.node);
     between(false, voter.node);
@@ -214,21 +219,21 @@ fn cut_off(town: &Town, node: u64, cut: bool) {
 }
 
 async fn restart(town: &Town, busy: &Busy) {
-    let machine = town.any().clone();
+    let machine = town.any();
     if !busy.take(machine.node) {
         return;
     }
     machine.stop().await;
     hold(town, while_ms(1000)).await;
-    machine.start();
-    busy.free(machine.node);
+    back(town, &machine, busy);
 }
 
 fn two(town: &Town) -> (u64, u64) {
-    let nodes = town.machines().len() as u64;
-    let one = 1 + throw(nodes);
-    let other = 1 + (one + throw(nodes.saturating_sub(1))) % nodes;
-    (one, other)
+    let machines = town.machines();
+    let (nodes, one) = (machines.len(), town.any().node);
+    let at = machines.iter().position(|machine| machine.node == one).unwrap_or(0);
+    let steps = usize::try_from(1 + throw((nodes as u64).saturating_sub(1))).unwrap_or(1);
+    (one, machines[(at + steps) % nodes].node)
 }
 
 async fn isolate(town: &Town) {
@@ -278,7 +283,7 @@ async fn weather(town: &Town) {
 }
 
 async fn slow_disk(town: &Town) {
-    let machine = town.any().clone();
+    let machine = town.any();
     let (slow_us, span) = (5_000 + throw(250_000), while_ms(4000));
     tell(|| format!("the disk of n{} takes {slow_us} us for {span:?}", machine.node));
     machine.set_disk(slow_us);
@@ -302,7 +307,7 @@ async fn hand_over(town: &Town) {
 }
 
 async fn snapshot(town: &Town) {
-    let machine = town.any().clone();
+    let machine = town.any();
     let Some(node) = machine.cluster() else { return };
     tell(|| format!("n{} takes a snapshot", machine.node));
     let _crashed_or_done = on(machine.node, async move { node.snapshot().await }).await;

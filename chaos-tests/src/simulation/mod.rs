@@ -2,7 +2,7 @@
 //! lose what was not synced, clocks that jump; and the promises checked.
 //!
 //! * `executor`: time, tasks, dice. `machine`: one node on its disk. `town`: all of them.
-//! * `faults`: what goes wrong. `clients`: what is asked meanwhile. `history`: what was told.
+//! * `faults`: what goes wrong. `moves`: members that come and go. `clients`: what is asked meanwhile. `history`: what was told.
 //! * `checks`, `watch`: the promises.
 //!
 //! What is real and what is not stands in ADR 0028 and `docs/operations/simulation.md`.
@@ -15,6 +15,7 @@ mod executor;
 mod faults;
 mod history;
 mod machine;
+mod moves;
 mod town;
 mod watch;
 
@@ -124,6 +125,7 @@ async fn story(dir: &Path) -> (Vec<Broken>, (usize, usize)) {
     let troubles = Troubles { at_once: 1 + throw(3), pause_ms: 200 + throw(2500) };
     clients::begin(&town, 3 + throw(5));
     faults::begin(&town, troubles);
+    moves::begin(&town);
     sleep(Duration::from_secs(6 + throw(12))).await;
     tell(|| "the faults are over".to_owned());
     town.calm_down();
@@ -133,6 +135,7 @@ async fn story(dir: &Path) -> (Vec<Broken>, (usize, usize)) {
     }
     watch.look(&town);
     all.extend(watch.broken());
+    all.extend(town.move_broken());
     for machine in town.machines() {
         all.extend(machine.fault().map(|why| broken("a node starts again", why)));
     }
@@ -140,7 +143,7 @@ async fn story(dir: &Path) -> (Vec<Broken>, (usize, usize)) {
     let answered = asked.iter().filter(|one| one.ended.is_some()).count();
     let counts = (asked.len(), answered);
     if all.is_empty() {
-        let nodes = town.machines().iter().filter_map(|machine| {
+        let nodes = town.machines().into_iter().filter_map(|machine| {
             let node = machine.cluster()?;
             Some((machine.node, node.view(), node.readings()))
         });
@@ -157,11 +160,15 @@ async fn story(dir: &Path) -> (Vec<Broken>, (usize, usize)) {
 
 /// Waits until every machine is up, a write is taken at each, and all have applied the same.
 async fn settle(town: &Town) -> Result<(), Broken> {
-    let end = time() + SETTLES_WITHIN;
     let late = |what: String| broken("everything settles when the faults are over", what);
     // Faults that were under way end by themselves, and clients give up.
     sleep(Duration::from_secs(5)).await;
     town.calm_down();
+    // A change of the members ends, well or not, within a time of its own.
+    while town.is_moving() {
+        sleep(Duration::from_millis(100)).await;
+    }
+    let end = time() + SETTLES_WITHIN;
     for machine in town.machines() {
         let node = NodeId(machine.node);
         let change = Change::Leases(leases::Change::Renew { node, ttl_ms: 1000 });

@@ -4,9 +4,10 @@
 //! Not here: faults (`faults`), clients (`clients`), judging (`checks`).
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -20,6 +21,7 @@ use cluster::{
 use domain::{Author, Change, Device, Outcome, ProposalId, assets, operators};
 
 use super::{
+    checks::Broken,
     executor::{tell, throw, time},
     history::{History, id_of},
     machine::{Machine, QUICK_US, on, peer},
@@ -35,11 +37,21 @@ pub struct Town {
 }
 
 struct Inner {
+    /// The founders, and behind them the guest.
     machines: Vec<Arc<Machine>>,
+    members: Mutex<Members>,
     net: Net,
     history: History,
     numbers: AtomicU64,
     over: AtomicBool,
+}
+
+/// Who is of the cluster.
+#[derive(Default)]
+struct Members {
+    of: BTreeSet<u64>,
+    moving: bool,
+    broken: Option<Broken>,
 }
 
 /// Name of a concentrator.
@@ -64,14 +76,16 @@ fn config(node: u64, founders: u64) -> Config {
 }
 
 impl Town {
-    /// A town of so many machines, none of which runs.
+    /// A town of so many machines and a guest, none of which runs.
     pub fn new(dir: &Path, nodes: u64) -> Self {
         let net = Net::default();
         let machine = |node| Arc::new(Machine::new(node, config(node, nodes), dir, &net));
-        let machines = (1..=nodes).map(machine).collect();
+        let machines = (1..=nodes + 1).map(machine).collect();
+        let members = Mutex::new(Members { of: (1..=nodes).collect(), ..Members::default() });
         let history = History::default();
         let inner = Inner {
             machines,
+            members,
             net: net.clone(),
             history,
             numbers: AtomicU64::new(1),
@@ -80,9 +94,58 @@ impl Town {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Every machine.
-    pub fn machines(&self) -> &[Arc<Machine>] {
-        &self.inner.machines
+    /// The machines of the cluster's members.
+    pub fn machines(&self) -> Vec<Arc<Machine>> {
+        let members = self.members();
+        let of = |machine: &&Arc<Machine>| members.of.contains(&machine.node);
+        self.inner.machines.iter().filter(of).cloned().collect()
+    }
+
+    /// The machine that may join.
+    pub fn guest(&self) -> &Arc<Machine> {
+        // There is always a guest behind the founders.
+        &self.inner.machines[self.inner.machines.len() - 1]
+    }
+
+    fn members(&self) -> MutexGuard<'_, Members> {
+        self.inner.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A machine is of the cluster from now on.
+    pub fn admit(&self, node: u64) {
+        self.members().of.insert(node);
+    }
+
+    /// A machine is of the cluster no more.
+    pub fn dismiss(&self, node: u64) {
+        self.members().of.remove(&node);
+    }
+
+    /// Whether a machine is of the cluster.
+    pub fn is_member(&self, node: u64) -> bool {
+        self.members().of.contains(&node)
+    }
+
+    /// A change of the members is under way, which the story waits for.
+    pub fn begin_move(&self) {
+        self.members().moving = true;
+    }
+
+    /// It is over, well or not.
+    pub fn end_move(&self, broken: Option<Broken>) {
+        let mut members = self.members();
+        members.moving = false;
+        members.broken = broken;
+    }
+
+    /// Whether a change of the members is under way.
+    pub fn is_moving(&self) -> bool {
+        self.members().moving
+    }
+
+    /// What went wrong with a change of the members.
+    pub fn move_broken(&self) -> Option<Broken> {
+        self.members().broken.clone()
     }
 
     /// One machine by its node's number.
@@ -91,18 +154,17 @@ impl Town {
     }
 
     /// Some machine.
-    pub fn any(&self) -> &Arc<Machine> {
-        let machines = &self.inner.machines;
+    pub fn any(&self) -> Arc<Machine> {
+        let machines = self.machines();
         let at = usize::try_from(throw(machines.len() as u64)).unwrap_or(0);
-        &machines[at.min(machines.len() - 1)]
+        machines[at.min(machines.len() - 1)].clone()
     }
 
     /// The machine whose node believes that it leads, if there is one.
     pub fn leader(&self) -> Option<Arc<Machine>> {
         let leads = |node: &Cluster| node.status().role == Role::Leader;
-        let found =
-            self.machines().iter().find(|machine| machine.cluster().is_some_and(|n| leads(&n)));
-        found.cloned()
+        let mut machines = self.machines().into_iter();
+        machines.find(|machine| machine.cluster().is_some_and(|node| leads(&node)))
     }
 
     /// The network.
@@ -183,7 +245,8 @@ impl Town {
     ) -> Option<(u64, Outcome)> {
         let end = time() + patience;
         while time() < end {
-            let machine = at.and_then(|node| self.machine(node)).unwrap_or_else(|| self.any());
+            let machine =
+                at.and_then(|node| self.machine(node).cloned()).unwrap_or_else(|| self.any());
             let Some(node) = machine.cluster() else {
                 sleep(Duration::from_millis(10 + throw(100))).await;
                 continue;
