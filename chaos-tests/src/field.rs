@@ -11,6 +11,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(30);
+/// Devices of one request.
+const AT_ONCE: usize = 1_000;
 
 /// Starts the concentrator; it goes on from the state in `dir`, where its journal stands, too. The
 /// fast setting of the promise: 700 ms for an answer, heartbeats each 500 ms.
@@ -59,9 +61,11 @@ pub async fn register(nodes: &Nodes, node: usize, dir: &Path) -> anyhow::Result<
         let items: Vec<Value> =
             field[kind].as_array().context("a list")?.iter().map(pick).collect();
         let url = format!("{}/api/v1/{kind}/import", nodes.urls[node]);
-        let body = json!({ "items": items });
-        let answer = nodes.http.send(Method::POST, &url, Some(&body), None, LIMIT).await?;
-        ensure!(answer.status == 200, "{kind}: {} {}", answer.status, answer.text);
+        for items in items.chunks(AT_ONCE) {
+            let body = json!({ "items": items });
+            let answer = nodes.http.send(Method::POST, &url, Some(&body), None, LIMIT).await?;
+            ensure!(answer.status == 200, "{kind}: {} {}", answer.status, answer.text);
+        }
     }
     Ok(())
 }

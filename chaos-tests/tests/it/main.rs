@@ -5,6 +5,7 @@
 mod acceptance;
 mod bad_input;
 mod channels;
+mod crowd;
 mod drills;
 mod full_disk;
 mod interop;
