@@ -269,6 +269,8 @@ pub enum Signal {
     Stop,
     /// SIGCONT.
     Continue,
+    /// SIGHUP: certificates are read again.
+    Hangup,
 }
 
 /// Sends a signal to a process of ours.
@@ -283,6 +285,7 @@ pub fn signal(pid: i32, signal: Signal) -> anyhow::Result<()> {
         Signal::Kill => Kernel::KILL,
         Signal::Stop => Kernel::STOP,
         Signal::Continue => Kernel::CONT,
+        Signal::Hangup => Kernel::HUP,
     };
     kill_process(pid, kernel).context("kill")
 }

@@ -311,6 +311,14 @@ impl Cluster {
         timeout(HAND_OVER, progress.wait_for(other)).await.is_ok()
     }
 
+    /// Shows another certificate to the other nodes from now on, without a stop: it is tried at
+    /// every node whose link stands before it is taken. Answers how many nodes took it.
+    ///
+    /// Errors, with everything as it was, when it cannot be used or a node refuses it.
+    pub async fn renew_identity(&self, identity: &Identity) -> Result<usize, OpenError> {
+        self.inner.endpoint.renew(&self.inner.config, identity).await
+    }
+
     /// The cable of this node's links: pulled, it neither hears its peers nor is heard. For drills.
     pub fn cable(&self) -> Cut {
         self.inner.cut.clone()

@@ -124,7 +124,7 @@ fn table(config: &Path) -> Result<Table, Failure> {
 }
 
 /// The authority, ready to sign; its parameters are those that `init` gives it.
-fn authority(dir: &Path) -> Result<(String, Issuer<'static, KeyPair>), Failure> {
+pub(crate) fn authority(dir: &Path) -> Result<(String, Issuer<'static, KeyPair>), Failure> {
     let text = |name: &str| {
         let path = dir.join("ca").join(name);
         fs::read_to_string(&path).map_err(|error| Failure::file("cannot read", &path, &error))

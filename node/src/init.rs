@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use crate::exit::Failure;
 use crate::secret;
 
-/// Ten years: clusters live long, and renewal without a stop comes with a later version.
+/// Ten years: clusters live long; renewal needs no stop.
 const CERTIFICATE_YEARS: i64 = 10;
 
 /// One node as the operator names it, with its ports.
@@ -263,7 +263,7 @@ pub(crate) fn authority_params() -> CertificateParams {
 
 /// A certificate for both ends of a node link: it carries the name that the transport asks for,
 /// the node's name and its host.
-fn node_certificate(
+pub(crate) fn node_certificate(
     id: usize,
     node: &NodeSpec,
     authority: &Issuer<'_, KeyPair>,
@@ -343,7 +343,7 @@ pub fn write_new(path: &Path, octets: &[u8], mode: u32) -> Result<(), Failure> {
         .map_err(|error| Failure::file("cannot write", path, &error))
 }
 
-fn sync_dir(path: &Path) -> Result<(), Failure> {
+pub(crate) fn sync_dir(path: &Path) -> Result<(), Failure> {
     fs::File::open(path)
         .and_then(|dir| dir.sync_all())
         .map_err(|error| Failure::file("cannot sync", path, &error))

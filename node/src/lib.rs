@@ -25,6 +25,7 @@ pub mod extend;
 pub mod http;
 pub mod init;
 pub mod observe;
+pub mod renew;
 pub mod run;
 pub mod secret;
 pub mod timetable;

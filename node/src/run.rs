@@ -41,6 +41,8 @@ const CLUSTER_LIMIT: Duration = Duration::from_secs(35);
 /// Runs a node until SIGTERM or SIGINT.
 pub async fn run(config: Config) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
+    // From the first moment: without a listener SIGHUP would end the process.
+    let mut reloads = listen(SignalKind::hangup())?;
     let master = Arc::new(MasterKey::load(&config.keys.master_key_file)?);
     let (identity, certificate_end_s) = identity(&config)?;
     let client_title = client_title(&config)?;
@@ -71,6 +73,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     tell_manager(NotifyState::Ready);
     let outcome = tokio::select! {
         () = signals.next() => Ok(()),
+        () = renewals(&app, &config, &node.cluster, &mut reloads) => Ok(()),
         fault = halted(&node.cluster) => {
             Err(Failure::failed("halted", format!("this node halted: {fault}")))
         }
@@ -80,6 +83,34 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         () = signals.next() => Err(Failure::failed("stop_cut", "a second signal cut the stop")),
     };
     outcome.and(stopped)
+}
+
+/// Reads the certificate again at each SIGHUP. One that cannot be used, or that another node
+/// refuses, is told and changes nothing. Never ends.
+async fn renewals(app: &App, config: &Config, cluster: &Cluster, reloads: &mut Signal) {
+    loop {
+        if reloads.recv().await.is_none() {
+            return std::future::pending().await;
+        }
+        let renewed = match identity(config) {
+            Ok((identity, end_s)) => {
+                let renewed = cluster.renew_identity(&identity).await;
+                renewed.map(|nodes| (nodes, end_s)).map_err(|error| cluster_failure(config, &error))
+            }
+            Err(failure) => Err(failure),
+        };
+        match renewed {
+            Ok((nodes, end_s)) => {
+                app.metrics().certificate_end.set(end_s);
+                tracing::info!(nodes, end_s, "the certificate was read again and is used");
+                warn_of_the_end(end_s);
+            }
+            Err(failure) => {
+                let (code, reason) = (&failure.code, &failure.message);
+                tracing::error!(%code, %reason, "the certificate stays as it was");
+            }
+        }
+    }
 }
 
 /// What is up, in the order in which it came up.
@@ -361,6 +392,10 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+fn listen(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| Failure::failed("no_signals", format!("signals: {error}")))
+}
+
 /// SIGTERM and SIGINT.
 pub struct Signals {
     term: Signal,
@@ -370,9 +405,6 @@ pub struct Signals {
 impl Signals {
     /// Listens from now on.
     pub fn new() -> Result<Signals, Failure> {
-        let listen = |kind| {
-            signal(kind).map_err(|error| Failure::failed("no_signals", format!("signals: {error}")))
-        };
         let term = listen(SignalKind::terminate())?;
         Ok(Signals { term, interrupt: listen(SignalKind::interrupt())? })
     }

@@ -4,6 +4,7 @@
 
 mod acceptance;
 mod bad_input;
+mod certificates;
 mod channels;
 mod crowd;
 mod drills;

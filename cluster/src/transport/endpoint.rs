@@ -25,7 +25,7 @@ use super::{
     LinkError,
     cut::{Cable, Cut},
     links::{Ground, Links, Maker},
-    peer::CODE_REMOVED,
+    peer::{CODE_REMOVED, Trouble},
     stream::{FrameReceiver, FrameSender},
     tls::{self, Identity, Refusals},
     wire::Kind,
@@ -94,9 +94,16 @@ pub trait Handler: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<(), LinkError>>;
 }
 
+/// Longest trial of a new certificate at one peer, and longest wait for its link to stand anew.
+const TRIAL: Duration = Duration::from_secs(3);
+
 /// Where peers come in.
 enum Socket {
-    Quic(QuicEndpoint),
+    Quic {
+        endpoint: QuicEndpoint,
+        /// What dials show of this node.
+        client: watch::Sender<ClientConfig>,
+    },
     #[cfg(feature = "simulation")]
     Simulated(simulated::Port),
 }
@@ -121,15 +128,8 @@ impl Endpoint {
         metrics: &Metrics,
     ) -> Result<Self, OpenError> {
         let refusals = Arc::new(Refusals::new(metrics.refused.clone()));
-        let transport = Arc::new(transport_config(config)?);
-        let server = QuicServerConfig::try_from(tls::server_config(identity, &refusals)?)
-            .map_err(|error| OpenError::Identity(error.to_string()))?;
-        let mut server = ServerConfig::with_crypto(Arc::new(server));
-        server.transport_config(transport.clone());
-        let client = QuicClientConfig::try_from(tls::client_config(identity, &refusals)?)
-            .map_err(|error| OpenError::Identity(error.to_string()))?;
-        let mut client = ClientConfig::new(Arc::new(client));
-        client.transport_config(transport);
+        let (server, client) = quic_configs(config, identity, &refusals)?;
+        let (client, shown) = watch::channel(client);
         let quic = factory(server, config.listen)
             .map_err(|source| OpenError::Listen { address: config.listen.to_string(), source })?;
         let (stop, stopped) = watch::channel(false);
@@ -137,14 +137,15 @@ impl Endpoint {
             group: config.group,
             ground: Ground::Quic {
                 endpoint: quic.clone(),
-                config: client,
+                config: shown,
                 dial_timeout: config.dial_timeout(),
             },
             metrics: metrics.clone(),
             stopped,
         };
         let links = Links::new(config, maker);
-        let (socket, metrics) = (Socket::Quic(quic), metrics.clone());
+        let socket = Socket::Quic { endpoint: quic, client };
+        let metrics = metrics.clone();
         Ok(Self { socket, links, group: config.group, refusals, metrics, stop })
     }
 
@@ -168,7 +169,7 @@ impl Endpoint {
     /// The bound address; of interest when port 0 was asked for.
     pub fn local_address(&self) -> io::Result<SocketAddr> {
         match &self.socket {
-            Socket::Quic(quic) => quic.local_addr(),
+            Socket::Quic { endpoint, .. } => endpoint.local_addr(),
             #[cfg(feature = "simulation")]
             Socket::Simulated(port) => Ok(port.address()),
         }
@@ -185,7 +186,7 @@ impl Endpoint {
         };
         let server = Arc::new(server);
         let quic = match &self.socket {
-            Socket::Quic(quic) => quic.clone(),
+            Socket::Quic { endpoint, .. } => endpoint.clone(),
             #[cfg(feature = "simulation")]
             Socket::Simulated(port) => return server.serve_simulated(port),
         };
@@ -205,13 +206,47 @@ impl Endpoint {
         });
     }
 
+    /// Shows another certificate from now on, after every peer whose link stands has taken it;
+    /// answers how many did. Links are dialled anew one after the other.
+    ///
+    /// Errors, with everything as it was: the identity cannot be used, a peer refuses it, or it
+    /// does not trust a peer.
+    pub async fn renew(&self, config: &Config, identity: &Identity) -> Result<usize, OpenError> {
+        let (server, shown) = quic_configs(config, identity, &self.refusals)?;
+        let (endpoint, client) = match &self.socket {
+            Socket::Quic { endpoint, client } => (endpoint, client),
+            #[cfg(feature = "simulation")]
+            Socket::Simulated(_) => return Ok(0),
+        };
+        let links: Vec<_> = self.links.all().into_iter().filter(|link| link.is_up()).collect();
+        let mut taken = 0;
+        for link in &links {
+            match link.trial(endpoint, shown.clone(), TRIAL).await {
+                Ok(()) => taken += 1,
+                Err(Trouble::Unreachable(why)) => {
+                    tracing::warn!(peer = link.id(), why, "the certificate was not tried there");
+                }
+                Err(refused) => {
+                    let why = format!("node {}: {refused}", link.id());
+                    return Err(OpenError::Identity(why));
+                }
+            }
+        }
+        endpoint.set_server_config(Some(server));
+        client.send_replace(shown);
+        for link in links {
+            link.redial_within(TRIAL).await;
+        }
+        Ok(taken)
+    }
+
     /// Closes all links; returns when the peers were told or `limit` has passed.
     pub async fn stop(&self, limit: Duration) {
         self.stop.send_replace(true);
         match &self.socket {
-            Socket::Quic(quic) => {
-                quic.close(CODE_STOPPING, b"stopping");
-                if timeout(limit, quic.wait_idle()).await.is_err() {
+            Socket::Quic { endpoint, .. } => {
+                endpoint.close(CODE_STOPPING, b"stopping");
+                if timeout(limit, endpoint.wait_idle()).await.is_err() {
                     tracing::debug!("some node links did not close in time");
                 }
             }
@@ -219,6 +254,24 @@ impl Endpoint {
             Socket::Simulated(port) => port.unplug(),
         }
     }
+}
+
+/// What this node shows to those that dial it, and to those that it dials.
+fn quic_configs(
+    config: &Config,
+    identity: &Identity,
+    refusals: &Arc<Refusals>,
+) -> Result<(ServerConfig, ClientConfig), OpenError> {
+    let transport = Arc::new(transport_config(config)?);
+    let server = QuicServerConfig::try_from(tls::server_config(identity, refusals)?)
+        .map_err(|error| OpenError::Identity(error.to_string()))?;
+    let mut server = ServerConfig::with_crypto(Arc::new(server));
+    server.transport_config(transport.clone());
+    let client = QuicClientConfig::try_from(tls::client_config(identity, refusals)?)
+        .map_err(|error| OpenError::Identity(error.to_string()))?;
+    let mut client = ClientConfig::new(Arc::new(client));
+    client.transport_config(transport);
+    Ok((server, client))
 }
 
 fn transport_config(config: &Config) -> Result<TransportConfig, OpenError> {

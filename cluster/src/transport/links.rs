@@ -37,7 +37,8 @@ pub(super) struct Maker {
 pub(super) enum Ground {
     Quic {
         endpoint: QuicEndpoint,
-        config: ClientConfig,
+        /// What the next dial shows of this node; it changes when the certificate is renewed.
+        config: watch::Receiver<ClientConfig>,
         dial_timeout: Duration,
     },
     #[cfg(feature = "simulation")]

@@ -197,6 +197,61 @@ impl Link {
         self.redial.notify_one();
     }
 
+    /// Whether the peer takes this node as `config` shows it, by a connection beside the one that
+    /// stands, all within `ttl`. Nothing is tried while the link does not stand.
+    pub(super) async fn trial(
+        &self,
+        endpoint: &QuicEndpoint,
+        config: ClientConfig,
+        ttl: Duration,
+    ) -> Result<(), Trouble> {
+        let peer = match self.connection.borrow().as_ref() {
+            Some(Carrier::Quic(connection)) => connection.remote_address(),
+            #[cfg(feature = "simulation")]
+            Some(Carrier::Simulated(_)) => return Ok(()),
+            None => return Err(Trouble::Unreachable("the link does not stand".to_owned())),
+        };
+        let unreachable = |why: String| Trouble::Unreachable(why);
+        let trial = async {
+            let connecting = endpoint.connect_with(config, peer, &node_dns_name(self.id));
+            let connecting = connecting.map_err(|error| unreachable(error.to_string()))?;
+            let connection = connecting.await.map_err(|error| Trouble::of(&error))?;
+            // The handshake is whole for us before the peer has looked at our certificate: only an
+            // answer shows that it was taken.
+            let answered = self.greet(&connection).await;
+            let refused = connection.close_reason();
+            connection.close(VarInt::from_u32(0), b"trial");
+            match (answered, refused) {
+                (Ok(()), _) => Ok(()),
+                (Err(_), Some(refused)) => Err(Trouble::of(&refused)),
+                (Err(error), None) => Err(unreachable(error.to_string())),
+            }
+        };
+        timeout(ttl, trial).await.map_err(|_| unreachable("no answer in time".to_owned()))?
+    }
+
+    async fn greet(&self, connection: &Connection) -> Result<(), LinkError> {
+        let carrier = Carrier::Quic(connection.clone());
+        let (mut sender, mut receiver) = carrier.open(self.group, Kind::Hello).await?;
+        sender.send(&[]).await?;
+        sender.finish();
+        receiver.next().await?.map(drop).ok_or(LinkError::NoAnswer)
+    }
+
+    /// Dials again and waits until that link stands, or for so long: its task goes on by itself.
+    pub(super) async fn redial_within(&self, limit: Duration) {
+        let mut connection = self.connection.clone();
+        connection.mark_unchanged();
+        self.redial();
+        let anew = async {
+            // First it goes, then another comes; the dialler's end ends both waits.
+            if connection.changed().await.is_ok() {
+                let _ended = connection.wait_for(Option::is_some).await;
+            }
+        };
+        let _late = timeout(limit, anew).await;
+    }
+
     /// One frame there, one frame back, all within `ttl`.
     pub async fn call(&self, kind: Kind, body: &[u8], ttl: Duration) -> Result<Bytes, LinkError> {
         let started = now();
@@ -238,7 +293,7 @@ pub(super) struct Dialler {
     pub address: String,
     pub group: u32,
     pub endpoint: QuicEndpoint,
-    pub config: ClientConfig,
+    pub config: watch::Receiver<ClientConfig>,
     pub dial_timeout: Duration,
     pub up: IntGauge,
     pub rtt: Gauge,
@@ -329,7 +384,8 @@ impl Dialler {
             .find(|address| address.is_ipv4() == ours_v4)
             .ok_or_else(|| failed("no address of our family".to_owned()))?;
         let name = node_dns_name(self.id);
-        let connecting = self.endpoint.connect_with(self.config.clone(), address, &name);
+        let config = self.config.borrow().clone();
+        let connecting = self.endpoint.connect_with(config, address, &name);
         let connecting = connecting.map_err(|error| failed(error.to_string()))?;
         connecting.await.map_err(|error| Trouble::of(&error))
     }

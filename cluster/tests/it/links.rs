@@ -57,6 +57,7 @@ impl Handler for Echo {
 
 struct Node {
     cut: Cut,
+    config: Config,
     endpoint: Endpoint,
     registry: Registry,
 }
@@ -97,7 +98,44 @@ fn node_as(
     let cut = Cut::default();
     let endpoint = Endpoint::open(&config, &identity, &udp_endpoint(&cut), &metrics).unwrap();
     endpoint.serve(Arc::new(Echo));
-    Node { cut, endpoint, registry }
+    Node { cut, config, endpoint, registry }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_and_their_authority_are_changed_while_links_stand() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let (one, two) = (free_port(), free_port());
+    let (first, second) = (node(&old, 1, one, two), node(&old, 2, two, one));
+    until("warm links", SOON, || first.link(2).is_up() && second.link(1).is_up()).await;
+    let renew = async |node: &Node, identity| node.endpoint.renew(&node.config, &identity).await;
+
+    // The second does not know the new authority yet, so it is no time for its certificates.
+    let refused = renew(&first, new.identity_trusting_all(1, &[&old, &new])).await;
+    assert!(refused.unwrap_err().to_string().contains("identity"), "told");
+    assert_eq!(first.hello(2).await.unwrap(), "hello", "the old one is still shown");
+    let deaf = renew(&first, old.identity_trusting(1, &new)).await;
+    assert!(deaf.is_err(), "it would not trust the second");
+
+    // Trust first, then certificates, then no more trust for the old one.
+    for (node, id) in [(&first, 1), (&second, 2)] {
+        assert_eq!(renew(node, old.identity_trusting_all(id, &[&old, &new])).await.unwrap(), 1);
+    }
+    for (node, id) in [(&first, 1), (&second, 2)] {
+        assert_eq!(renew(node, new.identity_trusting_all(id, &[&old, &new])).await.unwrap(), 1);
+    }
+    for (node, id) in [(&first, 1), (&second, 2)] {
+        assert_eq!(renew(node, new.identity(id)).await.unwrap(), 1);
+    }
+    assert_eq!(first.hello(2).await.unwrap(), "hello");
+    assert_eq!(second.hello(1).await.unwrap(), "hello");
+
+    // Whoever is of the old authority does not come in any more.
+    second.endpoint.stop(TTL).await;
+    drop(second);
+    port_is_free(local(two)).await;
+    let late = node(&old, 2, two, one);
+    assert!(late.brief_hello(1).await.is_err());
+    assert!(first.brief_hello(2).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

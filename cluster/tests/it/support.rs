@@ -35,13 +35,19 @@ impl Authority {
 
     /// An identity signed here whose holder trusts another authority.
     pub fn identity_trusting(&self, id: u64, trusted: &Self) -> Identity {
+        self.identity_trusting_all(id, &[trusted])
+    }
+
+    /// An identity signed here whose holder trusts several authorities.
+    pub fn identity_trusting_all(&self, id: u64, trusted: &[&Self]) -> Identity {
+        let bundle: String = trusted.iter().map(|authority| authority.0.pem()).collect();
         let mut params = CertificateParams::new(vec![node_dns_name(id)]).unwrap();
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
         Identity::from_pem(
-            trusted.0.pem().as_bytes(),
+            bundle.as_bytes(),
             certificate.pem().as_bytes(),
             key.serialize_pem().as_bytes(),
         )

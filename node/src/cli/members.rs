@@ -194,6 +194,23 @@ pub fn extend(
     Ok(())
 }
 
+/// `holdfast init --renew`.
+pub fn renew(dir: &Path, names: &[String], json: bool) -> Result<(), Failure> {
+    let folders = crate::renew::renew(dir, names)?;
+    if json {
+        let folders: Vec<String> = folders.iter().map(|path| path.display().to_string()).collect();
+        println!("{}", json!({"folders": folders}));
+        return Ok(());
+    }
+    for folder in &folders {
+        let folder = folder.display();
+        println!("Made {folder}/node.pem and {folder}/node.key; the pair before ends in .old.");
+    }
+    println!("Carry both to their host and have the node read them: systemctl reload holdfast");
+    println!("(SIGHUP). It takes them when every node that it reaches does, and logs what it did.");
+    Ok(())
+}
+
 /// `holdfast member …`.
 pub async fn member(verb: MemberCommand) -> Result<(), Failure> {
     let args = verb.cluster().clone();

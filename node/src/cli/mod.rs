@@ -151,15 +151,18 @@ enum Command {
 
 #[derive(Args)]
 struct InitArgs {
-    /// The folder to make; refused when anything is in it, unless with --add.
+    /// The folder to make; refused when anything is in it, unless with --add or --renew.
     #[arg(long)]
     dir: PathBuf,
     /// A node and the host or address where it is reached; once for every node.
-    #[arg(long = "node", value_name = "NAME=HOST", required_unless_present = "add")]
+    #[arg(long = "node", value_name = "NAME=HOST", required_unless_present_any = ["add", "renew"])]
     nodes: Vec<String>,
     /// One more node for a cluster whose folder is there already.
     #[arg(long, value_name = "NAME=HOST", conflicts_with = "nodes")]
     add: Vec<String>,
+    /// Another certificate and key for a node of a folder that is there already.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["nodes", "add"])]
+    renew: Vec<String>,
     /// TCP port of API and page.
     #[arg(long, default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..))]
     http_port: u16,
@@ -313,6 +316,9 @@ fn init_verb(args: &InitArgs) -> Result<(), Failure> {
     let ports = (args.http_port, args.gateway_port, args.cluster_port);
     if !args.add.is_empty() {
         return members::extend(&args.dir, &args.add, ports, args.json);
+    }
+    if !args.renew.is_empty() {
+        return members::renew(&args.dir, &args.renew, args.json);
     }
     let nodes = init::nodes(&args.nodes, ports)?;
     let made = init::init(&args.dir, &nodes, &init::Extra::default())?;
