@@ -259,10 +259,8 @@ impl Crowd {
                 peak = peak.max(pace);
                 last = (Instant::now(), now.logins);
                 let Counts { active, standby, .. } = now;
-                println!(
-                    "{what}: {:6.1} s  {active:6.0} active {standby:6.0} standby {pace:6.0} logins/s",
-                    passed.as_secs_f64()
-                );
+                let (seconds, channels) = (passed.as_secs_f64(), format!("{active:6.0} active"));
+                println!("{what}: {seconds:6.1} s {channels} {standby:6.0} standby {pace:6.0}/s");
             }
             if let (Some(half), Some(most), Some(all)) = (half, most, every)
                 && (standbys.is_some() || !wants_standbys)

@@ -11,6 +11,7 @@ use cluster::{Cluster, LocalView};
 use domain::{Author, Change, Done, NodeId, ProposalId};
 use gateway::Gateway;
 use gateway::model::Catalog;
+use tokio::sync::Notify;
 
 use crate::areas::backups::Exports;
 use crate::areas::collection::Collected;
@@ -66,6 +67,8 @@ pub struct Live {
     pub cluster: Cluster,
     /// Channels to the field.
     pub gateway: Gateway,
+    /// Told when the certificate shall be read again.
+    pub renewal: Arc<Notify>,
 }
 
 impl App {

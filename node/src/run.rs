@@ -19,6 +19,7 @@ use rustls_pki_types::pem::PemObject;
 use sd_notify::NotifyState;
 use storage::Store;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 
 use crate::app::{App, Live};
 use crate::config::Config;
@@ -73,8 +74,8 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     tell_manager(NotifyState::Ready);
     let outcome = tokio::select! {
         () = signals.next() => Ok(()),
-        () = renewals(&app, &config, &node.cluster, &mut reloads) => Ok(()),
-        fault = halted(&node.cluster) => {
+        () = renewals(&app, &config, &node.live, &mut reloads) => Ok(()),
+        fault = halted(&node.live.cluster) => {
             Err(Failure::failed("halted", format!("this node halted: {fault}")))
         }
     };
@@ -85,16 +86,17 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     outcome.and(stopped)
 }
 
-/// Reads the certificate again at each SIGHUP. One that cannot be used, or that another node
-/// refuses, is told and changes nothing. Never ends.
-async fn renewals(app: &App, config: &Config, cluster: &Cluster, reloads: &mut Signal) {
+/// Reads the certificate again at each SIGHUP, and when a drill asks for it. One that cannot be
+/// used, or that another node refuses, is told and changes nothing. Never ends.
+async fn renewals(app: &App, config: &Config, live: &Live, reloads: &mut Signal) {
     loop {
-        if reloads.recv().await.is_none() {
-            return std::future::pending().await;
+        tokio::select! {
+            _ = reloads.recv() => {}
+            () = live.renewal.notified() => {}
         }
         let renewed = match identity(config) {
             Ok((identity, end_s)) => {
-                let renewed = cluster.renew_identity(&identity).await;
+                let renewed = live.cluster.renew_identity(&identity).await;
                 renewed.map(|nodes| (nodes, end_s)).map_err(|error| cluster_failure(config, &error))
             }
             Err(failure) => Err(failure),
@@ -102,6 +104,7 @@ async fn renewals(app: &App, config: &Config, cluster: &Cluster, reloads: &mut S
         match renewed {
             Ok((nodes, end_s)) => {
                 app.metrics().certificate_end.set(end_s);
+                app.metrics().certificate_renewals.inc();
                 tracing::info!(nodes, end_s, "the certificate was read again and is used");
                 warn_of_the_end(end_s);
             }
@@ -115,8 +118,7 @@ async fn renewals(app: &App, config: &Config, cluster: &Cluster, reloads: &mut S
 
 /// What is up, in the order in which it came up.
 struct Running {
-    cluster: Cluster,
-    gateway: Gateway,
+    live: Live,
     wiring: Wiring,
 }
 
@@ -146,8 +148,10 @@ async fn boot(
     tracing::info!(address = %gateway.address(), "concentrators may dial");
     let wiring =
         Wiring::start(app.clone(), cluster.clone(), gateway.clone(), client_title, questions);
-    app.set_live(Live { cluster: cluster.clone(), gateway: gateway.clone() });
-    Ok(Running { cluster, gateway, wiring })
+    let renewal = Arc::new(Notify::new());
+    let live = Live { cluster: cluster.clone(), gateway: gateway.clone(), renewal };
+    app.set_live(live.clone());
+    Ok(Running { live, wiring })
 }
 
 /// Says where old months lie, before anything is asked for: an answer must not lack them.
@@ -170,7 +174,7 @@ async fn find_archive(config: &Config, cluster: &Cluster) -> Result<(), Failure>
 
 /// The stop. Each step says why it stands where it does.
 async fn stop(app: &App, server: Server, node: Running) {
-    let Running { cluster, gateway, mut wiring } = node;
+    let Running { live: Live { cluster, gateway, .. }, mut wiring } = node;
     tracing::info!("stopping");
     tell_manager(NotifyState::Stopping);
     // The watchdog first: a quorum that goes while all nodes stop is no alarm.

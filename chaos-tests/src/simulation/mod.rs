@@ -2,7 +2,8 @@
 //! lose what was not synced, clocks that jump; and the promises checked.
 //!
 //! * `executor`: time, tasks, dice. `machine`: one node on its disk. `town`: all of them.
-//! * `faults`: what goes wrong. `moves`: members that come and go. `clients`: what is asked meanwhile. `history`: what was told.
+//! * `faults`: what goes wrong. `moves`: members that come and go. `clients`: what is asked
+//!   meanwhile. `history`: what was told.
 //! * `checks`, `watch`: the promises.
 //!
 //! What is real and what is not stands in ADR 0028 and `docs/operations/simulation.md`.

@@ -46,7 +46,7 @@ async fn certificates_are_renewed_without_a_stop_and_bad_ones_are_not_taken() ->
     let _alone = alone().await;
     let scratch = tempfile::tempdir()?;
     let dir = scratch.path().join("cluster");
-    let mut nodes = Nodes::init(&dir, 19_680)?;
+    let mut nodes = Nodes::init(&dir, 18_680)?;
     for node in 0..3 {
         nodes.start(node, &[])?;
     }
@@ -69,7 +69,7 @@ async fn certificates_are_renewed_without_a_stop_and_bad_ones_are_not_taken() ->
     let line = reload(&nodes, 0, KEPT, 1).await?;
     anyhow::ensure!(line.contains("bad_certificate"), "{line}");
     let foreign = scratch.path().join("foreign");
-    Nodes::init(&foreign, 19_680)?;
+    Nodes::init(&foreign, 18_680)?;
     for file in ["node.pem", "node.key"] {
         std::fs::copy(foreign.join(&nodes.names[0]).join(file), own.join(file))?;
     }

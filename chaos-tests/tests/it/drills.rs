@@ -119,6 +119,10 @@ async fn drills_are_run_judged_and_kept() -> anyhow::Result<()> {
     anyhow::ensure!(report["identity"]["target"] == leader.as_str(), "{report}");
     anyhow::ensure!(demo.pid(&leader)? != pid, "{leader} was not killed");
 
+    let report = run(&demo, &operator, &["certificate-renewal"]).await?;
+    let identity = &report["identity"];
+    anyhow::ensure!(identity["leader_before"] == identity["leader_after"], "{identity}");
+
     demo.wait_standbys(PATIENCE).await?;
     let report = run(&demo, &operator, &["channel-cut"]).await?;
     let channel = report["recovery"].as_array().context("recovery")?;

@@ -69,6 +69,8 @@ pub enum DrillCommand {
     NetworkCut(RunArgs),
     /// A node behaves as with a full disk for a while.
     FullDisk(RunArgs),
+    /// A node reads its certificate again and dials its links anew; nobody should notice.
+    CertificateRenewal(RunArgs),
     /// The newest backup is restored into a scratch folder; no node is hurt.
     RestoreFromBackup(rehearsal::RehearsalArgs),
 }
@@ -130,6 +132,7 @@ impl DrillCommand {
             Self::ChannelBlackHole(args) => ("channel-black-hole", args),
             Self::NetworkCut(args) => ("network-cut", args),
             Self::FullDisk(args) => ("full-disk", args),
+            Self::CertificateRenewal(args) => ("certificate-renewal", args),
         })
     }
 
@@ -146,7 +149,8 @@ impl DrillCommand {
             | Self::ChannelCut(args)
             | Self::ChannelBlackHole(args)
             | Self::NetworkCut(args)
-            | Self::FullDisk(args) => &args.cluster,
+            | Self::FullDisk(args)
+            | Self::CertificateRenewal(args) => &args.cluster,
         }
     }
 }

@@ -23,6 +23,8 @@ pub enum Injection {
     CutChannel,
     /// The node neither hears nor answers a concentrator's active channel for a while.
     HushChannel,
+    /// The node reads its certificate again and dials its links anew.
+    RenewCertificate,
     /// Nothing is hurt: the driver restores a backup into a scratch folder.
     Restore,
     /// Nothing is hurt: the driver hands in what it measured before.
@@ -121,10 +123,11 @@ pub struct Scenario {
 }
 
 const NEW_LEADER: &[&str] = &["holdfast_cluster_leader_changes_total"];
+const RENEWED: &[&str] = &["holdfast_certificate_renewals_total"];
 const SWITCHED: &[&str] = &["holdfast_gateway_switches_total"];
 
 /// Every scenario.
-pub const SCENARIOS: [Scenario; 10] = [
+pub const SCENARIOS: [Scenario; 11] = [
     Scenario {
         name: "graceful-hand-over",
         hypothesis: "The leader hands its office over and nobody who writes or reads notices.",
@@ -259,6 +262,24 @@ pub const SCENARIOS: [Scenario; 10] = [
         moves_office: true,
         signs: NEW_LEADER,
         alerts: &["DiskFull", "NotReady"],
+    },
+    Scenario {
+        name: "certificate-renewal",
+        hypothesis: "A node takes the certificate in its files while it works, every other node \
+                     takes it, and nobody who writes or reads notices.",
+        injection: Injection::RenewCertificate,
+        does: "the node reads `tls.*_file` again, tries what it read at the others, shows it and \
+               dials its links anew",
+        whom: Whom::Leader,
+        blast_radius: "the node's links to the others, one after the other for some milliseconds",
+        undo: "none needed; what another node refuses is not taken",
+        hold_s: 0,
+        write: PLANNED,
+        read: PLANNED,
+        channel: None,
+        moves_office: false,
+        signs: RENEWED,
+        alerts: &[],
     },
     Scenario {
         name: "restore-from-backup",

@@ -39,6 +39,8 @@ pub struct Metrics {
     pub jobs: IntCounterVec,
     /// Seconds of validity left are computed by who scrapes: this is the end of the certificate.
     pub certificate_end: IntGauge,
+    /// How often the certificate was read again and taken.
+    pub certificate_renewals: IntCounter,
     devices: IntGaugeVec,
     figures: Figures,
     /// When the last backup of this node was fetched to its end, Unix time.
@@ -153,6 +155,10 @@ impl Metrics {
             certificate_end: make.gauge(
                 "certificate_not_after_timestamp_seconds",
                 "When this node's certificate ends, Unix time",
+            )?,
+            certificate_renewals: make.counter(
+                "certificate_renewals_total",
+                "How often this node read its certificate again and took it",
             )?,
             devices: make.gauges("devices", "Registered devices", &["kind"])?,
             figures: Figures::new(&make)?,
