@@ -10,6 +10,7 @@ pub mod extract;
 pub mod health;
 pub mod logins;
 pub mod looks;
+pub mod patient;
 pub mod problem;
 pub mod rules;
 pub mod server;

@@ -19,9 +19,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower::ServiceExt;
 
 use crate::exit::Failure;
+use crate::http::patient::Patient;
 
 /// The longest that a client may take for its request head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// A client that takes nothing of its answer for so long is cut off.
+const WRITE_PATIENCE: Duration = Duration::from_secs(60);
 /// The longest request head.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// Pause after a failed accept (too many open files): the reason lasts longer than one turn.
@@ -126,7 +129,7 @@ async fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Patient::new(stream, WRITE_PATIENCE)), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
