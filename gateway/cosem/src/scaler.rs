@@ -8,6 +8,8 @@ use crate::error::Error;
 pub mod unit {
     /// Time, s.
     pub const SECOND: u8 = 7;
+    /// Plane angle, degrees.
+    pub const DEGREE: u8 = 8;
     /// Active power, W.
     pub const WATT: u8 = 27;
     /// Apparent power, VA.
@@ -45,6 +47,7 @@ impl ScalerUnit {
     pub const fn unit_name(self) -> Option<&'static str> {
         Some(match self.unit {
             unit::SECOND => "s",
+            unit::DEGREE => "°",
             unit::WATT => "W",
             unit::VOLT_AMPERE => "VA",
             unit::VAR => "var",

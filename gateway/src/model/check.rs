@@ -18,7 +18,7 @@ use super::{Alarm, Column, Log, Model, Object, Profile, ProfileKind, Protocol, R
 const SCALERS: std::ops::RangeInclusive<i64> = -12..=12;
 
 /// Units by their names, as `cosem::scaler::ScalerUnit::unit_name` has them.
-const UNITS: [(&str, u8); 10] = [
+const UNITS: [(&str, u8); 11] = [
     ("W", cosem::scaler::unit::WATT),
     ("VA", cosem::scaler::unit::VOLT_AMPERE),
     ("var", cosem::scaler::unit::VAR),
@@ -27,6 +27,7 @@ const UNITS: [(&str, u8); 10] = [
     ("varh", cosem::scaler::unit::VAR_HOUR),
     ("A", cosem::scaler::unit::AMPERE),
     ("V", cosem::scaler::unit::VOLT),
+    ("°", cosem::scaler::unit::DEGREE),
     ("Hz", cosem::scaler::unit::HERTZ),
     ("", cosem::scaler::unit::NONE),
 ];

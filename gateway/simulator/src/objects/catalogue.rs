@@ -77,6 +77,10 @@ pub enum Quantity {
     PowerFactor(u8),
     /// Frequency.
     Frequency,
+    /// Angle from the voltage of this phase to that of phase 1.
+    VoltageAngle(u8),
+    /// Angle from the current of a phase to its voltage.
+    CurrentAngle(u8),
 }
 
 /// A profile.
@@ -322,6 +326,13 @@ fn measured(phases: u8, list: &mut Vec<(Name, Kind)>) {
     register(91, 7, 0, Quantity::Current(0));
     register(13, 7, 0, Quantity::PowerFactor(0));
     register(14, 7, 0, Quantity::Frequency);
+    // IEC 62056-6-1, table 15: tens and units of E are the two sides, currents from 4 up.
+    for phase in 1..=phases {
+        if phase > 1 {
+            register(81, 7, phase - 1, Quantity::VoltageAngle(phase));
+        }
+        register(81, 7, 11 * (phase - 1) + 4, Quantity::CurrentAngle(phase));
+    }
     for (c, flow) in FLOWS.into_iter().take(2) {
         list.push(([1, 0, c, 4, 0, 255], Kind::Demand(flow)));
         list.push(([1, 0, c, 6, 0, 255], Kind::Maximum(flow)));
@@ -336,7 +347,7 @@ mod tests {
 
     #[test]
     fn every_name_stands_once() {
-        for (phases, count) in [(1, 83), (3, 96)] {
+        for (phases, count) in [(1, 84), (3, 101)] {
             let names: BTreeSet<_> = objects(phases).iter().map(|object| object.name).collect();
             assert_eq!((names.len(), objects(phases).len()), (count, count), "{phases} phases");
         }

@@ -107,6 +107,12 @@ impl Meter<'_> {
         (1_000_000_000_000 + tan * tan * 1_000_000).isqrt()
     }
 
+    /// phi in tenths of a degree, from tan(phi).
+    fn angle_tenths(&self) -> u64 {
+        let tan = self.model.reactive_ppk as f64 / 1_000.0;
+        (tan.atan().to_degrees() * 10.0).round() as u64
+    }
+
     /// Current of a phase in 0.01 A; phase 0 is the neutral.
     #[must_use]
     pub fn current_ca(&self, phase: u8, at_s: i64) -> u64 {
@@ -166,6 +172,11 @@ impl Meter<'_> {
                 let factor = 1_000_000_000 / self.apparent_ppm();
                 (Data::U16(to_u16(factor)), -3, unit::NONE)
             }
+            Quantity::VoltageAngle(phase) => {
+                let degrees = 120 * u64::from(phase.saturating_sub(1));
+                (Data::U16(to_u16(degrees * 10)), -1, unit::DEGREE)
+            }
+            Quantity::CurrentAngle(_) => (Data::U16(to_u16(self.angle_tenths())), -1, unit::DEGREE),
             Quantity::Frequency => {
                 let noise = mix::at(52, 1, (now / 10) as u64);
                 (Data::U16(to_u16(mix::between(noise, 4_992, 5_008))), -2, unit::HERTZ)
