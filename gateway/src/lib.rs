@@ -27,6 +27,7 @@ mod error;
 mod keying;
 mod line;
 mod listen;
+mod live;
 mod meter;
 mod metrics;
 pub mod model;
@@ -58,6 +59,7 @@ pub use cosem::{Keys, Suite, tree};
 pub use error::{Cause, Denied, StartError, TlsError};
 pub use keying::{Keying, Unfit};
 pub use line::settings::{Parity, SerialPort};
+pub use live::{live_attributes, live_name};
 pub use order::{Anchor, Outcome, Pace, ProfileRead, ProfileRow, Work};
 pub use roster::{ChannelRole, ChannelStatus, Login};
 pub use tls::server_config;
@@ -242,6 +244,26 @@ impl Gateway {
         let result = self.carry(device, meter, work, epoch, deadline, Pace::OnDemand).await;
         self.shared.metrics.count_read(result.as_ref().err(), started.elapsed());
         result
+    }
+
+    /// Reads what a live view shows of a meter, as `execute` does under this epoch, but it makes
+    /// way for reads on demand and takes turns with work in the background.
+    ///
+    /// # Errors
+    /// As `execute`.
+    pub async fn look(
+        &self,
+        device: &Device,
+        meter: &str,
+        attributes: Vec<Attribute>,
+        epoch: u64,
+        deadline: Instant,
+    ) -> Result<Vec<Read>, Failure> {
+        let work = Work::Attributes(attributes);
+        match self.carry(device, meter, work, Some(epoch), deadline, Pace::Live).await? {
+            Outcome::Reads(reads) => Ok(reads),
+            _ => Err(Failure::Malformed("rows instead of values".to_owned())),
+        }
     }
 
     /// Carries an order to its device and the answer back.

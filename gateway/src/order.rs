@@ -134,6 +134,9 @@ pub struct ProfileRow {
 pub enum Pace {
     /// Somebody, now.
     OnDemand,
+    /// Somebody who looks again and again: it makes way for those on demand, and takes turns with
+    /// those in the background.
+    Live,
     /// Nobody: it makes way for those on demand.
     Background,
 }

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use crate::areas::backups::Exports;
 use crate::areas::collection::Collected;
+use crate::areas::live::Viewers;
 use crate::config::Config;
 use crate::http::logins::{InUse, WrongLogins};
 use crate::http::looks::Looks;
@@ -43,6 +44,7 @@ struct Inner {
     wrong_logins: WrongLogins,
     names: Names,
     looks: Looks,
+    viewers: Viewers,
     power: Mutex<Power>,
 }
 
@@ -96,6 +98,7 @@ impl App {
             wrong_logins: WrongLogins::default(),
             names: Names::default(),
             looks: Looks::default(),
+            viewers: Viewers::default(),
             power: Mutex::default(),
         };
         App { inner: Arc::new(inner) }
@@ -139,6 +142,11 @@ impl App {
     /// Looks at personal data that the trail is to be told of.
     pub fn looks(&self) -> &Looks {
         &self.inner.looks
+    }
+
+    /// Who looks at a meter live through this node.
+    pub fn viewers(&self) -> &Viewers {
+        &self.inner.viewers
     }
 
     /// What can be searched for.

@@ -6,8 +6,8 @@
 //! Map: [`apply`](mod@apply) takes an [`Entry`] and a [`View`] and gives [`Applied`]; one file for
 //! each area ([`assets`], [`keys`], [`readings`], [`leases`], [`commands`], [`members`],
 //! [`parameters`], [`drills`], [`tasks`], [`regions`], [`registry`], [`operators`],
-//! [`senders`], [`shared`]) holds its changes, records, rules and queries; [`alarms`] is written
-//! with readings and by concentrators' own reports;
+//! [`senders`], [`shared`], [`live`]) holds its changes, records, rules and queries; [`alarms`] is
+//! written with readings and by concentrators' own reports;
 //! [`operators::Scoped`] is the state as somebody may see it; [`audit`] is written by `apply`
 //! alone; [`units`] holds small values.
 //!
@@ -24,6 +24,7 @@ pub mod drills;
 pub mod error;
 pub mod keys;
 pub mod leases;
+pub mod live;
 pub mod members;
 pub mod operators;
 pub mod parameters;

@@ -51,6 +51,16 @@ pub const REFILL_WAIT: &str = "collection.refill.wait_minutes";
 pub const TASK_DEVICES: &str = "collection.tasks.devices";
 /// Meters of one concentrator that are read for tasks at a time.
 pub const TASK_READS: &str = "collection.tasks.reads_per_device";
+/// How long one live view of a meter lasts at the most.
+pub const LIVE_LENGTH: &str = "live.length_seconds";
+/// The least pause between two rounds of a live view.
+pub const LIVE_PAUSE: &str = "live.pause_seconds";
+/// Live views at once on the channel of one concentrator or dialled meter.
+pub const LIVE_DEVICE: &str = "live.views_per_device";
+/// Live views at once of the viewers at one node.
+pub const LIVE_NODE: &str = "live.views_per_node";
+/// Rounds without an answer after which a live view ends.
+pub const LIVE_SILENT: &str = "live.silent_rounds";
 /// Months that load profiles stay on the nodes' disks.
 pub const PROFILES_ONLINE: &str = "retention.profiles.online_months";
 /// Months after which load profiles are removed.
@@ -74,7 +84,7 @@ pub const SESSIONS_IDLE: &str = "operators.session_idle_minutes";
 pub const SESSIONS_MOST: &str = "operators.sessions";
 
 /// Every parameter, in order of the names.
-pub const DEFINITIONS: [Definition; 15] = [
+pub const DEFINITIONS: [Definition; 20] = [
     Definition {
         name: SWITCH_BACK,
         unit: "seconds",
@@ -114,6 +124,46 @@ pub const DEFINITIONS: [Definition; 15] = [
         most: 256,
         default: 2,
         about: "So many meters of a device are read for tasks at a time; 0: tasks read nothing.",
+    },
+    Definition {
+        name: LIVE_LENGTH,
+        unit: "seconds",
+        least: 10,
+        most: 3600,
+        default: 300,
+        about: "A live view of a meter lasts so long at the most; 0: no meter is looked at live.",
+    },
+    Definition {
+        name: LIVE_PAUSE,
+        unit: "seconds",
+        least: 1,
+        most: 600,
+        default: 2,
+        about: "So long between two rounds of a live view at least; 0: as 1.",
+    },
+    Definition {
+        name: LIVE_SILENT,
+        unit: "rounds",
+        least: 1,
+        most: 100,
+        default: 5,
+        about: "A live view ends after so many rounds without an answer in a row; 0: by its time.",
+    },
+    Definition {
+        name: LIVE_DEVICE,
+        unit: "views",
+        least: 1,
+        most: 64,
+        default: 2,
+        about: "So many live views at once on one concentrator's or meter's channel; 0: none.",
+    },
+    Definition {
+        name: LIVE_NODE,
+        unit: "views",
+        least: 1,
+        most: 1024,
+        default: 16,
+        about: "So many live views at once of those who look at one node; 0: none.",
     },
     Definition {
         name: LOCK_AFTER,

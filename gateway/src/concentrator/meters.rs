@@ -3,7 +3,8 @@
 //!
 //! Invariants: 1. one order at a time for each meter, a bounded number on the channel; 2. open
 //! associations are bounded, the longest unused one goes first; 3. an order whose deadline passes
-//! while it waits is answered.
+//! while it waits is answered; 4. live views have one place together and take turns with work in
+//! the background, so neither starves the other, and the last place is left to those on demand.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -43,6 +44,8 @@ pub(crate) struct Meters {
     random: fn() -> [u8; 32],
     links: HashMap<String, Link>,
     waiting: VecDeque<Order>,
+    /// Whether the last order begun, of those not on demand, was a look of a live view.
+    looked: bool,
     transmit: VecDeque<Vec<u8>>,
 }
 
@@ -53,6 +56,7 @@ impl Meters {
             random,
             links: HashMap::new(),
             waiting: VecDeque::new(),
+            looked: false,
             transmit: VecDeque::new(),
         }
     }
@@ -195,23 +199,26 @@ impl Meters {
         let mut running = self.links.values().filter(|link| link.order.is_some()).count();
         // The last place is for who reads on demand: nobody waits for work in the background.
         let background = self.bounds.running.saturating_sub(1).max(1);
+        let looks = |link: &&Link| link.order.as_ref().is_some_and(|it| it.pace == Pace::Live);
+        let mut looking = self.links.values().any(|link| looks(&link));
         let mut left = VecDeque::new();
-        // Who asks on demand goes first; nobody waits for the others.
-        let waiting = std::mem::take(&mut self.waiting);
-        let (first, then): (VecDeque<Order>, VecDeque<Order>) =
-            waiting.into_iter().partition(|order| order.pace == Pace::OnDemand);
-        for order in first.into_iter().chain(then) {
+        for order in self.in_turn() {
             let Some(serial) = order.meter.clone() else { continue };
+            let is_look = order.pace == Pace::Live;
             let busy = self.links.get(&serial).is_some_and(|link| link.order.is_some());
             let most = match order.pace {
                 Pace::OnDemand => self.bounds.running,
-                Pace::Background => background,
+                Pace::Live | Pace::Background => background,
             };
-            if running >= most || busy {
+            if running >= most || busy || (is_look && looking) {
                 left.push_back(order);
                 continue;
             }
             running += 1;
+            looking |= is_look;
+            if order.pace != Pace::OnDemand {
+                self.looked = is_look;
+            }
             let limits = self.bounds.conversation;
             let link = self.links.entry(serial).or_insert_with_key(|serial| Link {
                 conversation: Conversation::new(limits, Some(serial), None, now),
@@ -221,6 +228,23 @@ impl Meters {
             link.order = Some(order);
         }
         self.waiting = left;
+    }
+
+    /// What waits, in the order in which it may begin: who asks on demand goes first; then live
+    /// views and work in the background, whichever had its turn longer ago.
+    fn in_turn(&mut self) -> VecDeque<Order> {
+        let (mut first, mut looks, mut rest) = (VecDeque::new(), VecDeque::new(), VecDeque::new());
+        for order in std::mem::take(&mut self.waiting) {
+            match order.pace {
+                Pace::OnDemand => first.push_back(order),
+                Pace::Live => looks.push_back(order),
+                Pace::Background => rest.push_back(order),
+            }
+        }
+        let (then, last) = if self.looked { (rest, looks) } else { (looks, rest) };
+        first.extend(then);
+        first.extend(last);
+        first
     }
 
     /// Keeps the number of conversations within the bound: idle ones, longest unused first.
@@ -238,5 +262,77 @@ impl Meters {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use domain::commands::Failure;
+    use tokio::sync::oneshot;
+
+    use super::{Bounds, Meters};
+    use crate::error::Denied;
+    use crate::meter::Limits;
+    use crate::order::{Order, Pace, Work};
+
+    fn meters(running: usize, now: Instant) -> (Meters, Instant) {
+        let patience = Duration::from_secs(5);
+        let conversation = Limits { response: patience, line_time: patience, counters: 8 };
+        let bounds = Bounds { open: 16, running, waiting: 64, conversation };
+        (Meters::new(bounds, || [7; 32]), now)
+    }
+
+    fn put(meters: &mut Meters, now: Instant, serial: &str, pace: Pace) {
+        let (reply, _answer) = oneshot::channel::<Result<_, Failure>>();
+        let (meter, work) = (Some(serial.to_owned()), Work::Attributes(Vec::new()));
+        let deadline = now + Duration::from_secs(60);
+        meters.order(now, Order { meter, work, pace, epoch: None, deadline, reply });
+    }
+
+    fn running(meters: &Meters) -> Vec<String> {
+        let busy = meters.links.iter().filter(|(_, link)| link.order.is_some());
+        let mut serials: Vec<String> = busy.map(|(serial, _)| serial.clone()).collect();
+        serials.sort();
+        serials
+    }
+
+    /// The order of this meter ends: it has no keys.
+    fn end(meters: &mut Meters, now: Instant, serial: &str) {
+        meters.handle_access(now, serial, Err(Denied::refused("no_keys")));
+    }
+
+    #[test]
+    fn live_views_and_the_background_take_turns_and_leave_the_last_place() {
+        let (mut meters, now) = meters(2, Instant::now());
+        put(&mut meters, now, "B1", Pace::Background);
+        put(&mut meters, now, "L1", Pace::Live);
+        put(&mut meters, now, "B2", Pace::Background);
+        put(&mut meters, now, "L2", Pace::Live);
+        assert_eq!(running(&meters), ["B1"], "the last place is left");
+        put(&mut meters, now, "D1", Pace::OnDemand);
+        assert_eq!(running(&meters), ["B1", "D1"], "who asks on demand has it");
+        end(&mut meters, now, "D1");
+        let mut order = Vec::new();
+        for _ in 0..4 {
+            let busy = running(&meters);
+            assert_eq!(busy.len(), 1, "{busy:?}");
+            end(&mut meters, now, &busy[0]);
+            order.extend(busy);
+        }
+        assert_eq!(order, ["B1", "L1", "B2", "L2"]);
+    }
+
+    #[test]
+    fn live_views_have_one_place_together() {
+        let (mut meters, now) = meters(8, Instant::now());
+        for serial in ["L1", "L2", "L3"] {
+            put(&mut meters, now, serial, Pace::Live);
+        }
+        put(&mut meters, now, "B1", Pace::Background);
+        assert_eq!(running(&meters), ["B1", "L1"]);
+        end(&mut meters, now, "L1");
+        assert_eq!(running(&meters), ["B1", "L2"]);
     }
 }

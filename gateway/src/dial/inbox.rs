@@ -20,11 +20,13 @@ pub(super) const TOLD_BEFORE: Duration = Duration::from_millis(500);
 pub(super) struct Inbox(Arc<Mutex<VecDeque<Order>>>);
 
 impl Inbox {
-    /// Puts an order in: behind those before it, but one on demand before those in the background.
+    /// Puts an order in: behind those before it, but one on demand before the others, and one of a
+    /// live view before those in the background.
     pub fn put(&self, order: Order) {
         let mut orders = self.lock();
         let place = match order.pace {
             Pace::Background => orders.len(),
+            Pace::Live => orders.iter().take_while(|o| o.pace != Pace::Background).count(),
             Pace::OnDemand => orders.iter().take_while(|o| o.pace == Pace::OnDemand).count(),
         };
         orders.insert(place, order);

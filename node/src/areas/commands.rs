@@ -262,7 +262,8 @@ pub fn body(app: &App, command: &Command) -> CommandBody {
     }
 }
 
-fn read_body(read: &commands::Read) -> ReadBody {
+/// A value of a device in the API's words.
+pub fn read_body(read: &commands::Read) -> ReadBody {
     ReadBody {
         obis: read.obis.to_string(),
         attribute: read.attribute,

@@ -17,6 +17,7 @@ pub mod drills;
 pub mod figures;
 pub mod history;
 pub mod keys;
+pub mod live;
 pub mod members;
 pub mod meters;
 pub mod models;
@@ -128,6 +129,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(values::latest))
         .routes(routes!(summing::list))
         .routes(routes!(conflicts::list))
+        .routes(routes!(live::show))
         .routes(routes!(history::correct))
         .routes(routes!(history::latest))
         .routes(routes!(history::integrity))

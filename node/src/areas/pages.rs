@@ -1,6 +1,7 @@
 //! The pages for people: the cluster, the meters, one meter's load curve, the login form.
 //!
-//! Server-rendered, no script at all: a page renews itself by its head. Invariants: nothing comes
+//! Server-rendered; a page renews itself by its head, only the live view of a meter has a script.
+//! Invariants: nothing comes
 //! from another host; every chart has its table; state is never colour alone; every view is a URL.
 
 mod account;
@@ -16,7 +17,8 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use domain::operators::Permission;
 use domain::readings::Collection;
-use domain::{Obis, assets};
+use domain::regions::region_of;
+use domain::{Device, Obis, assets};
 use serde::Deserialize;
 
 use crate::app::App;
@@ -59,11 +61,13 @@ pub fn router() -> Router<App> {
 pub fn assets() -> Router<App> {
     let css = include_str!("../../assets/page.css");
     let icon = include_str!("../../assets/icon.svg");
+    let live = include_str!("../../assets/live.js");
     let file = |kind: &'static str, text: &'static str| {
         get(move || async move { ([(header::CONTENT_TYPE, kind)], text) })
     };
     Router::new()
         .route("/assets/page.css", file("text/css; charset=utf-8", css))
+        .route("/assets/live.js", file("text/javascript; charset=utf-8", live))
         .route("/assets/icon.svg", file("image/svg+xml", icon))
 }
 
@@ -161,6 +165,9 @@ struct MeterPage {
     m: MeterDetail,
     belongs: Vec<RelatedBody>,
     hours: i64,
+    /// Whether the caller may read it now, and whether he wants to.
+    may_look: bool,
+    looks: bool,
     svg: Option<String>,
     columns: Vec<String>,
     rows: Vec<Row>,
@@ -286,6 +293,8 @@ fn meters_page(app: &Asked, params: MeterParams) -> Result<MetersPage, Problem> 
 #[derive(Deserialize)]
 pub struct MeterPageParams {
     hours: Option<i64>,
+    /// Anything: with the live view.
+    live: Option<String>,
 }
 
 async fn meter(
@@ -294,16 +303,26 @@ async fn meter(
     Params(params): Params<MeterPageParams>,
 ) -> Response {
     let hours = params.hours.unwrap_or(48).clamp(1, 24 * 31);
-    meter_page(&app, &serial, hours).await.map_or_else(problem_page, |page| render(&page))
+    let looks = params.live.is_some();
+    meter_page(&app, &serial, hours, looks).await.map_or_else(problem_page, |page| render(&page))
 }
 
-async fn meter_page(app: &Asked, serial: &str, hours: i64) -> Result<MeterPage, Problem> {
+async fn meter_page(
+    app: &Asked,
+    serial: &str,
+    hours: i64,
+    looks: bool,
+) -> Result<MeterPage, Problem> {
     let view = app.view()?;
     let m = meters::detail(app, &view, serial)?;
     let (svg, table) = chart(app, &view, &m, hours).await?;
     let (columns, rows) = table.unwrap_or_default();
     let belongs = search::of_meter(app, &view, serial)?;
-    Ok(MeterPage { who: Who::of(app), m, belongs, hours, svg, columns, rows })
+    let who = Who::of(app);
+    let device = Device::Meter(serial.to_owned());
+    let may_look = app.scope(&view, Permission::Read)?.has(region_of(view.whole(), &device)?);
+    let looks = looks && may_look;
+    Ok(MeterPage { who, m, belongs, hours, may_look, looks, svg, columns, rows })
 }
 
 type Table = (Vec<String>, Vec<Row>);

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -19,6 +19,8 @@ use crate::exit::{Exit, Failure};
 
 /// The longest answer that is read.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
+/// The longest event.
+const MAX_EVENT_BYTES: usize = 1 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -155,6 +157,44 @@ impl Api {
         self.urls.iter().map(one).collect()
     }
 
+    /// GET of server-sent events: hands each to `told`, until it has enough or the answer ends.
+    pub async fn listen(
+        &self,
+        path: &str,
+        mut told: impl FnMut(&str, Value) -> Heard,
+    ) -> Result<(), Failure> {
+        let mut last = Failure::new(Exit::Unreachable, "unreachable", "no address");
+        for url in &self.urls {
+            let url = format!("{}{path}", url.trim_end_matches('/'));
+            let request = self.request(&Method::GET, &url, None, "")?;
+            let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.client.request(request)).await;
+            let response = match answer {
+                Ok(Ok(response)) => response,
+                Ok(Err(error)) => {
+                    last = unreachable(&url, &chain(&error));
+                    continue;
+                }
+                Err(_) => {
+                    last = unreachable(&url, "no answer in time");
+                    continue;
+                }
+            };
+            let status = response.status();
+            if !status.is_success() {
+                let body = Limited::new(response.into_body(), MAX_EVENT_BYTES).collect().await;
+                let octets = body.map(|body| body.to_bytes()).unwrap_or_default();
+                match judge(status, &String::from_utf8_lossy(&octets)) {
+                    Err(failure) if failure.exit == Exit::TryAgain => last = failure,
+                    Err(failure) => return Err(failure),
+                    Ok(_) => last = Failure::failed("bad_answer", "the answer makes no sense"),
+                }
+                continue;
+            }
+            return hear(response.into_body(), &url, &mut told).await;
+        }
+        Err(last)
+    }
+
     async fn send(
         &self,
         method: Method,
@@ -221,6 +261,51 @@ impl Api {
         let octets = body.map_err(|error| error.to_string())?.to_bytes();
         Ok((status, String::from_utf8_lossy(&octets).into_owned()))
     }
+}
+
+/// Whether more events are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Go on.
+    More,
+    /// Hang up.
+    Enough,
+}
+
+/// Reads events to the end. A server that says nothing for long, not even a comment, is gone.
+async fn hear(
+    mut body: Incoming,
+    url: &str,
+    told: &mut impl FnMut(&str, Value) -> Heard,
+) -> Result<(), Failure> {
+    let mut held = Vec::new();
+    loop {
+        let frame = match tokio::time::timeout(ANSWER_TIMEOUT, body.frame()).await {
+            Ok(Some(Ok(frame))) => frame,
+            Ok(None) => return Ok(()),
+            Ok(Some(Err(error))) => return Err(unreachable(url, &chain(&error))),
+            Err(_) => return Err(unreachable(url, "no event and no sign of life")),
+        };
+        held.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+        while let Some(end) = held.windows(2).position(|two| two == b"\n\n") {
+            let event: Vec<u8> = held.drain(..end + 2).collect();
+            if let Some((name, data)) = event_of(&String::from_utf8_lossy(&event))
+                && told(&name, data) == Heard::Enough
+            {
+                return Ok(());
+            }
+        }
+        if held.len() > MAX_EVENT_BYTES {
+            return Err(Failure::failed("bad_answer", "an event without an end"));
+        }
+    }
+}
+
+/// The name of an event and its data; none for a comment.
+fn event_of(text: &str) -> Option<(String, Value)> {
+    let of = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let data = serde_json::from_str(of("data:")?).ok()?;
+    Some((of("event:").unwrap_or("message").to_owned(), data))
 }
 
 /// Why a request was not answered.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::{ClusterArgs, ListArgs, add, meters, orders, values};
+use super::{ClusterArgs, ListArgs, add, live, meters, orders, values};
 
 /// Verbs of concentrators.
 #[derive(Subcommand)]
@@ -111,6 +111,8 @@ pub enum MeterCommand {
     },
     /// Read from the device now; never a stored value.
     Read(meters::MeterRead),
+    /// Look at it live: voltage, current, power, switch, read again and again.
+    Live(live::MeterLive),
     /// Open or close the supply switch and read its state back.
     Switch(orders::MeterSwitch),
     /// Measure the clock's offset and bring the clock to the cluster's time.
@@ -169,6 +171,7 @@ impl MeterCommand {
         match self {
             Self::Add(args) => &args.cluster,
             Self::Read(args) => &args.cluster,
+            Self::Live(args) => &args.cluster,
             Self::Switch(args) => &args.cluster,
             Self::Clock(args) => &args.cluster,
             Self::Write(args) => &args.cluster,

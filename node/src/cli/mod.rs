@@ -13,6 +13,7 @@ mod decode;
 mod devices;
 mod drill;
 mod import;
+mod live;
 mod login;
 mod members;
 mod meters;

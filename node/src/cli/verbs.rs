@@ -13,7 +13,7 @@ use super::devices::{CommandCommand, ConcentratorCommand, MeterCommand};
 use super::meters::MeterRead;
 use super::output::{field, pairs, table, text};
 use super::{ClusterArgs, ListArgs};
-use super::{add, channels, import, orders, values};
+use super::{add, channels, import, live, orders, values};
 use crate::areas::pages::encode;
 use crate::exit::{Exit, Failure};
 
@@ -115,6 +115,7 @@ pub async fn meter(verb: MeterCommand) -> Result<(), Failure> {
             Ok(())
         }
         MeterCommand::Read(args) => meter_read(&args).await,
+        MeterCommand::Live(args) => live::live(&args).await,
         MeterCommand::Switch(args) => orders::switch(&args).await,
         MeterCommand::Clock(args) => orders::clock(&args).await,
         MeterCommand::Write(args) => orders::write(&args).await,

@@ -41,7 +41,8 @@ struct Book {
 pub fn personal(method: &Method, uri: &Uri, rule: Option<Rule>) -> Option<String> {
     let what = rule.map(Rule::permission)?;
     let is_search = uri.path().ends_with("/search");
-    let is_personal = is_search || matches!(what, Permission::Customers | Permission::Readings);
+    let is_personal = is_search
+        || matches!(what, Permission::Customers | Permission::Readings | Permission::Read);
     if !is_personal || method != Method::GET {
         return None;
     }

@@ -15,6 +15,7 @@ pub mod problem;
 pub mod rules;
 pub mod server;
 pub mod session;
+pub mod stream;
 
 use std::time::{Duration, Instant};
 

@@ -95,6 +95,7 @@ pub const RULES: &[(&str, &str, Rule)] = &[
     ("GET", "/api/v1/meters/{serial}/readings", Rule::Some(P::Readings)),
     ("GET", "/api/v1/meters/{serial}/sums", Rule::Some(P::Readings)),
     ("GET", "/api/v1/meters/{serial}/latest", Rule::Some(P::Readings)),
+    ("GET", "/api/v1/meters/{serial}/live", Rule::Some(P::Read)),
     ("POST", "/api/v1/meters/{serial}/corrections", Rule::Some(P::Correct)),
     ("GET", "/api/v1/readings", Rule::Some(P::Readings)),
     ("GET", "/api/v1/readings/latest", Rule::Some(P::Readings)),

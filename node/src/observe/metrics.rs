@@ -35,6 +35,10 @@ pub struct Metrics {
     pub ingest_parts: IntCounter,
     /// Commands executed here, by result.
     pub commands: IntCounterVec,
+    /// Live views that go on, of the whole cluster.
+    pub live_views: IntGauge,
+    /// Rounds of live views read here, by result.
+    pub live_rounds: IntCounterVec,
     /// Runs of the background jobs, by job and result.
     pub jobs: IntCounterVec,
     /// Seconds of validity left are computed by who scrapes: this is the end of the certificate.
@@ -151,6 +155,12 @@ impl Metrics {
             ingests: make.counter("ingest_proposals_total", "Proposals of readings made here")?,
             ingest_parts: make.counter("ingest_parts_total", "Parts in those proposals")?,
             commands,
+            live_views: make.gauge("live_views", "Live views of meters that go on")?,
+            live_rounds: make.counters(
+                "live_rounds_total",
+                "Rounds of live views read here",
+                &["result"],
+            )?,
             jobs: make.counters("jobs_total", "Runs of background jobs", &["job", "result"])?,
             certificate_end: make.gauge(
                 "certificate_not_after_timestamp_seconds",

@@ -4,7 +4,8 @@
 //! Not here: how a channel or the log works. Map: `upcalls` answers questions; `ingest` gathers
 //! parts of many channels into one proposal; `tiers` moves old months; `lease`
 //! keeps this node alive and says whether it may act; `failover` wakes standbys of lost owners;
-//! `direct` spreads meters with their own address; `outbox` executes commands;
+//! `direct` spreads meters with their own address; `outbox` executes commands; `live` reads for
+//! those who look at a meter;
 //! `tasks` begins runs of collection tasks and says what is to be read; `search` follows names;
 //! `jobs` holds what else the leader does by the clock.
 //!
@@ -16,6 +17,7 @@ mod failover;
 mod ingest;
 mod jobs;
 mod lease;
+mod live;
 mod outbox;
 pub mod power;
 pub mod search;
@@ -135,6 +137,7 @@ impl Wiring {
         tasks.spawn(failover::run(wires.clone()));
         tasks.spawn(direct::run(wires.clone()));
         tasks.spawn(outbox::run(wires.clone()));
+        tasks.spawn(live::run(wires.clone()));
         tasks.spawn(jobs::expire(wires.clone()));
         tasks.spawn(jobs::seal(wires.clone()));
         tasks.spawn(jobs::compact(wires.clone()));

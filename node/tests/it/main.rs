@@ -15,6 +15,8 @@ mod http;
 #[cfg(test)]
 mod init;
 #[cfg(test)]
+mod live;
+#[cfg(test)]
 mod members;
 #[cfg(test)]
 mod monitor;

@@ -12,7 +12,9 @@ use crate::error::{Fault, Refusal, Stop};
 use crate::operators::{FOUNDER, Permission, Rights};
 use crate::regions::{ROOT, region_of};
 use crate::units::{Device, NodeId, Stamp};
-use crate::{commands, drills, keys, leases, members, operators, readings, regions, registry};
+use crate::{
+    commands, drills, keys, leases, live, members, operators, readings, regions, registry,
+};
 
 /// Refuses what an author may not do.
 pub(crate) fn authorize(tx: &Tx<'_>, author: &Author, change: &Change) -> Result<(), Stop> {
@@ -134,6 +136,11 @@ fn need(tx: &Tx<'_>, change: &Change) -> Result<Option<Need>, Fault> {
         // A monitor tells of the whole cluster.
         Change::Senders(_) | Change::Shared(_) => Some(Need::cluster(Permission::Watch)),
         Change::Alarms(_) => None,
+        Change::Live(live::Change::Open { meter, .. }) => {
+            let device = Device::Meter(meter.clone());
+            Some(Need::device(view, Permission::Read, &device)?.or("unknown_meter", meter))
+        }
+        Change::Live(_) => None,
     })
 }
 
@@ -307,6 +314,7 @@ fn by_operator(change: &Change) -> bool {
                     | operators::Change::Logout { .. }
             )
     ) && !matches!(change, Change::Tasks(change) if change.is_of_nodes())
+        && !matches!(change, Change::Live(change) if live::is_of_nodes(change))
 }
 
 fn by_node(own: NodeId, change: &Change) -> bool {
@@ -344,6 +352,7 @@ fn by_node(own: NodeId, change: &Change) -> bool {
             }
         },
         Change::Tasks(change) => change.is_of_nodes(),
+        Change::Live(change) => live::is_own(change, own),
         Change::Operators(change) => matches!(
             change,
             operators::Change::Login { .. }
@@ -371,6 +380,7 @@ fn by_bootstrap(change: &Change) -> bool {
         | Change::Operators(_)
         | Change::Senders(_)
         | Change::Alarms(_)
-        | Change::Shared(_) => false,
+        | Change::Shared(_)
+        | Change::Live(_) => false,
     }
 }

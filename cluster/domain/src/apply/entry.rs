@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Malformed;
 use crate::units::{NodeId, ProposalId, Stamp};
 use crate::{
-    alarms, assets, audit, commands, drills, keys, leases, members, operators, parameters,
+    alarms, assets, audit, commands, drills, keys, leases, live, members, operators, parameters,
     readings, regions, registry, senders, shared, tasks,
 };
 
@@ -95,6 +95,8 @@ pub enum Change {
     Alarms(alarms::Change),
     /// What monitoring servers share.
     Shared(shared::Change),
+    /// Who looks at a meter now, and what it shows.
+    Live(live::Change),
 }
 
 impl Entry {
@@ -202,6 +204,7 @@ impl Change {
             Change::Senders(change) => change.name(),
             Change::Alarms(alarms::Change::Report(_)) => "alarms.report",
             Change::Shared(shared::Change::Put { .. }) => "shared.put",
+            Change::Live(change) => change.name(),
         }
     }
 
@@ -283,6 +286,7 @@ impl Change {
             Change::Senders(change) => change.object(),
             Change::Alarms(alarms::Change::Report(report)) => report.concentrator.clone(),
             Change::Shared(change) => change.object(),
+            Change::Live(change) => change.object(),
         }
     }
 }

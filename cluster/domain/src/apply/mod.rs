@@ -26,7 +26,7 @@ use crate::error::{Fault, Refusal, Stop};
 use crate::readings::{Batch, Compact, Seal};
 use crate::units::{CommandId, Device, NodeId, ProposalId, Stamp};
 use crate::{
-    alarms, assets, audit, commands, drills, keys, leases, members, operators, parameters,
+    alarms, assets, audit, commands, drills, keys, leases, live, members, operators, parameters,
     readings, regions, registry, senders, shared, tasks,
 };
 use table::Typed;
@@ -162,6 +162,11 @@ pub enum Effect {
     },
     /// Something of the registry, or a device that is searched for, changed.
     RegistryChanged,
+    /// A live view began, got a round or ended.
+    LiveChanged {
+        /// Which.
+        id: ProposalId,
+    },
 }
 
 /// What `apply` itself keeps from entry to entry.
@@ -247,6 +252,7 @@ fn judge(tx: &mut Tx<'_>, proposal: &Proposal) -> Result<Done, Stop> {
         Change::Senders(change) => senders::apply(tx, change),
         Change::Alarms(change) => alarms::apply(tx, change),
         Change::Shared(change) => shared::apply(tx, change),
+        Change::Live(change) => live::apply(tx, change),
     }
 }
 

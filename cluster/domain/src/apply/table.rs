@@ -25,6 +25,8 @@ pub enum Table {
     DedupOrder = 3,
     /// audit: the chained trail by sequence number.
     Audit = 4,
+    /// live: views of meters by id.
+    LiveViews = 5,
     /// assets: concentrators by logical device name.
     Concentrators = 8,
     /// assets: meters by serial.
@@ -139,11 +141,12 @@ pub enum Table {
 
 impl Table {
     /// Every table, in order of its number.
-    pub const ALL: [Table; 59] = [
+    pub const ALL: [Table; 60] = [
         Table::Meta,
         Table::Dedup,
         Table::DedupOrder,
         Table::Audit,
+        Table::LiveViews,
         Table::Concentrators,
         Table::Meters,
         Table::Ordinals,

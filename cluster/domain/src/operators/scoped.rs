@@ -15,9 +15,10 @@ use crate::apply::{Table, View};
 use crate::assets::{Place, text};
 use crate::commands::Command;
 use crate::error::Fault;
+use crate::live::Session;
 use crate::regions::{self, region_of};
 use crate::registry;
-use crate::units::{CommandId, Device};
+use crate::units::{CommandId, Device, ProposalId};
 
 /// Rows that one look goes through at least: most of them may be hidden.
 const CHUNK: usize = 128;
@@ -32,6 +33,7 @@ pub struct Scoped<V> {
 static PLACES: Typed<u32, Place> = Typed::new(Table::Ordinals);
 static ALARMS: Typed<u64, Alarm> = Typed::new(Table::Alarms);
 static IDS: Typed<u64, CommandId> = Typed::new(Table::CommandRecent);
+static VIEWS: Typed<ProposalId, Session> = Typed::new(Table::LiveViews);
 static COMMANDS: Typed<CommandId, Command> = Typed::new(Table::Commands);
 
 impl<V: View> Scoped<V> {
@@ -80,6 +82,7 @@ impl<V: View> Scoped<V> {
             | Table::Placed
             | Table::Placements => regions::device(key)?,
             Table::Within => regions::device(key.get(4..).unwrap_or_default())?,
+            Table::LiveViews => Device::Meter(VIEWS.decode(row)?.meter),
             Table::Objects | Table::ObjectVersions => {
                 return self.sees_object(&registry::object_of(key, table)?);
             }

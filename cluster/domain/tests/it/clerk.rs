@@ -4,6 +4,7 @@
 //! `node:N` or `bootstrap`), `at=` (seconds of the stamp, kept from then on) and `id=` (a number;
 //! else each line has a fresh one). Devices are `c:NAME` and `m:SERIAL`.
 
+mod live;
 mod registry;
 mod senders;
 mod tasks;
@@ -154,6 +155,9 @@ impl Clerk {
             return Ok(said);
         }
         if let Some(said) = senders::show(view, what.copied().unwrap_or_default(), words)? {
+            return Ok(said);
+        }
+        if let Some(said) = live::show(view, what_name, words, now)? {
             return Ok(said);
         }
         Ok(match what.copied().unwrap_or_default() {
@@ -346,6 +350,7 @@ fn change(words: &Words<'_>) -> Change {
             reason: words.text("reason"),
         }),
         "share" | "report" => senders::watched(words),
+        "look" | "round" | "leave" => Change::Live(live::change(words)),
         "task" => Change::Tasks(tasks::change(words)),
         "registry" => Change::Registry(registry::change(words)),
         "hold" | "yield" | "begin" | "told" => Change::Senders(senders::change(words)),

@@ -9,7 +9,7 @@ use std::{env, fs};
 use crate::clerk::Clerk;
 
 /// Areas that must have scripts: the files of `src`, and `apply` itself.
-const AREAS: [&str; 17] = [
+const AREAS: [&str; 18] = [
     "alarms",
     "apply",
     "assets",
@@ -18,6 +18,7 @@ const AREAS: [&str; 17] = [
     "drills",
     "keys",
     "leases",
+    "live",
     "members",
     "operators",
     "parameters",
