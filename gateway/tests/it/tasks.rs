@@ -184,6 +184,60 @@ async fn whoever_reads_on_demand_does_not_wait_for_a_task() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_views_without_a_pause_starve_neither_a_task_nor_who_reads_on_demand() {
+    let field = simulator::config::Config {
+        meters: 120,
+        history: Duration::from_secs(7_200),
+        plc_delay: Duration::from_millis(20),
+        ..refill::field()
+    };
+    let config = Config { reads_in_flight_per_channel: 2, ..refill::config() };
+    let street = Street::prepare(field, config, |cluster, _| quiet(cluster)).await;
+    street.wait("the concentrator pushes", |street| street.rows() >= 120 * 8).await;
+    let device = Device::Concentrator(street.models[0].ldn.clone());
+    let active = |street: &Street| street.house.gateway.channels().iter().find_map(|c| c.epoch);
+    let epoch = active(&street).unwrap();
+    let over = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let look = |nth: usize| {
+        let (gateway, device) = (street.house.gateway.clone(), device.clone());
+        let (serial, over) = (street.models[0].meters[nth].serial.clone(), Arc::clone(&over));
+        tokio::spawn(async move {
+            let mut rounds = 0_u32;
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                let deadline = Instant::now() + Duration::from_secs(30);
+                let read = gateway.look(&device, &serial, vec![IMPORT], epoch, deadline).await;
+                assert!(read.is_ok(), "{read:?}");
+                rounds += 1;
+            }
+            rounds
+        })
+    };
+    let looks: Vec<_> = [100, 110, 119].map(look).into_iter().collect();
+    street.house.cluster.lock().unwrap().task("daily", rule(registers()));
+    let (begun, mut slowest) = (Instant::now(), Duration::ZERO);
+    while !is_over(&street.house.cluster, "daily") {
+        let (asked, serial) = (Instant::now(), &street.models[0].meters[90].serial);
+        let deadline = asked + Duration::from_secs(30);
+        let answer = street.house.gateway.read(&device, serial, vec![IMPORT], deadline).await;
+        assert!(answer.is_ok(), "{answer:?}");
+        slowest = slowest.max(asked.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(120), "the task is starved");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let took = begun.elapsed();
+    over.store(true, std::sync::atomic::Ordering::Relaxed);
+    let mut rounds = Vec::new();
+    for look in looks {
+        rounds.push(look.await.unwrap());
+    }
+    println!("the task took {took:?}, rounds {rounds:?}, on demand at most {slowest:?}");
+    let run = street.house.cluster.lock().unwrap().run("daily");
+    assert_eq!((run.done, run.failed), (120, 0), "{run:?}");
+    assert!(rounds.iter().all(|rounds| *rounds > 5), "a view is starved: {rounds:?}");
+    street.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_more_devices_are_read_at_a_time_than_is_allowed() {
     let field = simulator::config::Config {
         concentrators: 5,
