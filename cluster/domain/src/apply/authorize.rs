@@ -90,13 +90,14 @@ fn by_person(tx: &Tx<'_>, name: &str, change: &Change) -> Result<(), Stop> {
     if allowed { Ok(()) } else { Err(refused().into()) }
 }
 
-/// What everybody does for himself: password and second factor.
+/// What everybody does for himself: password, second factor, language.
 fn is_own(me: &str, change: &Change) -> bool {
     match change {
         Change::Operators(
             operators::Change::Password { name, .. }
             | operators::Change::Factor { name, wrapped: Some(_) }
-            | operators::Change::ConfirmFactor { name, .. },
+            | operators::Change::ConfirmFactor { name, .. }
+            | operators::Change::Language { name, .. },
         ) => name == me,
         _ => false,
     }
@@ -274,7 +275,8 @@ fn of_operators(
         | C::Factor { name, .. }
         | C::ConfirmFactor { name, .. }
         | C::Unlock { name }
-        | C::Token { name, .. } => name,
+        | C::Token { name, .. }
+        | C::Language { name, .. } => name,
     };
     // Whoever can become somebody, by a new password or token, has to have his rights' regions.
     let known = operators::operator(view, name)?;

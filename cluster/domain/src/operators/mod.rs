@@ -169,6 +169,13 @@ pub enum Change {
         /// When it ends.
         expires: Stamp,
     },
+    /// The language in which somebody is shown texts; everybody chooses his own.
+    Language {
+        /// Whose.
+        name: String,
+        /// en, es, ru or zh.
+        language: String,
+    },
 }
 
 impl Change {
@@ -191,6 +198,7 @@ impl Change {
             Change::Used { .. } => "operators.used",
             Change::Logout { .. } => "operators.logout",
             Change::Token { .. } => "operators.token",
+            Change::Language { .. } => "operators.language",
         }
     }
 
@@ -216,6 +224,7 @@ impl Change {
             }
             Change::Used { sessions } => format!("{} sessions", sessions.len()),
             Change::Token { name, label, .. } => format!("{name} {label}"),
+            Change::Language { name, language } => format!("{name} {language}"),
         }
     }
 }
@@ -316,6 +325,13 @@ pub(crate) fn apply(tx: &mut Tx<'_>, change: &Change) -> Result<Done, Stop> {
         Change::Logout { name, session } => sessions::logout(tx, name, session),
         Change::Token { name, session, label, expires } => {
             sessions::token(tx, name, session, label, *expires)
+        }
+        Change::Language { name, language } => {
+            let mut known = active(tx, name)?;
+            let about = About { language: language.clone(), ..known.about };
+            check_about(&about)?;
+            known.about = about;
+            keep(tx, &known)
         }
     }
 }

@@ -19,9 +19,9 @@ pub fn knows(verb: &str) -> bool {
 }
 
 const REGIONS: [&str; 4] = ["region", "rename", "close", "place"];
-const OPERATORS: [&str; 17] = [
+const OPERATORS: [&str; 18] = [
     "person", "program", "amend", "end", "grant", "approve", "decline", "revoke", "password",
-    "factor", "confirm", "unlock", "login", "failed", "used", "logout", "token",
+    "factor", "confirm", "unlock", "login", "failed", "used", "logout", "token", "language",
 ];
 
 /// Somebody with every role in the root, as if granted long ago.
@@ -135,6 +135,7 @@ fn operator(words: &Words<'_>) -> Operators {
         },
         "confirm" => Operators::ConfirmFactor { name, step: words.number("step", 0) },
         "unlock" => Operators::Unlock { name },
+        "language" => Operators::Language { name, language: words.text("is") },
         "login" => Operators::Login {
             name,
             session,
@@ -178,6 +179,9 @@ pub fn show_people(
         "grants_of" => {
             let known = operators::operator(view, &name)?.unwrap();
             known.grants.iter().map(|grant| line_of(grant, now)).collect()
+        }
+        "language_of" => {
+            vec![operators::operator(view, &name)?.unwrap().about.language]
         }
         "sessions" => {
             let line = |(hash, session): &([u8; 32], operators::Session)| {
