@@ -6,6 +6,12 @@ const part = name => panel.querySelector(`[data-${name}]`);
 const tiles = new Map();
 let pause = 0, heard = 0, silent = false, over = false, stop = new AbortController();
 
+// A text of the page in the reader's language: its data-say-... attribute, with values put in.
+function text(key, values) {
+  const said = panel.dataset["say" + key[0].toUpperCase() + key.slice(1)] || "";
+  return said.replace(/\{(\w+)\}/g, (whole, name) => (values && name in values ? String(values[name]) : whole));
+}
+
 function say(state, word, kind) {
   part("state").textContent = state;
   part("state").className = "badge " + kind;
@@ -15,10 +21,10 @@ function say(state, word, kind) {
 function age() {
   if (!heard) return;
   const seconds = Math.max(0, Math.round((Date.now() - heard) / 1000));
-  part("age").textContent = `last values ${seconds} s ago`;
+  part("age").textContent = text("age", { s: seconds });
   const late = silent || over || seconds > 3 * pause + 5;
   panel.classList.toggle("gap", late);
-  if (late && !over && !silent) say("gap", "Nothing has come from the meter for a while.", "expired");
+  if (late && !over && !silent) say(text("gap"), text("nothing"), "expired");
 }
 
 function show(value) {
@@ -42,28 +48,31 @@ function show(value) {
 const events = {
   open(body) {
     pause = body.pause_s;
-    say("open", `A round every ${body.pause_s} s, until ${body.until.slice(11, 19)} UTC at the latest.`, "queued");
+    say(text("opened"), text("every", { s: body.pause_s, until: body.until.slice(11, 19) }), "queued");
   },
   round(body) {
     silent = Boolean(body.failure);
     if (silent) {
-      say("silent", `Round ${body.number}: ${body.failure.detail}.`, "expired");
+      say(text("silent"), text("failed", { n: body.number, why: body.failure.detail }), "expired");
     } else {
       heard = Date.now();
       body.values.forEach(show);
-      say("live", `Round ${body.number}.`, "active");
+      say(text("live"), text("round", { n: body.number }), "active");
     }
-    part("by").textContent = `read by ${body.node} in ${body.took_ms} ms`;
+    part("by").textContent = text("by", { node: body.node, ms: body.took_ms });
     age();
   },
-  end(body) { finish(body.detail); },
+  end(body) {
+    const words = body.reason.split("_").map(word => word[0].toUpperCase() + word.slice(1));
+    finish(text("end" + words.join("")) || body.detail);
+  },
 };
 
 function finish(word) {
   if (over) return;
   over = true;
-  say("over", word, "ended");
-  part("stop").textContent = "Look again";
+  say(text("over"), word, "ended");
+  part("stop").textContent = text("again");
   age();
 }
 
@@ -71,7 +80,7 @@ async function look() {
   const answer = await fetch(panel.dataset.live, { signal: stop.signal, headers: { accept: "text/event-stream" } });
   if (!answer.ok || !answer.body) {
     const problem = await answer.json().catch(() => ({}));
-    finish(problem.detail || `The node answers ${answer.status}.`);
+    finish(problem.detail || text("status", { status: answer.status }));
     return;
   }
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -87,15 +96,15 @@ async function look() {
       if (name && data && Object.hasOwn(events, name[1])) events[name[1]](JSON.parse(data[1]));
     }
   }
-  finish("The node broke off.");
+  finish(text("broken"));
 }
 
 if (panel) {
   part("stop").addEventListener("click", () => {
     if (over) { location.reload(); return; }
     stop.abort();
-    finish("You stopped it.");
+    finish(text("stopped"));
   });
   setInterval(age, 1000);
-  look().catch(error => finish(error.name === "AbortError" ? "You stopped it." : "The connection is lost."));
+  look().catch(error => finish(error.name === "AbortError" ? text("stopped") : text("lost")));
 }

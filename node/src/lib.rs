@@ -5,8 +5,8 @@
 //!
 //! Map: `cli` takes the command line apart; `run` boots and stops one node; `wiring` answers the
 //! gateway through the cluster and runs the jobs; `http` is the frame of the API, `areas` its
-//! content and the pages; `timetable` says when tasks are due; `observe` holds log lines and
-//! metrics; `init` makes certificates and configurations, `extend` those of one more node; `demo`
+//! content and the pages, `texts` the words of the pages in four languages; `timetable` says when
+//! tasks are due; `observe` holds log lines and metrics; `init` makes certificates and configurations, `extend` those of one more node; `demo`
 //! runs a whole cluster with a simulated field on one machine; `drills` hurts a live cluster on
 //! purpose and judges how it took it.
 //!
@@ -28,6 +28,7 @@ pub mod observe;
 pub mod renew;
 pub mod run;
 pub mod secret;
+pub mod texts;
 pub mod timetable;
 pub mod wiring;
 

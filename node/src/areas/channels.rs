@@ -10,7 +10,7 @@ use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use domain::assets;
 use domain::leases::{self, Grant, SwitchOrder};
-use domain::{Device, NodeId};
+use domain::{Device, NodeId, ProposalId};
 use gateway::ChannelStatus;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -129,11 +129,21 @@ pub async fn switch(
     headers: HeaderMap,
     Body(wish): Body<Switch>,
 ) -> Result<(StatusCode, Json<ChannelsBody>), Problem> {
-    let to = wish.to.map(|text| node(&app, &text)).transpose()?;
-    let change = leases::Change::Switch { device: Device::Concentrator(id.clone()), to };
-    let proposal = keys::proposal_id(&headers, "switch")?;
-    app.propose(proposal, domain::Change::Leases(change)).await?;
+    order(&app, &id, keys::proposal_id(&headers, "switch")?, wish).await?;
     Ok((StatusCode::ACCEPTED, Json(body(&app, &id)?)))
+}
+
+/// Puts the order to switch into the log.
+pub async fn order(
+    app: &Asked,
+    id: &str,
+    proposal: ProposalId,
+    wish: Switch,
+) -> Result<(), Problem> {
+    let to = wish.to.map(|text| node(app, &text)).transpose()?;
+    let change = leases::Change::Switch { device: Device::Concentrator(id.to_owned()), to };
+    app.propose(proposal, domain::Change::Leases(change)).await?;
+    Ok(())
 }
 
 /// A node by its name or number.
@@ -144,7 +154,8 @@ fn node(app: &App, text: &str) -> Result<NodeId, Problem> {
     found.map(|node| node.id).ok_or_else(|| Problem::missing("unknown_node", text))
 }
 
-fn body(app: &Asked, id: &str) -> Result<ChannelsBody, Problem> {
+/// The channels of a concentrator in the API's words.
+pub fn body(app: &Asked, id: &str) -> Result<ChannelsBody, Problem> {
     let view = app.view()?;
     let live = app.live()?;
     let stamp = live.cluster.stamp_now();

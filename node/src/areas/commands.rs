@@ -12,11 +12,11 @@ use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use cluster::Woken;
 use domain::commands::{self, Change, Command, Value};
-use domain::{CommandId, Effect};
+use domain::{CommandId, Effect, ProposalId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-pub use self::order::{AttributeBody, OrderBody};
+pub use self::order::{AttributeBody, OrderBody, SwitchTo};
 use crate::app::App;
 use crate::areas::{ListParams, Page, keys, number, time};
 use crate::http::asked::Asked;
@@ -150,8 +150,13 @@ pub async fn queue(
     headers: HeaderMap,
     Body(new): Body<NewCommand>,
 ) -> Result<(StatusCode, Json<CommandBody>), Problem> {
-    let order = new.order.to_order()?;
     let id = keys::proposal_id(&headers, "command")?;
+    Ok((StatusCode::ACCEPTED, Json(ask(&app, id, new).await?)))
+}
+
+/// Queues a command under an id; the same id again is the same command.
+pub async fn ask(app: &Asked, id: ProposalId, new: NewCommand) -> Result<CommandBody, Problem> {
+    let order = new.order.to_order()?;
     let wait_ms = new.expires_in_s.unwrap_or(DEFAULT_EXPIRY_S).saturating_mul(1000);
     let expires = app.live()?.cluster.stamp_now().plus_ms(wait_ms);
     let target = new.target.clone();
@@ -173,7 +178,7 @@ pub async fn queue(
         let text = "this Idempotency-Key belongs to another command";
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", text));
     }
-    Ok((StatusCode::ACCEPTED, Json(body(&app, &command))))
+    Ok(body(app, &command))
 }
 
 /// One command; with `?wait=` after its end, or as it stands when the time is over.

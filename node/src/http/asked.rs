@@ -16,6 +16,7 @@ use domain::{Change, Done, ProposalId};
 
 use crate::app::App;
 use crate::http::problem::Problem;
+use crate::texts::Language;
 
 /// The state as a caller sees it.
 pub type Seen = Scoped<LocalView>;
@@ -29,6 +30,8 @@ pub struct Caller {
     pub rights: Rights,
     /// His session; none with the founder's token.
     pub session: Option<SessionHash>,
+    /// The language of his pages.
+    pub language: Language,
 }
 
 /// The app as a caller asks it.
@@ -67,6 +70,11 @@ impl Asked {
     /// Who asks.
     pub fn caller(&self) -> &Caller {
         &self.caller
+    }
+
+    /// The language of the caller's pages.
+    pub fn language(&self) -> Language {
+        self.caller.language
     }
 
     /// This node's state as the caller sees it, possibly behind the leader.

@@ -23,6 +23,7 @@ use crate::http::looks;
 use crate::http::problem::Problem;
 use crate::http::rules::{Rule, rule};
 use crate::secret;
+use crate::texts::Language;
 
 /// Refuses whatever is not logged in or not permitted; a browser that wants a page is sent to the
 /// login form.
@@ -46,7 +47,10 @@ pub async fn require(State(app): State<App>, request: Request, next: Next) -> Re
             Redirect::to("/login").into_response()
         }
         Err(problem) if page && problem.code == NOT_SET_UP => Redirect::to("/me").into_response(),
-        Err(problem) if page => pages::problem_page(problem),
+        Err(problem) if page => {
+            let t = language(&app, &parts.headers);
+            pages::problem_page(problem, pages::Who::default(), t)
+        }
         Err(problem) => problem.into_response(),
     }
 }
@@ -103,14 +107,15 @@ async fn caller(app: &App, method: &Method, headers: &HeaderMap) -> Result<Calle
     if let Some(token) = bearer(headers) {
         if secret::token_matches(token, &app.config().http.admin_token_hash) {
             let (name, rights) = (FOUNDER.to_owned(), Rights::founder());
-            return Ok(Caller { name, rights, session: None });
+            return Ok(Caller { name, rights, session: None, language: accepted(headers) });
         }
-        return of_session(app, token).await?.ok_or_else(|| unauthorized("wrong token"));
+        let found = of_session(app, token, headers).await?;
+        return found.ok_or_else(|| unauthorized("wrong token"));
     }
     let Some(token) = cookie(headers, cookie_name(app)) else {
         return Err(unauthorized("a bearer token is needed"));
     };
-    let caller = of_session(app, token).await?;
+    let caller = of_session(app, token, headers).await?;
     let caller = caller.ok_or_else(|| unauthorized("the session is over"))?;
     if !method.is_safe() && !same_site(headers) {
         let text = "a request from another site may not change anything";
@@ -120,7 +125,11 @@ async fn caller(app: &App, method: &Method, headers: &HeaderMap) -> Result<Calle
 }
 
 /// Whose session a token is, if it holds.
-async fn of_session(app: &App, token: &str) -> Result<Option<Caller>, Problem> {
+async fn of_session(
+    app: &App,
+    token: &str,
+    headers: &HeaderMap,
+) -> Result<Option<Caller>, Problem> {
     if !app.master().made_session(token) {
         return Ok(None);
     }
@@ -139,7 +148,29 @@ async fn of_session(app: &App, token: &str) -> Result<Option<Caller>, Problem> {
     app.sessions_in_use().note(hash, session.used, now);
     let rights = operators::rights(&view, &session.operator, now)?;
     let name = session.operator;
-    Ok(rights.map(|rights| Caller { name, rights, session: Some(hash) }))
+    let language = language_of(&view, &name)?.unwrap_or_else(|| accepted(headers));
+    Ok(rights.map(|rights| Caller { name, rights, session: Some(hash), language }))
+}
+
+/// The language of an account; none of the founder, who has none.
+fn language_of(view: &LocalView, name: &str) -> Result<Option<Language>, Problem> {
+    let known = operators::operator(view, name)?;
+    Ok(known.and_then(|known| Language::of(&known.about.language)))
+}
+
+/// The language that a browser asks for; English when it asks for none of ours.
+pub fn accepted(headers: &HeaderMap) -> Language {
+    let asked = text(headers, header::ACCEPT_LANGUAGE.as_str()).and_then(Language::accepted);
+    asked.unwrap_or_default()
+}
+
+/// The language for a request that may have a session or not: the account's, else the browser's.
+fn language(app: &App, headers: &HeaderMap) -> Language {
+    let own = || {
+        let (name, _) = cookie_session(app, headers)?;
+        language_of(&app.whole_view().ok()?, &name).ok()?
+    };
+    own().unwrap_or_else(|| accepted(headers))
 }
 
 /// Name and hash of the session of a request's cookie.

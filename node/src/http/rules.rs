@@ -147,6 +147,7 @@ pub const RULES: &[(&str, &str, Rule)] = &[
     ("GET", "/api/docs/", Rule::Own),
     ("GET", "/api/docs/{*rest}", Rule::Own),
     ("GET", "/me", Rule::Own),
+    ("POST", "/me/language", Rule::Own),
     ("POST", "/me/password", Rule::Own),
     ("POST", "/me/factor", Rule::Own),
     ("POST", "/me/factor/confirm", Rule::Own),
@@ -158,6 +159,8 @@ pub const RULES: &[(&str, &str, Rule)] = &[
     ("GET", "/", Rule::Some(P::Look)),
     ("GET", "/meters", Rule::Some(P::Look)),
     ("GET", "/meters/{serial}", Rule::Some(P::Readings)),
+    ("POST", "/meters/{serial}/read", Rule::Some(P::Read)),
+    ("POST", "/concentrators/{id}/switch", Rule::Some(P::Channels)),
 ];
 
 /// The rule of a route.

@@ -26,6 +26,7 @@ use crate::http::problem::{Problem, ProblemBody};
 use crate::http::server::Remote;
 use crate::http::{auth, credentials};
 use crate::secret;
+use crate::texts::WHOLE;
 
 /// Every wrong login takes at least so long.
 const WRONG_PAUSE: Duration = Duration::from_millis(300);
@@ -186,7 +187,7 @@ pub fn me(app: &Asked) -> Result<Me, Problem> {
         Ok(HeldRole {
             role: role.name().to_owned(),
             region: *region,
-            region_name: name.unwrap_or_else(|| "the whole utility".to_owned()),
+            region_name: name.unwrap_or_else(|| WHOLE.to_owned()),
         })
     });
     let roles = roles.collect::<Result<_, Problem>>()?;

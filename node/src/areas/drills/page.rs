@@ -7,16 +7,17 @@
 use askama::Template;
 use axum::Router;
 use axum::extract::Path;
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::get;
 use domain::View;
 
 use crate::app::App;
 use crate::areas::drills::{DrillBody, ScenarioBody, body, report_body};
-use crate::areas::pages::Who;
+use crate::areas::pages::{Who, refused, render};
 use crate::drills::report::{Chart, Latency, Moment, Recovery, Report};
 use crate::http::asked::Asked;
 use crate::http::problem::Problem;
+use crate::texts::{Language, escaped};
 
 const WIDTH: f64 = 1160.0;
 const LANE: f64 = 90.0;
@@ -33,6 +34,7 @@ pub fn router() -> Router<App> {
 #[template(path = "drills.html")]
 struct ListPage {
     who: Who,
+    t: Language,
     allowed: bool,
     scenarios: Vec<ScenarioBody>,
     items: Vec<DrillBody>,
@@ -53,6 +55,7 @@ pub struct Seal {
 #[template(path = "drill.html")]
 struct ReportPage<'a> {
     who: Who,
+    t: Language,
     r: &'a Report,
     s: Seal,
     svg: String,
@@ -61,6 +64,7 @@ struct ReportPage<'a> {
 #[derive(Template)]
 #[template(path = "drill_alone.html")]
 struct AlonePage<'a> {
+    t: Language,
     r: &'a Report,
     s: Seal,
     svg: String,
@@ -73,26 +77,30 @@ struct AlonePage<'a> {
 /// It cannot be rendered.
 pub fn standalone(report: &Report, seal: Seal) -> Result<String, askama::Error> {
     let css = include_str!("../../../assets/page.css");
-    AlonePage { r: report, s: seal, svg: svg(report), css }.render()
+    let t = Language::English;
+    AlonePage { t, r: report, s: seal, svg: svg(report, t), css }.render()
 }
 
 async fn list(app: Asked) -> Response {
     let page = body(&app).map(|all| ListPage {
         who: Who::of(&app),
+        t: app.language(),
         allowed: all.allowed,
         scenarios: all.scenarios,
         items: all.items.into_iter().take(50).collect(),
     });
-    page.map_or_else(IntoResponse::into_response, |page| html(page.render()))
+    page.map_or_else(|problem| refused(&app, problem), |page| render(&page))
 }
 
 async fn one(app: Asked, Path(id): Path<u64>) -> Response {
     let found = app.view().and_then(|view| found(&app, &view, id));
     match found {
         Ok((report, seal)) => {
-            html(ReportPage { who: Who::of(&app), r: &report, s: seal, svg: svg(&report) }.render())
+            let (who, t) = (Who::of(&app), app.language());
+            let svg = svg(&report, t);
+            render(&ReportPage { who, t, r: &report, s: seal, svg })
         }
-        Err(problem) => problem.into_response(),
+        Err(problem) => refused(&app, problem),
     }
 }
 
@@ -112,19 +120,9 @@ fn found(app: &App, view: &dyn View, id: u64) -> Result<(Report, Seal), Problem>
     Ok((report, seal))
 }
 
-fn html(rendered: Result<String, askama::Error>) -> Response {
-    match rendered {
-        Ok(text) => Html(text).into_response(),
-        Err(error) => {
-            tracing::error!(%error, "a page cannot be rendered");
-            Problem::fault().into_response()
-        }
-    }
-}
-
 /// Writes above reads, each tenth of a second or more a bar: answered upwards in the line's
 /// colour, given up in the other, with the injection and what came back.
-fn svg(report: &Report) -> String {
+fn svg(report: &Report, t: Language) -> String {
     let Chart { from_ms, step_ms, slices } = &report.chart;
     if slices.is_empty() {
         return String::new();
@@ -137,7 +135,8 @@ fn svg(report: &Report) -> String {
     let x = |ms: i64| LEFT + (ms - from_ms) as f64 / f64::from(*step_ms) * width;
     let mut out = format!(
         "<div class=\"chart\"><svg class=\"curve\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" \
-         aria-label=\"Writes and reads answered and given up, by time from the injection\">"
+         aria-label=\"{}\">",
+        escaped(&t.say("drill.chart_label").to_string())
     );
     let most_writes = most(|one| one.writes + one.failed_writes);
     let most_reads = most(|one| one.reads + one.failed_reads);
@@ -154,11 +153,12 @@ fn svg(report: &Report) -> String {
             out.push_str(&bar("gone", left, bad_top, width, tall(bad)));
         }
     }
-    for (text, foot) in [("writes", TOP + LANE), ("reads", TOP + 2.0 * LANE + GAP)] {
+    for (text, foot) in [("drill.writes", TOP + LANE), ("drill.reads", TOP + 2.0 * LANE + GAP)] {
         out.push_str(&format!(
             "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{WIDTH}\" y1=\"{foot}\" y2=\"{foot}\"/>\
-             <text x=\"0\" y=\"{}\">{text}</text>",
-            foot - LANE / 2.0
+             <text x=\"0\" y=\"{}\">{}</text>",
+            foot - LANE / 2.0,
+            escaped(&t.say(text).to_string())
         ));
     }
     out.push_str(&marks(report, &x, height));
@@ -208,8 +208,9 @@ fn marks(report: &Report, x: &dyn Fn(i64) -> f64, height: f64) -> String {
 }
 
 impl Recovery {
-    fn measured(&self) -> String {
-        self.measured_ms.map_or_else(|| "not back".to_owned(), |ms| format!("{ms} ms"))
+    fn measured(&self, t: &Language) -> String {
+        let missed = || t.say("drill.not_back").to_string();
+        self.measured_ms.map_or_else(missed, |ms| format!("{ms} ms"))
     }
 
     fn before(&self) -> String {
@@ -249,12 +250,13 @@ impl DrillBody {
 }
 
 impl ScenarioBody {
-    fn age(&self) -> String {
-        match self.age_s {
-            None => "never".to_owned(),
-            Some(seconds @ 0..=7_199) => format!("{} min ago", seconds / 60),
-            Some(seconds @ 7_200..=172_799) => format!("{} h ago", seconds / 3_600),
-            Some(seconds) => format!("{} days ago", seconds / 86_400),
-        }
+    fn age(&self, t: &Language) -> String {
+        let said = match self.age_s {
+            None => t.say("drills.never"),
+            Some(seconds @ 0..=7_199) => t.say("drills.minutes_ago").with("n", seconds / 60),
+            Some(seconds @ 7_200..=172_799) => t.say("drills.hours_ago").with("n", seconds / 3_600),
+            Some(seconds) => t.say("drills.days_ago").with("n", seconds / 86_400),
+        };
+        said.to_string()
     }
 }

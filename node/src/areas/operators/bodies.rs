@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use crate::areas::time;
 use crate::http::problem::Problem;
+use crate::texts::WHOLE;
 
 /// An operator.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -93,7 +94,7 @@ pub struct SessionBody {
 
 fn region_name(view: &dyn View, id: u32) -> Result<String, Problem> {
     let known = regions::region(view, id)?;
-    Ok(known.map_or_else(|| "the whole utility".to_owned(), |region| region.name))
+    Ok(known.map_or_else(|| WHOLE.to_owned(), |region| region.name))
 }
 
 /// An operator in the API's words.

@@ -6,20 +6,23 @@ use askama::Template;
 use axum::Form;
 use axum::extract::Extension;
 use axum::response::{IntoResponse, Redirect, Response};
+use domain::operators::Change;
 use domain::parameters;
 use serde::Deserialize;
 
-use super::{Who, problem_page, render};
+use super::{Who, refused, render};
 use crate::http::asked::Asked;
 use crate::http::extract::Params;
 use crate::http::problem::Problem;
 use crate::http::server::Remote;
 use crate::http::session::{self, Me, NewFactor, NewPassword};
+use crate::texts::Language;
 
 #[derive(Template)]
 #[template(path = "account.html")]
 struct AccountPage {
     who: Who,
+    t: Language,
     me: Me,
     founder: bool,
     factor: Option<NewFactor>,
@@ -51,11 +54,29 @@ pub struct CodeForm {
 /// The page.
 pub async fn show(app: Asked, Params(params): Params<AccountParams>) -> Response {
     let said = match params.done.as_deref() {
-        Some("password") => "Your password is changed.",
-        Some("factor") => "The second factor is on.",
-        _ => "",
+        Some("password") => app.language().say("account.password_done").to_string(),
+        Some("factor") => app.language().say("account.factor_done").to_string(),
+        Some("language") => app.language().say("account.language_done").to_string(),
+        _ => String::new(),
     };
     page(&app, None, Ok(said))
+}
+
+/// A language, by its code.
+#[derive(Deserialize)]
+pub struct LanguageForm {
+    language: String,
+}
+
+/// Chooses the language of one's own pages.
+pub async fn language(app: Asked, Form(form): Form<LanguageForm>) -> Response {
+    let (name, language) = (app.caller().name.clone(), form.language);
+    let change = domain::Change::Operators(Change::Language { name, language });
+    let chosen = async { app.propose(crate::app::random_id()?, change).await };
+    match chosen.await {
+        Ok(_) => Redirect::to("/me?done=language").into_response(),
+        Err(problem) => page(&app, None, Err(told(&app, &problem))),
+    }
 }
 
 /// Changes the password.
@@ -65,20 +86,21 @@ pub async fn password(
     Form(form): Form<PasswordForm>,
 ) -> Response {
     if form.new != form.again {
-        return page(&app, None, Err("The two new passwords differ.".to_owned()));
+        let text = app.language().say("account.differ").to_string();
+        return page(&app, None, Err(text));
     }
     let new = NewPassword { old: form.old, new: form.new };
     match session::change_password(&app, remote, new).await {
         Ok(()) => Redirect::to("/me?done=password").into_response(),
-        Err(problem) => page(&app, None, Err(told(&problem))),
+        Err(problem) => page(&app, None, Err(told(&app, &problem))),
     }
 }
 
 /// Begins with a second factor and shows its secret.
 pub async fn factor(app: Asked) -> Response {
     match session::begin_factor(&app).await {
-        Ok(factor) => page(&app, Some(factor), Ok("")),
-        Err(problem) => page(&app, None, Err(told(&problem))),
+        Ok(factor) => page(&app, Some(factor), Ok(String::new())),
+        Err(problem) => page(&app, None, Err(told(&app, &problem))),
     }
 }
 
@@ -87,26 +109,26 @@ pub async fn confirm(app: Asked, Form(form): Form<CodeForm>) -> Response {
     match session::confirm_factor(&app, &form.code).await {
         Ok(()) => Redirect::to("/me?done=factor").into_response(),
         Err(problem) if problem.code == "wrong_login" => {
-            let text = "That code was wrong. Set the second factor up anew; look at the clock.";
-            page(&app, None, Err(text.to_owned()))
+            let text = app.language().say("account.code_wrong").to_string();
+            page(&app, None, Err(text))
         }
-        Err(problem) => page(&app, None, Err(told(&problem))),
+        Err(problem) => page(&app, None, Err(told(&app, &problem))),
     }
 }
 
-fn told(problem: &Problem) -> String {
+fn told(app: &Asked, problem: &Problem) -> String {
     match problem.code.as_ref() {
-        "wrong_login" => "The password until now was wrong.".to_owned(),
-        _ => problem.detail.clone(),
+        "wrong_login" => app.language().say("account.old_wrong").to_string(),
+        code => format!("{} ({code})", app.language().word("refusal", code)),
     }
 }
 
-fn page(app: &Asked, factor: Option<NewFactor>, said: Result<&str, String>) -> Response {
+fn page(app: &Asked, factor: Option<NewFactor>, said: Result<String, String>) -> Response {
     let good = said.is_ok();
-    let said = said.map_or_else(|text| text, str::to_owned);
+    let said = said.unwrap_or_else(|text| text);
     match build(app, factor, said, good) {
         Ok(page) => render(&page),
-        Err(problem) => problem_page(problem),
+        Err(problem) => refused(app, problem),
     }
 }
 
@@ -121,5 +143,6 @@ fn build(
     let now = app.live()?.cluster.stamp_now();
     let needed = parameters::value(&app.whole_view()?, parameters::SECOND_FACTOR, now)? != 0;
     let factor_missing = needed && !founder && !me.second_factor;
-    Ok(AccountPage { who: Who::of(app), me, founder, factor, factor_missing, said, good })
+    let (who, t) = (Who::of(app), app.language());
+    Ok(AccountPage { who, t, me, founder, factor, factor_missing, said, good })
 }

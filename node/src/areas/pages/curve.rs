@@ -6,12 +6,14 @@
 
 use storage::segment::Point;
 
+use crate::texts::{Language, escaped};
+
 /// The most points of one line.
 const MAX_POINTS: usize = 2_000;
 
 const WIDTH: f64 = 1160.0;
 const HEIGHT: f64 = 280.0;
-const LEFT: f64 = 64.0;
+const LEFT: f64 = 78.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 30.0;
 
@@ -47,7 +49,7 @@ pub fn powers(points: &[Point], scaler: i8, step_s: i64) -> Powers {
 }
 
 /// The picture; `None` when there is nothing to draw.
-pub fn svg(curves: &Curves, serial: &str) -> Option<String> {
+pub fn svg(curves: &Curves, serial: &str, t: Language) -> Option<String> {
     let import = thinned(&curves.import);
     let export = thinned(&curves.export);
     let all = || curves.import.iter().chain(&curves.export);
@@ -56,14 +58,19 @@ pub fn svg(curves: &Curves, serial: &str) -> Option<String> {
     let top = nice(all().map(|(_, watts)| *watts).fold(1.0, f64::max));
     let scale = Scale { first_s, span_s: (last_s - first_s).max(1) as f64, top };
     let peak = curves.import.iter().map(|(_, watts)| *watts).fold(0.0, f64::max);
+    let label = t
+        .say("curve.label")
+        .with("serial", serial)
+        .with("from", crate::areas::time::rfc3339(first_s))
+        .with("to", crate::areas::time::rfc3339(last_s))
+        .with("peak", peak.round());
     let mut out = format!(
-        "<div class=\"chart\"><svg class=\"curve\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
-         aria-label=\"Mean power of meter {serial} from {} to {} UTC, at most {} W\">",
-        crate::areas::time::rfc3339(first_s),
-        crate::areas::time::rfc3339(last_s),
-        peak.round()
+        "<div class=\"chart\" tabindex=\"0\" role=\"region\" aria-label=\"{}\"><svg \
+         class=\"curve\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
+        escaped(&t.say("curve.title").to_string()),
+        escaped(&label.to_string())
     );
-    out.push_str(&scale.grid());
+    out.push_str(&scale.grid(t));
     let gap_s = gap(&curves.import, &import, curves.step_s);
     out.push_str(&format!("<path class=\"area\" d=\"{}\"/>", scale.path(&import, gap_s, true)));
     out.push_str(&format!("<path class=\"line\" d=\"{}\"/>", scale.path(&import, gap_s, false)));
@@ -72,9 +79,10 @@ pub fn svg(curves: &Curves, serial: &str) -> Option<String> {
         let path = scale.path(&export, gap_s, false);
         out.push_str(&format!("<path class=\"export\" d=\"{path}\"/>"));
         out.push_str(&format!(
-            "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">solid: import, dashed: export</text>",
+            "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>",
             WIDTH - 8.0,
-            TOP + 12.0
+            TOP + 12.0,
+            escaped(&t.say("curve.legend").to_string())
         ));
     }
     out.push_str("</svg></div>");
@@ -130,7 +138,7 @@ impl Scale {
     }
 
     /// Lines and labels: five powers, and whole hours that are far enough apart to be read.
-    fn grid(&self) -> String {
+    fn grid(&self, t: Language) -> String {
         let mut out = String::new();
         for part in 0..=4 {
             let watts = self.top * f64::from(part) / 4.0;
@@ -140,6 +148,7 @@ impl Scale {
             } else {
                 format!("{watts} W")
             };
+            let label = t.decimal(&label);
             out.push_str(&format!(
                 "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
                  <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>",
@@ -233,12 +242,13 @@ mod tests {
             import: vec![(900, 10.0), (1800, 20.0), (9000, 5.0)],
             export: Vec::new(),
         };
-        let text = svg(&curves, "M1").expect("something to draw");
+        let text = svg(&curves, "M1", Language::English).expect("something to draw");
         assert!(text.contains("role=\"img\"") && text.contains("aria-label="));
         let line = text.split("class=\"line\"").nth(1).expect("a line");
         let line = line.split('/').next().expect("its path");
         assert_eq!(line.matches('M').count(), 2, "{line}");
-        assert!(svg(&Curves { step_s: 900, import: vec![], export: vec![] }, "M1").is_none());
+        let none = Curves { step_s: 900, import: vec![], export: vec![] };
+        assert!(svg(&none, "M1", Language::English).is_none());
     }
 
     #[test]

@@ -3,18 +3,20 @@
 use askama::Template;
 use axum::response::Response;
 
-use super::{Who, clock, encode, problem_page, render};
+use super::{Who, clock, encode, refused, render};
 use crate::areas::audit::{self, AuditParams, RecordBody};
 use crate::areas::operators::{self, OperatorBody};
 use crate::areas::{ListParams, Page};
 use crate::http::asked::Asked;
 use crate::http::extract::Params;
 use crate::http::problem::Problem;
+use crate::texts::Language;
 
 #[derive(Template)]
 #[template(path = "operators.html")]
 struct OperatorsPage {
     who: Who,
+    t: Language,
     query: String,
     operators: Vec<OperatorBody>,
     next: Option<String>,
@@ -24,6 +26,7 @@ struct OperatorsPage {
 #[template(path = "audit.html")]
 struct AuditPage {
     who: Who,
+    t: Language,
     operator: String,
     query: String,
     refused: bool,
@@ -53,9 +56,10 @@ pub async fn operators(app: Asked, Params(params): Params<ListParams>) -> Respon
                 format!("/operators?cursor={}&query={}", encode(&next), encode(&query))
             };
             let next = next.map(url);
-            render(&OperatorsPage { who: Who::of(&app), query, operators: items, next })
+            let (who, t) = (Who::of(&app), app.language());
+            render(&OperatorsPage { who, t, query, operators: items, next })
         }
-        Err(problem) => problem_page(problem),
+        Err(problem) => refused(&app, problem),
     }
 }
 
@@ -70,17 +74,17 @@ pub async fn audit(app: Asked, Params(mut params): Params<AuditParams>) -> Respo
         Ok(Page { items, next }) => {
             let operator = params.operator.unwrap_or_default();
             let query = params.query.unwrap_or_default();
-            let refused = params.refused == Some(true);
+            let only = params.refused == Some(true);
             let url = |next: String| {
-                let only = if refused { "&refused=true" } else { "" };
+                let only = if only { "&refused=true" } else { "" };
                 let (operator, query) = (encode(&operator), encode(&query));
                 format!("/audit?cursor={}&operator={operator}&query={query}{only}", encode(&next))
             };
             let next = next.map(url);
-            let who = Who::of(&app);
-            render(&AuditPage { who, operator, query, refused, records: items, next })
+            let (who, t) = (Who::of(&app), app.language());
+            render(&AuditPage { who, t, operator, query, refused: only, records: items, next })
         }
-        Err(problem) => problem_page(problem),
+        Err(problem) => refused(&app, problem),
     }
 }
 

@@ -7,7 +7,7 @@ use domain::regions;
 use domain::registry::{Kind, Object};
 use serde::Deserialize;
 
-use super::{Who, encode, problem_page, render};
+use super::{Who, encode, refused, render};
 use crate::areas::registry::{
     self, Facts, InstallationBody, ObjectBody, RegistryParams, VersionBody, kind_of,
 };
@@ -16,6 +16,7 @@ use crate::areas::{Page, number};
 use crate::http::asked::{Asked, Seen};
 use crate::http::extract::Params;
 use crate::http::problem::Problem;
+use crate::texts::{Language, WHOLE};
 
 /// Rows of a list.
 const SHOWN: usize = 50;
@@ -24,6 +25,7 @@ const SHOWN: usize = 50;
 #[template(path = "search.html")]
 struct SearchPage {
     who: Who,
+    t: Language,
     text: String,
     asked: bool,
     problem: Option<String>,
@@ -37,8 +39,9 @@ struct SearchPage {
 #[template(path = "registry.html")]
 struct ListPage {
     who: Who,
+    t: Language,
     kind: &'static str,
-    kinds: Vec<(&'static str, &'static str, bool)>,
+    kinds: Vec<(&'static str, bool)>,
     at: String,
     items: Vec<Line>,
     next: Option<String>,
@@ -48,6 +51,7 @@ struct ListPage {
 #[template(path = "object.html")]
 struct ObjectPage {
     who: Who,
+    t: Language,
     kind: &'static str,
     singular: &'static str,
     number: String,
@@ -82,16 +86,9 @@ struct Fact {
     link: Option<String>,
 }
 
-/// Kinds in the order of the network, with the words of their paths.
-const KINDS: [(&str, &str); 7] = [
-    ("feeders", "Feeders"),
-    ("transformers", "Transformers"),
-    ("points", "Points"),
-    ("customers", "Customers"),
-    ("contracts", "Contracts"),
-    ("installations", "Meters at points"),
-    ("items", "Warehouse"),
-];
+/// Kinds in the order of the network, by the words of their paths.
+const KINDS: [&str; 7] =
+    ["feeders", "transformers", "points", "customers", "contracts", "installations", "items"];
 
 impl HitBody {
     pub(super) fn link(&self) -> String {
@@ -110,16 +107,16 @@ impl InstallationBody {
         minute(&self.from)
     }
 
-    fn end(&self) -> String {
-        self.until.as_deref().map_or_else(|| "it is there".to_owned(), minute)
+    fn end(&self) -> Option<String> {
+        self.until.as_deref().map(minute)
     }
 
-    fn showed_first(&self) -> String {
-        showed(&self.first)
+    fn showed_first(&self, t: &Language) -> String {
+        showed(&self.first, *t)
     }
 
-    fn showed_last(&self) -> String {
-        showed(&self.last)
+    fn showed_last(&self, t: &Language) -> String {
+        showed(&self.last, *t)
     }
 }
 
@@ -129,10 +126,11 @@ fn minute(time: &str) -> String {
 }
 
 /// `5123456 Wh` of each register, with its code.
-fn showed(registers: &[registry::RegisterBody]) -> String {
+fn showed(registers: &[registry::RegisterBody], t: Language) -> String {
     let one = |one: &registry::RegisterBody| {
         let unit = number::unit(one.unit);
-        format!("{} {} {unit}", one.obis, number::decimal(one.value, one.scaler))
+        let value = t.decimal(&number::decimal(one.value, one.scaler));
+        format!("{} {value} {unit}", one.obis)
     };
     registers.iter().map(one).collect::<Vec<_>>().join(", ")
 }
@@ -142,8 +140,8 @@ impl VersionBody {
         minute(&self.from)
     }
 
-    fn shown(&self) -> String {
-        showed(&self.registers)
+    fn shown(&self, t: &Language) -> String {
+        showed(&self.registers, *t)
     }
 }
 
@@ -165,69 +163,77 @@ fn linked(label: &'static str, kind: &str, number: &str) -> Fact {
 }
 
 /// What is known of an object, empty cells left out; regions by number until they are named.
-fn told(facts: &Facts) -> Vec<Fact> {
+fn told(facts: &Facts, t: Language) -> Vec<Fact> {
     let all = match facts {
         Facts::Feeder { name, region, substation, volts } => vec![
-            fact("Name", name),
-            fact("Region", region.to_string()),
-            fact("Substation", substation),
-            fact("Voltage", format!("{volts} V")),
+            fact("name", name),
+            fact("region", region.to_string()),
+            fact("substation", substation),
+            fact("voltage", format!("{volts} V")),
         ],
         Facts::Transformer { name, region, feeder, rating_va } => vec![
-            fact("Name", name),
-            fact("Region", region.to_string()),
-            linked("Feeder", "feeder", feeder),
-            fact("Rating", format!("{} kVA", rating_va / 1000)),
+            fact("name", name),
+            fact("region", region.to_string()),
+            linked("feeder", "feeder", feeder),
+            fact("rating", format!("{} kVA", rating_va / 1000)),
         ],
         Facts::Point { region, transformer, phases, address, purpose } => vec![
-            fact("Address", address),
-            fact("Region", region.to_string()),
-            linked("Transformer", "transformer", transformer.as_deref().unwrap_or_default()),
-            fact("Phases", phases),
-            fact("Purpose", purpose),
+            fact("address", address),
+            fact("region", region.to_string()),
+            linked("transformer", "transformer", transformer.as_deref().unwrap_or_default()),
+            fact("phases", phases),
+            fact("purpose", t.word("purpose", purpose)),
         ],
         Facts::Customer { region, name, phone, email, class, language } => vec![
-            fact("Name", name),
-            fact("Region", region.to_string()),
-            fact("Telephone", phone),
-            fact("Mail", email),
-            fact("Class", class),
-            fact("Language", language),
+            fact("name", name),
+            fact("region", region.to_string()),
+            fact("telephone", phone),
+            fact("mail", email),
+            fact("class", t.word("class", class)),
+            fact("language", own_name(language)),
         ],
         Facts::Contract { point, customer, tariff } => vec![
-            linked("Customer", "customer", customer),
-            linked("Point", "point", point),
-            fact("Tariff", tariff),
+            linked("customer", "customer", customer),
+            linked("point", "point", point),
+            fact("tariff", tariff),
         ],
-        Facts::Installation { point } => vec![linked("Point", "point", point)],
+        Facts::Installation { point } => vec![linked("point", "point", point)],
         Facts::Item { category, maker, model, state, place, region } => vec![
-            fact("Category", category),
-            fact("Maker", maker),
-            fact("Model", model),
-            fact("State", state.replace('_', " ")),
-            fact("Place", place),
-            fact("Region", region.to_string()),
+            fact("category", t.word("category", category)),
+            fact("maker", maker),
+            fact("model", model),
+            fact("state", t.word("item_state", state)),
+            fact("place", place),
+            fact("region", region.to_string()),
         ],
     };
     all.into_iter().filter(|fact| !fact.value.is_empty()).collect()
 }
 
+fn own_name(code: &str) -> &str {
+    match Language::of(code) {
+        Some(language) => language.own_name(),
+        None => code,
+    }
+}
+
 /// Regions by their names.
-fn named(view: &Seen, mut facts: Vec<Fact>) -> Result<Vec<Fact>, Problem> {
-    for fact in facts.iter_mut().filter(|fact| fact.label == "Region") {
+fn named(view: &Seen, t: Language, mut facts: Vec<Fact>) -> Result<Vec<Fact>, Problem> {
+    for fact in facts.iter_mut().filter(|fact| fact.label == "region") {
         let region = fact.value.parse().unwrap_or(regions::ROOT);
         let known = regions::region(view.whole(), region)?;
-        fact.value = known.map_or_else(|| "the whole utility".to_owned(), |region| region.name);
+        fact.value = known.map_or_else(|| t.region(WHOLE), |region| region.name);
     }
     Ok(facts)
 }
 
-fn past(view: &Seen, version: VersionBody) -> Result<Past, Problem> {
+fn past(view: &Seen, t: Language, version: VersionBody) -> Result<Past, Problem> {
     let Some(facts) = &version.facts else {
-        return Ok(Past { version, what: "closed".to_owned() });
+        return Ok(Past { version, what: t.say("object.closed").to_string() });
     };
-    let told = named(view, told(facts))?;
-    let told = told.iter().map(|fact| format!("{} {}", fact.label.to_lowercase(), fact.value));
+    let told = named(view, t, told(facts, t))?;
+    let label = |fact: &Fact| t.word("fact", fact.label).to_lowercase();
+    let told = told.iter().map(|fact| format!("{} {}", label(fact), fact.value));
     let what = told.collect::<Vec<_>>().join(", ");
     Ok(Past { version, what })
 }
@@ -243,9 +249,9 @@ fn title(view: &Seen, facts: &Facts) -> Result<String, Problem> {
     Ok(head.map(|head| Facts::of(&head.body).title().to_owned()).unwrap_or_default())
 }
 
-fn line(view: &Seen, kind: &'static str, one: &ObjectBody) -> Result<Line, Problem> {
+fn line(view: &Seen, t: Language, kind: &'static str, one: &ObjectBody) -> Result<Line, Problem> {
     let title = title(view, &one.facts)?;
-    let with = named(view, told(&one.facts))?;
+    let with = named(view, t, told(&one.facts, t))?;
     let with = with.into_iter().filter(|fact| fact.value != title).collect();
     Ok(Line { kind, number: one.number.clone(), title, with, since: one.since_day().to_owned() })
 }
@@ -262,6 +268,7 @@ pub async fn search(app: Asked, Params(params): Params<SearchPageParams>) -> Res
     let text = params.text.unwrap_or_default().trim().to_owned();
     let mut page = SearchPage {
         who: Who::of(&app),
+        t: app.language(),
         asked: !text.is_empty(),
         text: text.clone(),
         problem: None,
@@ -281,7 +288,7 @@ pub async fn search(app: Asked, Params(params): Params<SearchPageParams>) -> Res
                 };
                 page.next = found.next.map(url);
             }
-            Err(problem) => page.problem = Some(problem.detail),
+            Err(problem) => page.problem = Some(problem.code.into_owned()),
         }
     }
     render(&page)
@@ -313,11 +320,12 @@ pub async fn list(
     Path(kind): Path<String>,
     Params(params): Params<PageParams>,
 ) -> Response {
-    list_page(&app, &kind, &params).map_or_else(problem_page, |page| render(&page))
+    let page = list_page(&app, &kind, &params);
+    page.map_or_else(|problem| refused(&app, problem), |page| render(&page))
 }
 
 fn word(kind: Kind) -> &'static str {
-    KINDS.into_iter().find(|(plural, _)| kind_of(plural) == Ok(kind)).map_or("", |(word, _)| word)
+    KINDS.into_iter().find(|plural| kind_of(plural) == Ok(kind)).unwrap_or_default()
 }
 
 fn list_page(app: &Asked, kind: &str, params: &PageParams) -> Result<ListPage, Problem> {
@@ -325,13 +333,15 @@ fn list_page(app: &Asked, kind: &str, params: &PageParams) -> Result<ListPage, P
     let view = app.view()?;
     let Page { items, next } = registry::found(&view, kind, &params.registry())?;
     let word = word(kind);
-    let items = items.iter().map(|one| line(&view, word, one)).collect::<Result<Vec<_>, _>>()?;
+    let (who, t) = (Who::of(app), app.language());
+    let items = items.iter().map(|one| line(&view, t, word, one));
+    let items = items.collect::<Result<Vec<_>, _>>()?;
     let at = params.at();
     let url =
         |next: String| format!("/registry/{word}?at={}&cursor={}", encode(&at), encode(&next));
     let next = next.map(url);
-    let kinds = KINDS.into_iter().map(|(plural, title)| (plural, title, plural == word)).collect();
-    Ok(ListPage { who: Who::of(app), kind: word, kinds, at, items, next })
+    let kinds = KINDS.into_iter().map(|plural| (plural, plural == word)).collect();
+    Ok(ListPage { who, t, kind: word, kinds, at, items, next })
 }
 
 /// One object.
@@ -340,7 +350,8 @@ pub async fn show(
     Path((kind, number)): Path<(String, String)>,
     Params(params): Params<PageParams>,
 ) -> Response {
-    object_page(&app, &kind, &number, &params).map_or_else(problem_page, |page| render(&page))
+    let page = object_page(&app, &kind, &number, &params);
+    page.map_or_else(|problem| refused(&app, problem), |page| render(&page))
 }
 
 fn object_page(
@@ -354,30 +365,32 @@ fn object_page(
     let view = app.view()?;
     let asked = params.registry();
     let detail = registry::detail(&view, &object, registry::time_of(&asked)?)?;
-    let facts = detail.object.as_ref().map(|object| told(&object.facts)).unwrap_or_default();
+    let t = app.language();
+    let facts = detail.object.as_ref().map(|object| told(&object.facts, t)).unwrap_or_default();
     let below = match kind {
-        Kind::Feeder => vec![("Transformers", Kind::Transformer)],
-        Kind::Transformer => vec![("Points", Kind::Point)],
-        Kind::Point | Kind::Customer => vec![("Contracts", Kind::Contract)],
+        Kind::Feeder => vec![Kind::Transformer],
+        Kind::Transformer => vec![Kind::Point],
+        Kind::Point | Kind::Customer => vec![Kind::Contract],
         _ => Vec::new(),
     };
     let mut lists = Vec::new();
-    for (title, of) in below {
+    for of in below {
         let page = registry::hanging(&view, &object, of, &asked)?;
-        let lines = page.items.iter().map(|one| line(&view, word(of), one));
-        lists.push((title, lines.collect::<Result<Vec<_>, _>>()?, page.next.is_some()));
+        let lines = page.items.iter().map(|one| line(&view, t, word(of), one));
+        lists.push((word(of), lines.collect::<Result<Vec<_>, _>>()?, page.next.is_some()));
     }
-    let versions = detail.versions.into_iter().rev().map(|version| past(&view, version));
+    let versions = detail.versions.into_iter().rev().map(|version| past(&view, t, version));
     let versions = versions.collect::<Result<Vec<_>, _>>()?;
     Ok(ObjectPage {
         who: Who::of(app),
+        t,
         kind: word(kind),
         singular: kind.name(),
         number: number.to_owned(),
         at: params.at(),
         there: detail.object.is_some(),
         closed: detail.object.as_ref().is_some_and(|object| object.closed),
-        facts: named(&view, facts)?,
+        facts: named(&view, t, facts)?,
         lists,
         meters: detail.meters,
         versions,
