@@ -134,6 +134,9 @@ impl IntoResponse for Problem {
             StatusCode::SERVICE_UNAVAILABLE => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
+            StatusCode::TOO_MANY_REQUESTS => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
+            }
             StatusCode::UNAUTHORIZED => {
                 let challenge = HeaderValue::from_static("Bearer realm=\"holdfast\"");
                 headers.insert(header::WWW_AUTHENTICATE, challenge);
@@ -147,6 +150,16 @@ impl IntoResponse for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_has_to_wait_is_told_how_long() {
+        for (status, expect) in [(429, Some("60")), (503, Some("1")), (404, None)] {
+            let status = StatusCode::from_u16(status).expect("a status");
+            let response = Problem::new(status, "x", "").into_response();
+            let told = response.headers().get(header::RETRY_AFTER).map(|value| value.to_str());
+            assert_eq!(told.transpose().expect("ASCII"), expect, "{status}");
+        }
+    }
 
     #[test]
     fn refusals_get_their_status() {
