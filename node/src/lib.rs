@@ -6,9 +6,9 @@
 //! Map: `cli` takes the command line apart; `run` boots and stops one node; `wiring` answers the
 //! gateway through the cluster and runs the jobs; `http` is the frame of the API, `areas` its
 //! content and the pages, `texts` the words of the pages in four languages; `timetable` says when
-//! tasks are due; `observe` holds log lines and metrics; `init` makes certificates and configurations, `extend` those of one more node; `demo`
-//! runs a whole cluster with a simulated field on one machine; `drills` hurts a live cluster on
-//! purpose and judges how it took it.
+//! tasks are due; `observe` holds log lines and metrics; `init` makes certificates and
+//! configurations, `extend` those of one more node; `demo` runs a whole cluster with a simulated
+//! field on one machine; `drills` hurts a live cluster on purpose and judges how it took it.
 //!
 //! Invariants: a concentrator is acknowledged only after the commit; a node that could not renew
 //! its lease stops acting before the lease ends; plain keys live in zeroised memory of the node
