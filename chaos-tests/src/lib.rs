@@ -13,6 +13,7 @@
 
 pub mod agree;
 pub mod crowd;
+pub mod browser;
 pub mod demo;
 pub mod drill;
 pub mod etcd;

@@ -11,6 +11,7 @@ mod drills;
 mod full_disk;
 mod interop;
 mod orders;
+mod pages;
 mod rounds;
 mod survival;
 
