@@ -17,7 +17,7 @@ use crate::alone;
 const PHRASE: &str = "a phrase for the pages";
 /// What a command's row of the meter's page shows when its answer has come.
 const ANSWERED: &str = "const row = document.querySelector('[aria-labelledby=commands] tbody tr'); \
-    return row && row.querySelector('.badge.acknowledged') && row.children[2].innerText";
+    return row && row.querySelector('.badge.acknowledged') && row.children[1].innerText";
 
 struct Town {
     demo: Demo,
