@@ -12,8 +12,8 @@
 //! 2. Every wait has a deadline, every load ends by itself.
 
 pub mod agree;
-pub mod crowd;
 pub mod browser;
+pub mod crowd;
 pub mod demo;
 pub mod drill;
 pub mod etcd;
