@@ -6,6 +6,9 @@
 //!    sent.
 //! 2. An attempt is dropped as soon as another leader is known; none outlives the deadline.
 //! 3. Proposals waiting at a node are bounded, its own and forwarded ones apart.
+//! 4. Entries that a leader has appended and not applied are bounded, whether somebody still waits
+//!    for them or not: who gave up asks again, and a log that takes every repetition falls behind
+//!    for ever. Only renewals of nodes' leases pass by, for they keep the cluster able to act.
 
 use std::{
     sync::{
@@ -16,16 +19,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use domain::{Author, Change, Entry, Outcome, Proposal, ProposalId, Stamp};
+use domain::{Author, Change, Entry, Outcome, Proposal, ProposalId, Stamp, leases};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::{
     config::Config,
     error::Unavailable,
     metrics::Metrics,
     raft::{Applied, Group, Leadership, NotServed, Progress},
-    rt::{Instant, now, sleep, timeout, timeout_at},
+    rt::{Instant, now, sleep, spawn, timeout, timeout_at},
     transport::{Kind, Links},
 };
 
@@ -34,6 +37,13 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// Longest single attempt at a remote leader; a leader that is slower is asked again.
 const ATTEMPT: Duration = Duration::from_secs(5);
+
+/// Most entries that a leader has appended and not applied: some tenths of a second of work.
+const UNAPPLIED: usize = 1024;
+
+/// After this time an entry that was never answered gives its place back: its fate is then told by
+/// the log alone.
+const PLACE: Duration = Duration::from_secs(30);
 
 /// What a node sends to the leader.
 #[derive(Serialize, Deserialize)]
@@ -62,6 +72,7 @@ pub(crate) struct Proposer {
     applied: Arc<Applied>,
     own: Semaphore,
     forwarded: Semaphore,
+    unapplied: Arc<Semaphore>,
     max_in_flight: usize,
     max_entry_octets: usize,
     stopping: AtomicBool,
@@ -89,6 +100,7 @@ impl Proposer {
             applied,
             own: Semaphore::new(config.max_in_flight),
             forwarded: Semaphore::new(config.max_in_flight),
+            unapplied: Arc::new(Semaphore::new(UNAPPLIED)),
             max_in_flight: config.max_in_flight,
             max_entry_octets: config.max_entry_octets,
             stopping: AtomicBool::new(false),
@@ -235,8 +247,18 @@ impl Proposer {
         answer.unwrap_or(Err(NotTaken::Stopped))
     }
 
-    /// Stamps and proposes as the leader.
+    /// Stamps and proposes as the leader, when it is this proposal's turn.
+    ///
+    /// Whoever stops waiting before that has changed nothing; later, the entry keeps its place
+    /// until it is applied.
     pub async fn here(&self, proposal: Proposal) -> Result<(u64, Outcome), NotTaken> {
+        let place = match keeps_acting(&proposal.change) {
+            true => None,
+            false => {
+                let place = self.unapplied.clone().acquire_owned().await;
+                Some(place.map_err(|_| NotTaken::Stopped)?)
+            }
+        };
         if self.stopping.load(Ordering::Acquire) {
             return Err(NotTaken::NotLeader);
         }
@@ -246,7 +268,16 @@ impl Proposer {
         }
         let entry = Entry { stamp: self.applied.stamper().next(), proposal };
         let octets = entry.encode().map_err(|_| NotTaken::Stopped)?;
-        self.group.propose(octets).await.map_err(|not| match not {
+        let group = self.group.clone();
+        let (tell, told) = oneshot::channel();
+        spawn(async move {
+            let answer = timeout(PLACE, group.propose(octets)).await;
+            drop(place);
+            // Nobody waits any more when its time was over.
+            let _gone = tell.send(answer.unwrap_or(Err(NotServed::NoQuorum)));
+        });
+        let answer = told.await.map_err(|_| NotTaken::Stopped)?;
+        answer.map_err(|not| match not {
             NotServed::NotLeader | NotServed::NoQuorum => NotTaken::NotLeader,
             NotServed::Stopped(why) => {
                 tracing::warn!(why, "consensus does not take a proposal");
@@ -271,4 +302,10 @@ impl Proposer {
         };
         postcard::to_stdvec(&answer).ok().map(Bytes::from)
     }
+}
+
+/// Whether a change keeps nodes able to act: without it they would all step back in a storm, and
+/// the storm would grow. There is one of it a second for each node.
+fn keeps_acting(change: &Change) -> bool {
+    matches!(change, Change::Leases(leases::Change::Renew { .. }))
 }

@@ -288,3 +288,50 @@ async fn values_survive_crashes_restarts_and_snapshots_on_every_node() {
     trio.same_hash(index);
     assert_eq!(day(&trio, lost), expected, "the node that lost its disk");
 }
+
+/// More is asked than can be applied, by askers who give up and ask again: the log takes no more
+/// than what is soon applied, and the leases of the nodes are renewed all the while.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_impatient_askers_leaves_no_backlog() {
+    /// Entries that a leader takes ahead of what it has applied, and some renewals.
+    const AHEAD: u64 = 1024 + 64;
+    let trio = Trio::found(3, |config| config.max_in_flight = 4096).await;
+    let end = tokio::time::Instant::now() + Duration::from_secs(6);
+    let mut askers = JoinSet::new();
+    for number in 0..6_000_u64 {
+        let node = trio.node(number as usize % 3).clone();
+        askers.spawn(async move {
+            let mut turn = 0;
+            while tokio::time::Instant::now() < end {
+                turn += 1;
+                let id = proposal_id(number * 10_000 + turn);
+                let patience = Duration::from_millis(150);
+                let _given_up = node.propose(id, author(), concentrator(number), patience).await;
+            }
+        });
+    }
+    let (mut renewed, mut asked) = (0, 0);
+    while tokio::time::Instant::now() < end {
+        for at in 0..3 {
+            let status = trio.node(at).status();
+            if status.role == cluster::Role::Leader {
+                let ahead = status.commit_index.saturating_sub(status.applied_index);
+                assert!(ahead <= AHEAD, "{ahead} entries are committed and not applied");
+            }
+            let node = domain::NodeId(at as u64 + 1);
+            let change = domain::leases::Change::Renew { node, ttl_ms: 3000 };
+            let change = domain::Change::Leases(change);
+            let id = proposal_id((1 << 50) + asked);
+            asked += 1;
+            let patience = Duration::from_millis(2_500);
+            let told = trio.node(at).propose(id, domain::Author::Node(node), change, patience);
+            renewed += u64::from(told.await.is_ok());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    while askers.join_next().await.is_some() {}
+    assert!(asked > 3 && renewed == asked, "{renewed} of {asked} renewals within their lease");
+    // What comes behind the flood is served at once.
+    let last = trio.node(1).propose(proposal_id(1 << 51), author(), concentrator(9_999), SOON);
+    last.await.unwrap().1.unwrap();
+}
