@@ -49,6 +49,8 @@ struct Inner {
     free: AtomicU64,
     full: AtomicBool,
     pretended: Mutex<Option<Instant>>,
+    #[cfg(feature = "simulation")]
+    filled: AtomicBool,
     metrics: Metrics,
 }
 
@@ -65,6 +67,8 @@ impl Space {
             free: AtomicU64::new(0),
             full: AtomicBool::new(false),
             pretended: Mutex::new(None),
+            #[cfg(feature = "simulation")]
+            filled: AtomicBool::new(false),
             metrics: metrics.clone(),
         });
         inner.look()?;
@@ -74,7 +78,18 @@ impl Space {
 
     /// Whether the disk is too full to take more work.
     pub fn is_full(&self) -> bool {
+        #[cfg(feature = "simulation")]
+        if self.inner.filled.load(Ordering::Acquire) {
+            return true;
+        }
         self.inner.full.load(Ordering::Acquire)
+    }
+
+    /// Is full from now on, or not: the look at the real disk goes by another clock than a
+    /// simulated world.
+    #[cfg(feature = "simulation")]
+    pub fn fill(&self, full: bool) {
+        self.inner.filled.store(full, Ordering::Release);
     }
 
     /// Behaves for so long as if the disk were full, as a drill of that: two minutes at most, and

@@ -58,7 +58,7 @@ pub fn begin(town: &Town, troubles: Troubles) {
 }
 
 async fn one(town: &Town, busy: &Busy) {
-    match throw(23) {
+    match throw(25) {
         0..=4 => crash(town, town.any(), busy).await,
         5..=7 => {
             if let Some(leader) = town.leader() {
@@ -75,6 +75,7 @@ async fn one(town: &Town, busy: &Busy) {
         18 => hand_over(town).await,
         19 | 20 => site(town, busy).await,
         21 => torn_election(town, busy).await,
+        22 | 23 => full_disk(town).await,
         _ => snapshot(town).await,
     }
 }
@@ -289,6 +290,22 @@ async fn slow_disk(town: &Town) {
     machine.set_disk(slow_us);
     hold(town, span).await;
     machine.set_disk(QUICK_US);
+}
+
+/// A disk has no room for a while; a crash meanwhile finds it empty again.
+async fn full_disk(town: &Town) {
+    let leader = town.leader().filter(|_| throw(2) == 0);
+    let machine = leader.unwrap_or_else(|| town.any());
+    let Some(node) = machine.cluster() else { return };
+    let span = while_ms(5000);
+    tell(|| format!("the disk of n{} is full for {span:?}", machine.node));
+    node.fill_disk(true);
+    // The handle of a node must not be kept over a wait: its process may have ended since.
+    drop(node);
+    hold(town, span).await;
+    if let Some(node) = machine.cluster() {
+        node.fill_disk(false);
+    }
 }
 
 fn clock(town: &Town) {

@@ -33,4 +33,9 @@ impl Cluster {
         let stamper = Stamper::new(clock);
         Self::start(config, endpoint, Cut::default(), stamper, (store, opening), &metrics).await
     }
+
+    /// This member's disk is full from now on, or has room again.
+    pub fn fill_disk(&self, full: bool) {
+        self.inner.store.space.fill(full);
+    }
 }
