@@ -1,6 +1,7 @@
 //! What is judged while a story runs: equal hashes at equal indexes, and no node that halts.
 //!
-//! Invariant: a hash once seen at an index is the only one that may be seen there, for ever.
+//! Invariants: a hash once seen at an index is the only one that may be seen there, for ever; a
+//! node's term never falls, for a vote that was given must be on its disk.
 
 use std::{
     collections::BTreeMap,
@@ -26,6 +27,8 @@ pub struct Watch {
 struct Seen {
     /// Of each index: who showed which hash first, and when.
     hashes: BTreeMap<u64, (u64, [u8; 32], Duration)>,
+    /// Of each node: the latest term it was in.
+    terms: BTreeMap<u64, u64>,
     broken: Vec<Broken>,
 }
 
@@ -52,6 +55,14 @@ impl Watch {
             if let Some(fault) = status.fault {
                 let line = format!("n{} halted: {fault}", machine.node);
                 seen.note(broken("no node halts", line));
+            }
+            let latest = seen.terms.entry(machine.node).or_default();
+            let before = *latest;
+            *latest = before.max(status.term);
+            // None is known for a moment when a node starts.
+            if status.term > 0 && status.term < before {
+                let line = format!("n{}: term {} after {before}", machine.node, status.term);
+                seen.note(broken("no vote is forgotten", line));
             }
             // The last entries too: a run of entries is applied between two looks.
             for index in status.applied_index.saturating_sub(20)..=status.applied_index {

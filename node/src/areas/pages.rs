@@ -1,7 +1,8 @@
 //! The pages for people: the cluster, the meters, one meter's load curve, the login form.
 //!
 //! Server-rendered; a page renews itself by its head, only the live view of a meter has a script.
-//! Invariants: nothing comes from another host; every chart has its table; state is never colour alone; every view is a URL.
+//! Invariants: nothing comes from another host; every chart has its table; state is never colour
+//! alone; every view is a URL.
 
 mod account;
 mod curve;

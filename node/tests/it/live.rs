@@ -86,17 +86,25 @@ impl Demo {
     }
 
     fn look(&self, node: u16, token: &str, path: &str) -> Stream {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port + node)).unwrap();
-        stream.set_read_timeout(Some(LIMIT)).unwrap();
-        let text = format!(
-            "GET /api/v1/meters/{path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n"
-        );
-        stream.write_all(text.as_bytes()).unwrap();
-        let mut stream = BufReader::new(stream);
-        let mut line = String::new();
-        stream.read_line(&mut line).unwrap();
-        assert!(line.contains(" 200 "), "{line}");
-        Stream(stream)
+        let limit = Instant::now() + LIMIT;
+        loop {
+            let mut stream = TcpStream::connect(("127.0.0.1", self.port + node)).unwrap();
+            stream.set_read_timeout(Some(LIMIT)).unwrap();
+            let text = format!(
+                "GET /api/v1/meters/{path} HTTP/1.1\r\nhost: x\r\n\
+                 authorization: Bearer {token}\r\n\r\n"
+            );
+            stream.write_all(text.as_bytes()).unwrap();
+            let mut stream = BufReader::new(stream);
+            let mut line = String::new();
+            stream.read_line(&mut line).unwrap();
+            if line.contains(" 200 ") {
+                return Stream(stream);
+            }
+            // A node that has not applied yet who may look says no.
+            assert!(line.contains(" 40") && Instant::now() < limit, "{line}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     fn refused(&self, token: &str, path: &str) -> (u16, String) {
