@@ -209,9 +209,13 @@ impl Endpoint {
     /// Shows another certificate from now on, after every peer whose link stands has taken it;
     /// answers how many did. Links are dialled anew one after the other.
     ///
-    /// Errors, with everything as it was: the identity cannot be used, a peer refuses it, or it
-    /// does not trust a peer.
+    /// Errors, with everything as it was: the identity cannot be used or is another node's, a peer
+    /// refuses it, or it does not trust a peer.
     pub async fn renew(&self, config: &Config, identity: &Identity) -> Result<usize, OpenError> {
+        // A third node would take it, and nobody would reach this one any more.
+        if identity.node() != Some(self.links.own()) {
+            return Err(OpenError::Identity("the certificate does not name this node".to_owned()));
+        }
         let (server, shown) = quic_configs(config, identity, &self.refusals)?;
         let (endpoint, client) = match &self.socket {
             Socket::Quic { endpoint, client } => (endpoint, client),

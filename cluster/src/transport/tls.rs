@@ -82,6 +82,11 @@ impl Identity {
         Self { authority: vec![authority], chain, key }
     }
 
+    /// The number of the node that the certificate names, if it names one.
+    pub(super) fn node(&self) -> Option<u64> {
+        self.chain.first().and_then(named_node)
+    }
+
     fn roots(&self) -> Result<Arc<RootCertStore>, OpenError> {
         let mut roots = RootCertStore::empty();
         for authority in &self.authority {

@@ -116,6 +116,9 @@ async fn certificates_and_their_authority_are_changed_while_links_stand() {
     let deaf = renew(&first, old.identity_trusting(1, &new)).await;
     assert!(deaf.is_err(), "it would not trust the second");
 
+    let other = renew(&first, old.identity(3)).await;
+    assert!(other.unwrap_err().to_string().contains("does not name this node"));
+
     // Trust first, then certificates, then no more trust for the old one.
     for (node, id) in [(&first, 1), (&second, 2)] {
         assert_eq!(renew(node, old.identity_trusting_all(id, &[&old, &new])).await.unwrap(), 1);
