@@ -23,6 +23,7 @@ pub mod journal;
 pub mod nodes;
 pub mod probe;
 pub mod proxy;
+pub mod relay;
 pub mod rounds;
 pub mod simulation;
 pub mod stats;

@@ -4,6 +4,7 @@
 use crate::demo::{Signal, programs, signal};
 use crate::http::Http;
 use anyhow::{Context, bail};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 pub struct Nodes {
     dir: PathBuf,
     running: Vec<Option<Child>>,
+    cluster_port: u16,
     /// A client with the cluster's admin token.
     pub http: Http,
     /// Base URLs, node 1 first.
@@ -43,6 +45,7 @@ impl Nodes {
         Ok(Self {
             dir: dir.to_owned(),
             running: vec![None, None, None],
+            cluster_port: port + 200,
             http: Http::new(token),
             urls: (0..3).map(|n| format!("http://127.0.0.1:{}", port + n)).collect(),
             names: vec!["n1".into(), "n2".into(), "n3".into()],
@@ -52,6 +55,34 @@ impl Nodes {
     /// The configuration file of a node.
     pub fn config(&self, node: usize) -> PathBuf {
         self.dir.join(&self.names[node]).join("node.toml")
+    }
+
+    /// The data directory of a node.
+    pub fn data(&self, node: usize) -> PathBuf {
+        self.dir.join(&self.names[node]).join("data")
+    }
+
+    /// Nodes reach each other at these addresses instead of where they listen. Before the first
+    /// start.
+    ///
+    /// # Errors
+    /// A configuration cannot be written, or does not hold what `init` writes.
+    pub fn reach_at(&self, fronts: &[SocketAddr; 3]) -> anyhow::Result<()> {
+        for node in 0..3 {
+            let mut text = std::fs::read_to_string(self.config(node))?;
+            for (peer, front) in self.listens().iter().zip(fronts) {
+                let (from, to) = (format!("\naddress = \"{peer}\""), front.to_string());
+                anyhow::ensure!(text.contains(&from), "no {from} in a configuration");
+                text = text.replace(&from, &format!("\naddress = \"{to}\""));
+            }
+            std::fs::write(self.config(node), text)?;
+        }
+        Ok(())
+    }
+
+    /// Where the nodes listen for each other.
+    pub fn listens(&self) -> [SocketAddr; 3] {
+        [0, 1, 2].map(|node| SocketAddr::from(([127, 0, 0, 1], self.cluster_port + node)))
     }
 
     /// Everything that a node has written to its output so far.

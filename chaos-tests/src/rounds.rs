@@ -3,49 +3,34 @@
 //! Three `holdfast run` processes, one concentrator before two of them, a writer of numbers at
 //! every node. A round: something is broken, or two things are; it is mended; everything must come
 //! together within a bound; then what was acknowledged is held against what every node has.
+//! The nodes speak through a relay, write through a model of lost power and tell the time by a
+//! library that can be made to err.
 //!
 //! What is replayed by a seed is the list of faults, not the instant at which the machine does a
 //! step: this is no simulation. Invariants: at most one of three nodes is away at a time, but for
-//! the power cut that takes all; what was injected is undone before a round is judged; the cuts
-//! between nodes are rules of nftables in a network namespace of our own.
+//! the power cut that takes all; what was injected is undone before a round is judged; rules of
+//! nftables and small disks are those of a namespace of our own.
 
 mod fault;
+mod house;
+mod power;
 mod writers;
 
 use crate::agree;
-use crate::field;
 use crate::journal::Journal;
-use crate::nodes::Nodes;
-use crate::proxy::Proxy;
 use crate::simulation::Dice;
 use anyhow::{Context, ensure};
 use hyper::Method;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
-use std::process::Child;
 use std::time::{Duration, Instant};
 
-pub use fault::{Cuts, Fault, draw, prepare};
+pub use fault::{Fault, draw, each, prepare};
+pub use house::{House, Means};
 use writers::Writers;
 
 /// The longest that everything may take to come together behind the last fault.
 pub const SETTLED_WITHIN: Duration = Duration::from_secs(90);
 const ANSWER: Duration = Duration::from_secs(5);
-
-/// The environment of the nodes: a channel's answer is waited for 0.7 s, and drills are allowed,
-/// whose numbered writes the writers use.
-pub const ENVIRONMENT: [(&str, &str); 2] =
-    [("HOLDFAST_GATEWAY__ANSWER_TIMEOUT_MS", "700"), ("HOLDFAST_DRILLS__ALLOWED", "true")];
-
-/// A cluster, its field, and the ways to hurt both.
-pub struct House {
-    nodes: Nodes,
-    proxies: [Proxy; 2],
-    simulator: Child,
-    dir: PathBuf,
-    cuts: Cuts,
-    port: u16,
-}
 
 /// What a round came to.
 #[derive(Debug)]
@@ -62,41 +47,22 @@ pub struct Told {
     pub settled: Duration,
 }
 
-impl Drop for House {
-    fn drop(&mut self) {
-        let _ = self.simulator.kill();
-        let _ = self.simulator.wait();
-    }
-}
-
 impl House {
-    /// Starts everything on ports from `port` on.
-    ///
-    /// # Errors
-    /// Something does not start.
-    pub async fn start(dir: &Path, port: u16, cuts: Cuts) -> anyhow::Result<Self> {
-        let mut nodes = Nodes::init(&dir.join("cluster"), port)?;
-        for node in 0..3 {
-            nodes.start(node, &ENVIRONMENT)?;
-        }
-        for node in 0..3 {
-            nodes.wait_ready(node, SETTLED_WITHIN).await?;
-        }
-        let before = |node: u16| Proxy::start(format!("127.0.0.1:{}", port + 100 + 10 * node));
-        let proxies = [before(0).await?, before(1).await?];
-        let simulator = field::simulator(dir, &proxies)?;
-        let house = Self { nodes, proxies, simulator, dir: dir.to_owned(), cuts, port };
-        field::register(&house.nodes, 2, &house.dir).await?;
-        Ok(house)
-    }
-
-    /// One round. With `whole` every value that the field saw acknowledged is looked for, too.
+    /// One round of its number's faults, or of those that are given. With `whole` every value that
+    /// the field saw acknowledged is looked for, too.
     ///
     /// # Errors
     /// A promise was broken, with the story.
-    pub async fn round(&mut self, seed: u64, number: u32, whole: bool) -> anyhow::Result<Told> {
+    pub async fn round(
+        &mut self,
+        seed: u64,
+        number: u32,
+        given: Option<Vec<Fault>>,
+        whole: bool,
+    ) -> anyhow::Result<Told> {
         let mut dice = Dice::new(seed, u64::from(number));
-        let faults = draw(&mut dice, self.cuts);
+        let drawn = draw(&mut dice, self.means);
+        let faults = given.unwrap_or(drawn);
         let story: Vec<String> = faults.iter().map(ToString::to_string).collect();
         let story = story.join(", then ");
         self.played(&mut dice, &faults, whole)
@@ -119,7 +85,7 @@ impl House {
             // The next one comes while the one before is being got over, or soon behind that.
             tokio::time::sleep(Duration::from_millis(fault::below(dice, 1_500))).await;
         }
-        self.mend();
+        self.mend()?;
         let mended = Instant::now();
         for node in 0..3 {
             self.nodes.wait_ready(node, SETTLED_WITHIN).await?;
@@ -212,10 +178,10 @@ pub fn check_book(held: &Value, acknowledged: &[u32]) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{check_book, draw};
-    use crate::rounds::{Cuts, Fault};
+    use super::{Fault, Means, check_book, draw, each};
     use crate::simulation::Dice;
     use serde_json::json;
+    use std::collections::BTreeSet;
 
     #[test]
     fn a_book_that_lacks_a_number_or_has_one_twice_is_broken() {
@@ -228,15 +194,20 @@ mod tests {
 
     #[test]
     fn a_seed_is_one_list_and_never_takes_two_nodes_at_once() {
+        let all = Means { namespace: true, clocks: true };
+        let mut kinds = BTreeSet::new();
         for seed in 0..500 {
-            let faults = draw(&mut Dice::new(seed, 1), Cuts::Rules);
-            let again = draw(&mut Dice::new(seed, 1), Cuts::Rules);
+            let faults = draw(&mut Dice::new(seed, 1), all);
+            let again = draw(&mut Dice::new(seed, 1), all);
             assert_eq!(faults, again);
+            kinds.extend(faults.iter().map(Fault::kind));
             let away: Vec<usize> = faults.iter().filter_map(Fault::node).collect();
             assert!(away.windows(2).all(|pair| pair[0] == pair[1]), "{faults:?}");
-            let without = draw(&mut Dice::new(seed, 1), Cuts::None);
-            let is_cut = |one: &Fault| matches!(one, Fault::CutNode(..) | Fault::Lossy(..));
-            assert!(!without.iter().any(is_cut), "{without:?}");
+            let bare = draw(&mut Dice::new(seed, 1), Means { namespace: false, clocks: false });
+            let needs = |one: &Fault| matches!(one, Fault::DiskFull(_) | Fault::Clock(..));
+            assert!(!bare.iter().any(needs), "{bare:?}");
         }
+        let listed: BTreeSet<_> = each(all).concat().iter().map(Fault::kind).collect();
+        assert_eq!(kinds, listed, "every kind is drawn, and is played by `--each`");
     }
 }

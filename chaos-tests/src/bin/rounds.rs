@@ -3,11 +3,12 @@
 //!
 //! `cargo run -p chaos-tests --bin rounds -- --rounds 20 --seed 7`
 //!
-//! It runs itself anew in a network namespace of its own, where nftables cuts the links between
-//! nodes; where that cannot be, it says so and goes on without those cuts.
+//! It runs itself anew in a network and mount namespace of its own, where nftables cuts the links
+//! between nodes and a disk is full; where that cannot be, it says so, the relay cuts the links,
+//! and no disk is filled. `--each` plays every kind of fault once.
 
 use anyhow::ensure;
-use chaos_tests::rounds::{Cuts, House, prepare};
+use chaos_tests::rounds::{House, Means, each, prepare};
 use chaos_tests::stats::Distribution;
 use clap::Parser;
 use std::process::{Command, ExitCode};
@@ -31,7 +32,10 @@ struct Arguments {
     /// HTTP port of the first node.
     #[arg(long, default_value_t = 19_880)]
     port: u16,
-    /// The program is in its own network namespace.
+    /// Every kind of fault once instead of drawn ones.
+    #[arg(long)]
+    each: bool,
+    /// The program is in its own namespace.
     #[arg(long, hide = true)]
     inside: bool,
 }
@@ -39,10 +43,10 @@ struct Arguments {
 /// Runs the same program in a namespace; none where there is none to be had.
 fn again_inside(arguments: &Arguments, seed: u64) -> Option<ExitCode> {
     let up = "ip link set lo up && nft list tables >/dev/null";
-    let namespace = ["--user", "--map-root-user", "--net"];
+    let namespace = ["--user", "--map-root-user", "--net", "--mount"];
     let probe = Command::new("unshare").args(namespace).args(["sh", "-c", up]).output().ok()?;
     if !probe.status.success() {
-        println!("no namespace with nftables here: links between nodes are not cut");
+        println!("no namespace with nftables here: the relay cuts links, and no disk is filled");
         return None;
     }
     let own = std::env::current_exe().ok()?;
@@ -56,6 +60,7 @@ fn again_inside(arguments: &Arguments, seed: u64) -> Option<ExitCode> {
         .args(["--first", &arguments.first.to_string()])
         .args(["--compare", &arguments.compare.to_string()])
         .args(["--port", &arguments.port.to_string()])
+        .args(arguments.each.then_some("--each"))
         .status()
         .ok()?;
     Some(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -76,21 +81,30 @@ fn main() -> anyhow::Result<ExitCode> {
 }
 
 async fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<()> {
-    let cuts = if arguments.inside { Cuts::Rules } else { Cuts::None };
-    if cuts == Cuts::Rules {
+    let means = Means::here(arguments.inside);
+    if means.namespace {
         prepare()?;
     }
-    println!("seed {seed}, {} rounds, cuts between nodes: {cuts:?}", arguments.rounds);
+    let list = if arguments.each { each(means) } else { Vec::new() };
+    let rounds = if arguments.each { u32::try_from(list.len())? } else { arguments.rounds };
+    let yes = |holds: bool| if holds { "yes" } else { "no" };
+    println!(
+        "seed {seed}, {rounds} rounds; nftables and full disks: {}; clocks that jump: {}",
+        yes(means.namespace),
+        yes(means.clocks)
+    );
     let scratch = tempfile::tempdir()?;
-    let mut house = House::start(scratch.path(), arguments.port, cuts).await?;
+    let mut house = House::start(scratch.path(), arguments.port, means, seed).await?;
     let (mut settled, mut acknowledged, mut read, mut values) =
         (Distribution::default(), 0, 0, None);
-    let last = arguments.first.saturating_add(arguments.rounds).saturating_sub(1);
+    let last = arguments.first.saturating_add(rounds).saturating_sub(1);
     for number in arguments.first..=last {
         let whole = number == last || number % arguments.compare.max(1) == 0;
-        let told = match house.round(seed, number, whole).await {
+        let given = usize::try_from(number - arguments.first).ok().and_then(|n| list.get(n));
+        let told = match house.round(seed, number, given.cloned(), whole).await {
             Ok(told) => told,
             Err(broken) => {
+                house.keep()?;
                 let kept = scratch.keep();
                 println!("BROKEN: {broken:#}\nlogs and data stay in {}", kept.display());
                 return Err(broken);
@@ -113,7 +127,7 @@ async fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<()> {
     println!(
         "{} rounds: {acknowledged} writes acknowledged, 0 lost, 0 twice; {read} read back, 0 \
          stale; {} values of the field, 0 missing, 0 different, 0 doubled",
-        arguments.rounds,
+        rounds,
         values.unwrap_or(0)
     );
     Ok(())
