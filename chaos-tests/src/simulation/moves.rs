@@ -128,9 +128,13 @@ async fn wish(town: &Town, verb: Verb) -> Result<(), Broken> {
             // What was refused stands refused under its id: it is wished for anew.
             Some(Ok((_, Err(refusal)))) => {
                 last = refusal.to_string();
+                tell(|| format!("n{} refuses {}: {last}", machine.node, verb.words()));
                 id = id_of(town.number());
             }
-            Some(Err(unavailable)) => last = format!("{unavailable:?}"),
+            Some(Err(unavailable)) => {
+                last = format!("{unavailable:?}");
+                tell(|| format!("n{} knows not: {last}", machine.node));
+            }
             None => {}
         }
     }

@@ -36,7 +36,7 @@ use crate::{
     config::Config,
     error::Unavailable,
     propose::{NotTaken, Proposer},
-    raft::{Applied, Group, Progress},
+    raft::{Applied, Group, NotServed, Progress},
     rt::{now, sleep, timeout},
     status::Role,
     transport::{Kind, Links, Trouble},
@@ -166,6 +166,13 @@ impl Office {
         if self.progress.borrow().role != Some(Role::Leader) {
             return Err(NotTaken::NotLeader);
         }
+        // The wish may stand in the log of an earlier leader that this one has not applied yet: what
+        // it brought about would be judged as somebody else's, under the same id.
+        let index = self.group.read_index().await.map_err(|why| match why {
+            NotServed::Stopped(_) => NotTaken::Stopped,
+            NotServed::NotLeader | NotServed::NoQuorum => NotTaken::NotLeader,
+        })?;
+        self.applied.reached(index).await;
         if let Some(before) = domain::apply::outcome_of(&self.view(), &ask.id).map_err(faulty)? {
             return Ok(before);
         }
