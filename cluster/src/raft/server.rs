@@ -134,6 +134,8 @@ impl Server {
         if !incoming.missing().is_empty() {
             return Err(LinkError::Broken("the snapshot ended before its files".to_owned()));
         }
+        // It may wait before it is installed, and another leader may send another one meanwhile.
+        incoming.seal().map_err(|error| disk(&error))?;
         let snapshot = openraft::type_config::alias::SnapshotOf::<TypeConfig, _> {
             meta: offer.meta,
             snapshot: SnapshotFile::received(incoming),

@@ -2,16 +2,21 @@
 //! restarts.
 //!
 //! Invariants: a file counts as received only when its hash is the manifest's; a file that is
-//! already here is never asked for.
+//! already here is never asked for; one receiver at a time writes the folder, the newest, and what
+//! is wholly received leaves the folder before another may come.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::manifest::{Item, Manifest, segment_item};
 use crate::error::{Error, Result};
 use crate::file;
 use crate::segment::{Entry, LEVEL_MONTH, Segments};
+
+/// Begins the name of a folder whose snapshot is whole.
+const RECEIVED: &str = "received-";
 
 /// When the month files of a snapshot are to come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,13 +28,41 @@ pub enum Months {
     Later,
 }
 
-/// A snapshot that is being received.
+/// Which receiver the folder belongs to: each new one takes the next number, and those before it
+/// write no more. Held while the folder is changed.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Turns(Arc<Mutex<u64>>);
+
+impl Turns {
+    /// The turn of now, held; nobody writes meanwhile.
+    pub(super) fn lock(&self) -> MutexGuard<'_, u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A snapshot that is being received, or is wholly here and waits to be installed.
 #[derive(Debug)]
 pub struct Incoming {
     dir: PathBuf,
     manifest: Manifest,
     /// Files to pull, with the octets that are here.
     wanted: Vec<(Item, u64)>,
+    turns: Turns,
+    turn: u64,
+    /// Whether the folder is its own.
+    sealed: bool,
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        // Whole, but never installed: something newer came, or consensus stopped.
+        if self.sealed
+            && self.dir.exists()
+            && let Err(error) = file::remove_tree(&self.dir)
+        {
+            tracing::warn!(%error, "a received snapshot that nobody needs stays until the start");
+        }
+    }
 }
 
 impl Incoming {
@@ -38,6 +71,7 @@ impl Incoming {
     /// content may be already.
     pub(super) fn begin(
         dir: PathBuf,
+        (turns, turn): (Turns, u64),
         manifest: Manifest,
         segments: &Segments,
         months: Months,
@@ -58,7 +92,7 @@ impl Incoming {
             let here = fs::metadata(part(&dir, &item.name)).map_or(0, |data| data.len());
             wanted.push((item, here));
         }
-        let mut incoming = Self { dir, manifest, wanted };
+        let mut incoming = Self { dir, manifest, wanted, turns, turn, sealed: false };
         // A crash may have come between the last piece and its check.
         let whole = incoming.wanted.iter().filter(|(item, here)| *here >= item.octets);
         let whole: Vec<Item> = whole.map(|(item, _)| item.clone()).collect();
@@ -85,9 +119,12 @@ impl Incoming {
     /// hash, and a wrong one makes the file begin anew.
     ///
     /// # Errors
-    /// `snapshot_piece` for a piece that does not fit; `snapshot_hash` for a wrong file; the
-    /// codes of the disk.
+    /// `snapshot_piece` for a piece that does not fit; `snapshot_hash` for a wrong file;
+    /// `snapshot_superseded` when another one is being received; the codes of the disk.
     pub fn receive(&mut self, name: &str, offset: u64, octets: &[u8]) -> Result<()> {
+        let turns = self.turns.clone();
+        let turn = turns.lock();
+        self.check_turn(*turn)?;
         let wanted = self.wanted.iter_mut().find(|(item, _)| item.name == name);
         let Some((item, here)) = wanted else {
             return Err(Error::misuse("snapshot_piece", format!("{name} is not wanted")));
@@ -131,9 +168,55 @@ impl Incoming {
         Ok(())
     }
 
+    fn check_turn(&self, now: u64) -> Result<()> {
+        if self.sealed || now == self.turn {
+            return Ok(());
+        }
+        Err(Error::misuse("snapshot_superseded", "another snapshot is being received since"))
+    }
+
+    /// Moves what is wholly received to a folder of its own, where no other receiver comes. Once
+    /// it is there, installing it cannot meet another's files.
+    ///
+    /// # Errors
+    /// `snapshot_incomplete` when files are missing; `snapshot_superseded`; the codes of the disk.
+    pub fn seal(&mut self) -> Result<()> {
+        if self.sealed {
+            return Ok(());
+        }
+        if !self.wanted.is_empty() {
+            return Err(Error::misuse("snapshot_incomplete", "files are still missing"));
+        }
+        let turns = self.turns.clone();
+        let turn = turns.lock();
+        self.check_turn(*turn)?;
+        let to = self.dir.with_file_name(format!("{RECEIVED}{turn}"));
+        file::remove_tree(&to)?;
+        fs::rename(&self.dir, &to).map_err(Error::io("rename", &self.dir))?;
+        (self.dir, self.sealed) = (to, true);
+        Ok(())
+    }
+
     pub(super) fn dir(&self) -> &Path {
         &self.dir
     }
+}
+
+/// What a stopped node had wholly received and not installed becomes what is being received, so
+/// that it is not asked for again: one of them, the others go.
+pub(super) fn take_up(dir: &Path, incoming: &Path) -> Result<()> {
+    for entry in fs::read_dir(dir).map_err(Error::io("list", dir))? {
+        let entry = entry.map_err(Error::io("list", dir))?;
+        if !entry.file_name().to_string_lossy().starts_with(RECEIVED) {
+            continue;
+        }
+        if incoming.exists() {
+            file::remove_tree(&entry.path())?;
+        } else {
+            fs::rename(entry.path(), incoming).map_err(Error::io("rename", incoming))?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes a file that is here under another name, if it is what it is said to be.

@@ -33,6 +33,7 @@ use crate::segment::{Checkpoint, Entry, Pin, Segments};
 use crate::tables::{Cut, Tables};
 
 pub use export::exported;
+use incoming::Turns;
 pub use incoming::{Incoming, Months};
 pub use manifest::{Item, Kind, Manifest};
 use manifest::{OPEN_DAYS, TABLES, segment_item};
@@ -74,6 +75,8 @@ struct Inner {
     pins: Mutex<BTreeMap<u64, Pin>>,
     /// Held while folders are made and changed, which may take long.
     work: Mutex<()>,
+    /// Whose the folder is into which snapshots are received.
+    turns: Turns,
 }
 
 impl Snapshots {
@@ -84,6 +87,7 @@ impl Snapshots {
     pub fn open(dir: &Path, config: &Config, tables: &Tables, segments: &Segments) -> Result<Self> {
         file::make_dirs(dir)?;
         file::remove_tree(&dir.join(BUILDING))?;
+        incoming::take_up(dir, &dir.join(INCOMING))?;
         let inner = Inner {
             dir: dir.to_path_buf(),
             kept: config.snapshots_kept,
@@ -92,6 +96,7 @@ impl Snapshots {
             complete: Mutex::new(list(dir)?),
             pins: Mutex::default(),
             work: Mutex::new(()),
+            turns: Turns::default(),
         };
         let snapshots = Self { inner: Arc::new(inner) };
         for manifest in snapshots.list() {
@@ -201,6 +206,7 @@ impl Snapshots {
     }
 
     /// Begins to receive a snapshot, or goes on where an earlier try of the same one stopped.
+    /// Whoever was receiving one before writes no more; what was sealed stays.
     ///
     /// # Errors
     /// `snapshot_old` when a newer one is complete here; the codes of the disk.
@@ -211,6 +217,9 @@ impl Snapshots {
         }
         let octets = manifest.encode();
         let dir = self.inner.dir.join(INCOMING);
+        let turns = self.inner.turns.clone();
+        let mut turn = turns.lock();
+        *turn += 1;
         let known = dir.join(MANIFEST);
         if fs::read(&known).ok().as_deref() != Some(octets.as_slice()) {
             file::remove_tree(&dir)?;
@@ -226,7 +235,8 @@ impl Snapshots {
                 Some(self.inner.dir.join(folder(ours.index)).join(&item.name))
             })
         };
-        Incoming::begin(dir, manifest, &self.inner.segments, months, &known)
+        let mine = (turns.clone(), *turn);
+        Incoming::begin(dir, mine, manifest, &self.inner.segments, months, &known)
     }
 
     /// Puts a wholly received snapshot in the place of tables, open days and segment files.
@@ -234,11 +244,10 @@ impl Snapshots {
     /// be applied meanwhile.
     ///
     /// # Errors
-    /// `snapshot_incomplete` when files are missing; the codes of the disk; `tables_fault`.
-    pub fn install(&self, incoming: Incoming) -> Result<Manifest> {
-        if !incoming.missing().is_empty() {
-            return Err(Error::misuse("snapshot_incomplete", "files are still missing"));
-        }
+    /// `snapshot_incomplete` when files are missing; `snapshot_superseded` when it was not sealed
+    /// and another is being received; the codes of the disk; `tables_fault`.
+    pub fn install(&self, mut incoming: Incoming) -> Result<Manifest> {
+        incoming.seal()?;
         let work = self.work();
         let dir = self.inner.dir.join(INSTALLING);
         file::remove_tree(&dir)?;

@@ -199,6 +199,51 @@ fn an_installation_that_was_cut_short_is_finished() {
 }
 
 #[test]
+fn two_senders_at_once_do_not_mix_their_snapshots() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let (from, first) = filled(dirs[0].path());
+    for index in 252..=260 {
+        apply(&from, index);
+    }
+    let frozen = from.snapshots.freeze(260, b"meta".to_vec()).unwrap();
+    let second = from.snapshots.write(frozen).unwrap();
+    let (to, _) = open(dirs[1].path());
+
+    // A sender that is still at it when another begins is told so and spoils nothing.
+    let mut slow = to.snapshots.receive(first.clone(), Months::Now).unwrap();
+    pull(&from, &mut slow, 1);
+    let (item, offset) = slow.missing()[0].clone();
+    let mut whole = to.snapshots.receive(first.clone(), Months::Now).unwrap();
+    let piece = from.snapshots.read(250, &item.name, offset, 300).unwrap();
+    let late = slow.receive(&item.name, offset, &piece).unwrap_err();
+    assert_eq!(late.code(), "snapshot_superseded");
+    assert_eq!(slow.seal().unwrap_err().code(), "snapshot_incomplete");
+    pull(&from, &mut whole, usize::MAX);
+
+    // What is whole and waits is not touched by the next one, which another leader sends.
+    whole.seal().unwrap();
+    let mut next = to.snapshots.receive(second.clone(), Months::Now).unwrap();
+    pull(&from, &mut next, 1);
+    assert_eq!(to.snapshots.install(whole).unwrap(), first);
+    assert_eq!(to.snapshots.newest().unwrap().index, 250);
+    pull(&from, &mut next, usize::MAX);
+    next.seal().unwrap();
+
+    // A stop before the installation: it is not asked for again.
+    std::mem::forget(next);
+    to.stop().unwrap();
+    drop(to);
+    let (to, _) = open(dirs[1].path());
+    let again = to.snapshots.receive(second.clone(), Months::Now).unwrap();
+    assert!(again.missing().is_empty());
+    assert_eq!(to.snapshots.install(again).unwrap(), second);
+    assert_eq!(contents(&to), contents(&from));
+    let left = fs::read_dir(dirs[1].path().join("snapshots/g0")).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().contains("received")), "{left:?}");
+}
+
+#[test]
 fn wrong_pieces_are_refused() {
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let (from, manifest) = filled(dirs[0].path());
