@@ -15,8 +15,9 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use chaos_tests::simulation::{Told, simulate};
+use chaos_tests::simulation::{Told, node, simulate, time};
 use clap::Parser;
+use tracing_subscriber::fmt::{format::Writer, time::FormatTime};
 
 #[derive(Parser)]
 struct Arguments {
@@ -29,6 +30,9 @@ struct Arguments {
     /// One seed alone, with its story.
     #[arg(long)]
     seed: Option<u64>,
+    /// What the program logs in it goes to standard error: `cluster=debug,openraft=info`.
+    #[arg(long, requires = "seed")]
+    log: Option<String>,
     /// Goes on for so many minutes, whatever `--seeds` says.
     #[arg(long)]
     minutes: Option<u64>,
@@ -47,6 +51,14 @@ fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     if let Some(seed) = arguments.seed {
         make(arguments.bug.as_deref())?;
+        if let Some(filter) = &arguments.log {
+            tracing_subscriber::fmt()
+                .with_env_filter(tracing_subscriber::EnvFilter::try_new(filter)?)
+                .with_timer(Virtual)
+                .with_ansi(false)
+                .with_writer(std::io::stderr)
+                .init();
+        }
         let told = simulate(seed).context("no scratch folder")?;
         print(&told, arguments.bug.as_deref());
         return Ok(code(told.broken.is_empty()));
@@ -62,6 +74,15 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     println!("{ran} seeds in {seconds:.1} s: {:.0} an hour", ran as f64 / seconds * 3600.0);
     Ok(code(failed.is_none()))
+}
+
+/// The time in the story, and whose task speaks.
+struct Virtual;
+
+impl FormatTime for Virtual {
+    fn format_time(&self, to: &mut Writer<'_>) -> std::fmt::Result {
+        write!(to, "{:>12.6} s n{}", time().as_secs_f64(), node())
+    }
 }
 
 fn code(good: bool) -> ExitCode {

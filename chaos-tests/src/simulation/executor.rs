@@ -179,6 +179,11 @@ pub fn kill(node: u64) {
     with(|executor| executor.drop_tasks(|owner| owner == node));
 }
 
+/// The node whose task runs; 0 for the hands and checkers.
+pub fn node() -> u64 {
+    with(|executor| executor.node.get()).unwrap_or_default()
+}
+
 /// A line of the story.
 pub fn tell(line: impl FnOnce() -> String) {
     with(|executor| {

@@ -32,8 +32,8 @@ use domain::{Author, Change, NodeId, leases};
 
 pub use checks::Broken;
 use checks::{Evidence, broken};
-pub use executor::Dice;
-use executor::{Ended, Executor, tell, throw, time};
+pub use executor::{Dice, node, time};
+use executor::{Ended, Executor, tell, throw};
 use faults::Troubles;
 use history::id_of;
 use town::Town;

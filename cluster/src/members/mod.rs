@@ -166,8 +166,8 @@ impl Office {
         if self.progress.borrow().role != Some(Role::Leader) {
             return Err(NotTaken::NotLeader);
         }
-        // The wish may stand in the log of an earlier leader that this one has not applied yet: what
-        // it brought about would be judged as somebody else's, under the same id.
+        // The wish may stand in an earlier leader's log that this one has not applied yet: what it
+        // brought about would be judged as somebody else's, under the same id.
         let index = self.group.read_index().await.map_err(|why| match why {
             NotServed::Stopped(_) => NotTaken::Stopped,
             NotServed::NotLeader | NotServed::NoQuorum => NotTaken::NotLeader,

@@ -11,7 +11,7 @@ use futures::{StreamExt, stream};
 use serde::{Serialize, de::DeserializeOwned};
 use storage::{
     Snapshots, Space,
-    snapshot::{Manifest, Months},
+    snapshot::{Incoming, Manifest, Months},
 };
 
 use super::{
@@ -115,6 +115,35 @@ impl Server {
         if manifest.items.len() > MAX_FILES {
             return Err(LinkError::NoAnswer);
         }
+        // A leader that sends an older one than ours does not know how far we are: refused, it
+        // would send it again for ever. Told that it is here, it goes on behind it.
+        let newer = self.snapshots.newest().is_some_and(|ours| ours.index > manifest.index);
+        let file = if newer {
+            let nothing = reply(&Wants { files: Vec::new() }).ok_or(LinkError::NoAnswer)?;
+            answers.send_within(&nothing, STALL).await?;
+            SnapshotFile::overtaken(manifest)
+        } else {
+            SnapshotFile::received(self.pull(manifest, &mut frames, &mut answers).await?)
+        };
+        let snapshot = openraft::type_config::alias::SnapshotOf::<TypeConfig, _> {
+            meta: offer.meta,
+            snapshot: file,
+        };
+        let installed = self.raft.install_full_snapshot(offer.vote, snapshot).await;
+        let installed = installed.map_err(|error| LinkError::Broken(error.to_string()))?;
+        let body = reply(&Answer { vote: installed.vote }).ok_or(LinkError::NoAnswer)?;
+        answers.send_within(&body, STALL).await?;
+        answers.finish();
+        Ok(())
+    }
+
+    /// Pulls what is missing of a snapshot.
+    async fn pull(
+        &self,
+        manifest: Manifest,
+        frames: &mut FrameReceiver,
+        answers: &mut FrameSender,
+    ) -> Result<Incoming, LinkError> {
         let incoming = self.snapshots.receive(manifest, Months::Later);
         let mut incoming = incoming.map_err(|error| disk(&error))?;
         let missing = incoming.missing();
@@ -136,16 +165,7 @@ impl Server {
         }
         // It may wait before it is installed, and another leader may send another one meanwhile.
         incoming.seal().map_err(|error| disk(&error))?;
-        let snapshot = openraft::type_config::alias::SnapshotOf::<TypeConfig, _> {
-            meta: offer.meta,
-            snapshot: SnapshotFile::received(incoming),
-        };
-        let installed = self.raft.install_full_snapshot(offer.vote, snapshot).await;
-        let installed = installed.map_err(|error| LinkError::Broken(error.to_string()))?;
-        let body = reply(&Answer { vote: installed.vote }).ok_or(LinkError::NoAnswer)?;
-        answers.send_within(&body, STALL).await?;
-        answers.finish();
-        Ok(())
+        Ok(incoming)
     }
 }
 

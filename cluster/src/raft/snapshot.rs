@@ -1,6 +1,7 @@
 //! The data of a snapshot as consensus passes it around: a handle to files, not the files.
 //!
-//! Invariant: a handle is either of complete local files or of a wholly received snapshot.
+//! Invariant: a handle is of complete local files, of a wholly received snapshot, or of nothing
+//! that would have to be installed.
 
 use std::{
     io,
@@ -29,6 +30,7 @@ pub struct SnapshotFile {
 enum Source {
     Local(Snapshots, Owner),
     Received(Incoming),
+    Overtaken,
 }
 
 impl SnapshotFile {
@@ -42,6 +44,12 @@ impl SnapshotFile {
         Self { manifest: incoming.manifest().clone(), source: Source::Received(incoming) }
     }
 
+    /// Of no files: what it would bring is here already, and consensus, which knows that, does not
+    /// install it.
+    pub fn overtaken(manifest: Manifest) -> Self {
+        Self { manifest, source: Source::Overtaken }
+    }
+
     /// Names, sizes and hashes of the files.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
@@ -53,7 +61,9 @@ impl SnapshotFile {
             Source::Local(files, _) => {
                 Ok(files.read(self.manifest.index, name, offset, max_octets)?)
             }
-            Source::Received(_) => Err(io::Error::other("a received snapshot is not installed")),
+            Source::Received(_) | Source::Overtaken => {
+                Err(io::Error::other("a received snapshot is not installed"))
+            }
         }
     }
 
@@ -62,6 +72,7 @@ impl SnapshotFile {
     pub fn install(self, snapshots: &Snapshots, owner: &Owner) -> io::Result<Manifest> {
         match self.source {
             Source::Received(incoming) => Ok(snapshots.install(incoming)?),
+            Source::Overtaken => Err(io::Error::other("a newer snapshot is here already")),
             Source::Local(_, of) if Arc::ptr_eq(&of, owner) => {
                 let lost = || io::Error::other("the newest snapshot is gone");
                 snapshots.rebuild()?.ok_or_else(lost)
