@@ -51,8 +51,8 @@ pub struct DeviceClockBody {
     pub device: String,
     /// `meter` or `concentrator`.
     pub kind: String,
-    /// `right`, `off` (nothing is under way), `waiting`, `shifting`, `day_spent`, `beyond_limit`; or
-    /// `unremarked`: no task has found it off and no order has set it.
+    /// `right`, `off` (nothing is under way), `waiting`, `shifting`, `day_spent`, `beyond_limit`;
+    /// or `unremarked`: no task has found it off and no order has set it.
     pub standing: String,
     /// How far it was off when it was measured last, seconds; ahead of ours is more than 0.
     pub offset_s: Option<String>,

@@ -40,8 +40,8 @@ pub struct ClockFigures {
     /// Beyond the tolerance with nothing under way; to be shifted; their day's limit used up; above
     /// the limit.
     pub standing: [(&'static str, u64); 4],
-    /// Shifts ordered for tasks; shifts and settings made; shifts that came to nothing; clocks found
-    /// above the limit. Since the cluster began.
+    /// Shifts ordered for tasks; shifts and settings made; shifts that came to nothing; clocks
+    /// found above the limit. Since the cluster began.
     pub done: [(&'static str, u64); 4],
 }
 
