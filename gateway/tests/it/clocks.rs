@@ -118,7 +118,7 @@ async fn clocks_of_meters_and_of_their_concentrator_are_shifted_step_by_step() {
     }
     let counts = counts();
     assert_eq!((counts.made, counts.failed), (steps as u64, 0), "{counts:?}");
-    assert!(steps >= 3 * 4 + 1, "in small steps: {steps}");
+    assert!(steps >= 3 * 4 + 1, "in small steps: {steps} {found:?}");
 
     // A meter's interval in which that was is touched; a concentrator has none.
     let cluster = street.house.cluster.lock().unwrap();
