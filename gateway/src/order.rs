@@ -74,6 +74,12 @@ pub struct Anchor {
 }
 
 impl Anchor {
+    /// The same instant on a clock that is so many milliseconds ahead.
+    #[must_use]
+    pub fn later(self, ms: i64) -> Self {
+        Self { unix_ms: self.unix_ms.saturating_add(ms), ..self }
+    }
+
     /// The time of day at another instant.
     #[must_use]
     pub fn unix_ms(&self, now: Instant) -> i64 {

@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 use crate::apply::table::{Key, Typed, after};
 use crate::apply::{Author, Done, Table, Tx, View};
 use crate::error::{Fault, Stop, refuse};
-use crate::leases;
 use crate::readings::Batch;
 use crate::units::{Device, Obis, Stamp};
+use crate::{assets, leases};
 
 /// An event that comes later than this behind its time is history.
 pub const RECENT_S: i64 = 2 * 86_400;
@@ -33,6 +33,11 @@ const DROPPED: usize = 4;
 /// The ordinal of alarms that are a concentrator's own: no meter has it. Whose it is says
 /// [`report`].
 pub const CONCENTRATOR: u32 = u32::MAX;
+/// Events that the head-end itself finds out of a device: B 94 is nobody's physical object.
+pub const HEAD_END: Obis = Obis([0, 94, 96, 11, 0, 255]);
+/// Code of [`HEAD_END`]: the clock is off by more than tasks shift.
+pub const CLOCK_BEYOND: u32 = 1;
+
 /// How many reports of a concentrator are kept; up to a tenth more between two clearings.
 pub const MAX_REPORTS: usize = 1_000;
 /// The most events of one report.
@@ -182,16 +187,9 @@ pub(crate) fn take(tx: &mut Tx<'_>, batch: &Batch) -> Result<(), Fault> {
             let Some(code) = code.filter(|code| *code > 0 && is_event(register.obis)) else {
                 continue;
             };
-            let known = Known(row.ordinal, register.obis, row.end_s, code);
-            if KNOWN.get(tx, &known)?.is_some() {
-                continue;
-            }
-            head.last += 1;
             let (object, end_s) = (register.obis, row.end_s);
             let alarm = Alarm { ordinal: row.ordinal, object, code, end_s, taken: tx.stamp };
-            KNOWN.put(tx, &known, &head.last)?;
-            ALARMS.put(tx, &head.last, &alarm)?;
-            drop_old(tx, &mut head)?;
+            take_alarm(tx, &mut head, alarm)?;
         }
     }
     HEAD.put(tx, &AT_HEAD, &head)
@@ -240,6 +238,35 @@ fn take_report(
     let alarm = Alarm { ordinal: CONCENTRATOR, object, code, end_s, taken: tx.stamp };
     ALARMS.put(tx, &place, &alarm)?;
     WHOSE.put(tx, &Row::place(place), &(concentrator.to_owned(), event.about.clone()))?;
+    drop_old(tx, head)
+}
+
+/// What the head-end itself found out of a device now, by its own code of [`HEAD_END`].
+pub(crate) fn raise(tx: &mut Tx<'_>, device: &Device, code: u32) -> Result<(), Fault> {
+    let (object, end_s) = (HEAD_END, tx.stamp.seconds());
+    let mut head = HEAD.get(tx, &AT_HEAD)?.unwrap_or_default();
+    match device {
+        Device::Concentrator(name) => {
+            let event = Event { object, code, about: String::new(), end_s };
+            take_report(tx, &mut head, name, &event)?;
+        }
+        Device::Meter(serial) => {
+            let Some(meter) = assets::meter(tx, serial)? else { return Ok(()) };
+            let alarm = Alarm { ordinal: meter.ordinal, object, code, end_s, taken: tx.stamp };
+            take_alarm(tx, &mut head, alarm)?;
+        }
+    }
+    HEAD.put(tx, &AT_HEAD, &head)
+}
+
+fn take_alarm(tx: &mut Tx<'_>, head: &mut Head, alarm: Alarm) -> Result<(), Fault> {
+    let known = Known(alarm.ordinal, alarm.object, alarm.end_s, alarm.code);
+    if KNOWN.get(tx, &known)?.is_some() {
+        return Ok(());
+    }
+    head.last += 1;
+    KNOWN.put(tx, &known, &head.last)?;
+    ALARMS.put(tx, &head.last, &alarm)?;
     drop_old(tx, head)
 }
 

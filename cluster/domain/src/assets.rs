@@ -12,8 +12,8 @@ pub use self::access::{Authentication, Policy, Security, Suite, Wrapping};
 use crate::apply::table::{END, Key, Pair, Typed, after, end_of};
 use crate::apply::{Done, Effect, Table, Tx, View};
 use crate::error::{Fault, Stop, refuse};
-use crate::registry;
 use crate::units::{Address, Device, Stamp};
+use crate::{clocks, registry};
 
 /// Changes of the area.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -287,6 +287,7 @@ fn retire(tx: &mut Tx<'_>, device: &Device) -> Result<Done, Stop> {
             count(tx, METERS_ACTIVE, -1)?;
         }
     }
+    clocks::retired(tx, device)?;
     registry::note(tx, registry::Changed::Device(device.clone()))?;
     tx.wake(Effect::Retired { device: device.clone() });
     Ok(Done::Noted)

@@ -18,18 +18,20 @@
 //! that the device was read after it acted, and stood as ordered.
 
 mod order;
+mod queries;
 mod value;
 
 use serde::{Deserialize, Serialize};
 
 pub use order::{Attribute, Failure, MAX_ATTRIBUTES, MAX_REASON, MAX_SHIFT_S, Order, Read};
+pub use queries::{command, due_expiries, open, outbox, recent};
 pub use value::{MAX_DEPTH, Value};
 
-use crate::apply::table::{END, Key, Pair, Typed, after, end_of};
+use crate::apply::table::{END, Pair, Typed};
 use crate::apply::{Done, Effect, Table, Tx, View, hash};
-use crate::error::{Fault, Stop, refuse};
-use crate::units::{CommandId, Device, NodeId, Stamp};
-use crate::{assets, leases};
+use crate::error::{Stop, refuse};
+use crate::units::{CommandId, Device, NodeId, ProposalId, Stamp};
+use crate::{assets, clocks, leases};
 
 /// Changes of the area.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +92,15 @@ pub enum Change {
         epoch: u64,
         /// What stood in the way; it stays as the result if the time runs out.
         failure: Failure,
+    },
+    /// As `Acknowledge`, with what stood there before.
+    Acted {
+        /// Which.
+        id: CommandId,
+        /// Under which grant it was sent.
+        epoch: u64,
+        /// What was read before the device acted: the result until it is read back.
+        before: Vec<Read>,
     },
 }
 
@@ -182,12 +193,15 @@ const MAX_CLEARED: usize = 2;
 
 pub(crate) fn apply(tx: &mut Tx<'_>, change: &Change) -> Result<Done, Stop> {
     match change {
-        Change::Queue { id, target, order, expires } => queue(tx, *id, target, order, *expires),
+        Change::Queue { id, target, order, expires } => {
+            queue(tx, *id, target, order, *expires, tx.author.name())
+        }
         Change::Sent { id, node, epoch } => sent(tx, id, *node, *epoch),
         Change::Settle { id, epoch, result } => settle(tx, id, *epoch, result),
         Change::Expire { id } => expire(tx, id),
         Change::Cancel { id } => cancel(tx, id),
-        Change::Acknowledge { id, epoch } => acknowledge(tx, id, *epoch),
+        Change::Acknowledge { id, epoch } => acknowledge(tx, id, *epoch, &[]),
+        Change::Acted { id, epoch, before } => acknowledge(tx, id, *epoch, before),
         Change::Unsent { id, node, epoch, failure } => unsent(tx, id, (*node, *epoch), failure),
     }
 }
@@ -198,6 +212,7 @@ fn queue(
     target: &str,
     order: &Order,
     expires: Stamp,
+    by: String,
 ) -> Result<Done, Stop> {
     if let Some(known) = COMMANDS.get(tx, &id)? {
         let same = known.target == target && known.order == *order && known.expires == expires;
@@ -224,7 +239,7 @@ fn queue(
         device,
         order: order.clone(),
         state: State::Queued,
-        by: tx.author.name(),
+        by,
         queued: tx.stamp,
         sent: None,
         acknowledged: None,
@@ -240,6 +255,23 @@ fn queue(
     let (target, device) = (command.target, command.device);
     tx.wake(Effect::CommandQueued { id, target, device });
     Ok(Done::Noted)
+}
+
+/// Takes an order of the cluster itself into the outbox: one at most in an entry of the log, whose
+/// index makes its id. Refused as a command of an operator is.
+pub(crate) fn raise(
+    tx: &mut Tx<'_>,
+    target: &str,
+    order: &Order,
+    expires: Stamp,
+    by: String,
+) -> Result<CommandId, Stop> {
+    let mut id = [0; 16];
+    // Random ids have a version in their seventh octet; this is none of theirs.
+    id[8..].copy_from_slice(&tx.index.to_be_bytes());
+    let id = ProposalId(id);
+    queue(tx, id, target, order, expires, by)?;
+    Ok(id)
 }
 
 fn clear_old(tx: &mut Tx<'_>) -> Result<(), Stop> {
@@ -298,13 +330,20 @@ fn unsent(
 }
 
 /// The device's word; the proof is the reading back.
-fn acknowledge(tx: &mut Tx<'_>, id: &CommandId, epoch: u64) -> Result<Done, Stop> {
+fn acknowledge(tx: &mut Tx<'_>, id: &CommandId, epoch: u64, before: &[Read]) -> Result<Done, Stop> {
     let mut command = known(tx, id)?;
     if !command.order.acts() {
         return Err(refuse("bad_order", "an order that only reads is settled"));
     }
     sent_under(tx, &command, epoch)?;
+    if hash::encode(&before)?.len() > MAX_RESULT_OCTETS {
+        return Err(refuse("result_too_large", format!("more than {MAX_RESULT_OCTETS} octets")));
+    }
+    clocks::acted(tx, &command, before)?;
     command.acknowledged = Some(tx.stamp);
+    if !before.is_empty() {
+        command.result = Some(Ok(before.to_vec()));
+    }
     keep_open(tx, command, State::Acknowledged)
 }
 
@@ -393,6 +432,7 @@ fn close(tx: &mut Tx<'_>, mut command: Command, state: State) -> Result<Done, St
     command.settled = Some(tx.stamp);
     COMMANDS.put(tx, &command.id, &command)?;
     OUTBOX.delete(tx, &Pair(&command.device, &command.index));
+    clocks::ended(tx, &command, state)?;
     tx.wake(Effect::CommandSettled { id: command.id });
     Ok(Done::Noted)
 }
@@ -412,45 +452,6 @@ pub(crate) fn restored(tx: &mut Tx<'_>, row: &[u8]) -> Result<(), Stop> {
 
 fn known(view: &dyn View, id: &CommandId) -> Result<Command, Stop> {
     COMMANDS.get(view, id)?.ok_or_else(|| refuse("unknown_command", id.to_string()))
-}
-
-/// A command by its id.
-pub fn command(view: &dyn View, id: &CommandId) -> Result<Option<Command>, Fault> {
-    COMMANDS.get(view, id)
-}
-
-/// At most `limit` open commands of a device, oldest first: queued ones, and sent ones that wait
-/// for their answer. What a channel looks at when it wakes.
-pub fn outbox(view: &dyn View, device: &Device, limit: usize) -> Result<Vec<Command>, Fault> {
-    let prefix = device.octets();
-    let rows = OUTBOX.scan(view, &prefix, &end_of(&prefix), limit)?;
-    resolve(view, rows)
-}
-
-/// At most `limit` commands that arrived before a log index (none: from the newest), newest first.
-pub fn recent(view: &dyn View, before: Option<u64>, limit: usize) -> Result<Vec<Command>, Fault> {
-    let from = before.map_or_else(Vec::new, |index| after(&(!index).octets()));
-    resolve(view, RECENT.scan(view, &from, END, limit)?)
-}
-
-/// At most `limit` open commands of all devices, the next to expire first.
-pub fn open(view: &dyn View, limit: usize) -> Result<Vec<Command>, Fault> {
-    resolve(view, EXPIRY.scan(view, &[], END, limit)?)
-}
-
-/// At most `limit` open commands whose time is over at a stamp: somebody proposes `Expire`.
-pub fn due_expiries(view: &dyn View, stamp: Stamp, limit: usize) -> Result<Vec<CommandId>, Fault> {
-    let to = stamp.0.saturating_add(1).octets();
-    let rows = EXPIRY.scan(view, &[], &to, limit)?;
-    Ok(rows.into_iter().map(|(_, id)| id).collect())
-}
-
-fn resolve(view: &dyn View, rows: Vec<(Vec<u8>, CommandId)>) -> Result<Vec<Command>, Fault> {
-    let mut commands = Vec::with_capacity(rows.len());
-    for (_, id) in rows {
-        commands.extend(COMMANDS.get(view, &id)?);
-    }
-    Ok(commands)
 }
 
 impl Command {

@@ -19,6 +19,7 @@ pub mod alarms;
 pub mod apply;
 pub mod assets;
 pub mod audit;
+pub mod clocks;
 pub mod commands;
 pub mod drills;
 pub mod error;

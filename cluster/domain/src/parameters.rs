@@ -43,6 +43,14 @@ pub struct Definition {
 
 /// Seconds that a standby channel is active before the main one, which stands again, takes over.
 pub const SWITCH_BACK: &str = "channels.switch_back_seconds";
+/// Clocks that are off by less are left alone.
+pub const CLOCK_TOLERANCE: &str = "clocks.tolerance_seconds";
+/// The largest step by which a task shifts a clock.
+pub const CLOCK_STEP: &str = "clocks.step_seconds";
+/// How much of shifts tasks order for one device on one day.
+pub const CLOCK_DAY: &str = "clocks.day_seconds";
+/// Clocks that are off by more are shifted by no task.
+pub const CLOCK_LIMIT: &str = "clocks.limit_seconds";
 /// How far back missing values are asked for.
 pub const REFILL_REACH: &str = "collection.refill.reach_days";
 /// After which time a value that was due is asked for.
@@ -84,7 +92,7 @@ pub const SESSIONS_IDLE: &str = "operators.session_idle_minutes";
 pub const SESSIONS_MOST: &str = "operators.sessions";
 
 /// Every parameter, in order of the names.
-pub const DEFINITIONS: [Definition; 20] = [
+pub const DEFINITIONS: [Definition; 24] = [
     Definition {
         name: SWITCH_BACK,
         unit: "seconds",
@@ -92,6 +100,38 @@ pub const DEFINITIONS: [Definition; 20] = [
         most: 604_800,
         default: 600,
         about: "A main channel that stands again becomes active after so long; 0: never.",
+    },
+    Definition {
+        name: CLOCK_DAY,
+        unit: "seconds",
+        least: 1,
+        most: 3600,
+        default: 60,
+        about: "So much tasks shift a clock on a day of UTC at the most; 0: not at all.",
+    },
+    Definition {
+        name: CLOCK_LIMIT,
+        unit: "seconds",
+        least: 5,
+        most: 900,
+        default: 60,
+        about: "A clock that is off by more is shifted by no task; 0: tasks shift no clock.",
+    },
+    Definition {
+        name: CLOCK_STEP,
+        unit: "seconds",
+        least: 1,
+        most: 900,
+        default: 10,
+        about: "Tasks shift a clock by so much at a time; 0: as 1.",
+    },
+    Definition {
+        name: CLOCK_TOLERANCE,
+        unit: "seconds",
+        least: 2,
+        most: 900,
+        default: 3,
+        about: "A clock that is off by no more is right for tasks; 0: as 2.",
     },
     Definition {
         name: REFILL_REACH,

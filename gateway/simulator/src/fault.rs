@@ -75,6 +75,8 @@ pub enum Kind {
     DeviationUnset,
     /// A concentrator was off for a time of its history and lacks what its meters captured then.
     Outage,
+    /// Concentrators whose own clock is off.
+    ConcentratorSkew,
 }
 
 /// A kind, its name, its default share in parts per million, and what it does.
@@ -82,7 +84,7 @@ type Description = (Kind, &'static str, u32, &'static str);
 
 const ALL: u32 = 1_000_000;
 
-const KINDS: [Description; 32] = [
+const KINDS: [Description; 33] = [
     (Kind::Silent, "silent", ALL, "the active line of a concentrator becomes a black hole"),
     (Kind::Slow, "slow", ALL, "the active line sends a few octets at a time"),
     (Kind::HalfAnswer, "half-answer", ALL, "a frame stops in its middle, the line closes later"),
@@ -106,6 +108,12 @@ const KINDS: [Description; 32] = [
         "an impostor dials with the name of a concentrator and keys of its own",
     ),
     (Kind::ClockSkew, "clock-skew", 50_000, "meters whose clock is 37 s ahead"),
+    (
+        Kind::ConcentratorSkew,
+        "concentrator-skew",
+        ALL,
+        "a concentrator whose own clock is 11 s behind",
+    ),
     (Kind::DeadMeters, "dead-meters", 100_000, "meters that never answer"),
     (Kind::Gaps, "gaps", 200_000, "meters whose profile has holes"),
     (

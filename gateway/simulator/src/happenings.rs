@@ -29,6 +29,8 @@ pub mod code {
     pub const POWER_UP: u8 = 2;
     /// It has started.
     pub const RESTARTED: u8 = 3;
+    /// Its clock was set or shifted.
+    pub const CLOCK_SET: u8 = 4;
     /// A meter does not answer any more.
     pub const METER_LOST: u8 = 5;
     /// It answers again.

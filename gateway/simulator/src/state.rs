@@ -78,6 +78,9 @@ pub struct Memory {
     pub clients: BTreeMap<String, u32>,
     /// Highest counter that meters accepted, by serial and client title (hex).
     pub meter_clients: BTreeMap<String, BTreeMap<String, u32>>,
+    /// Seconds that the own clock is ahead, since it was set; `None` as it came.
+    #[serde(default)]
+    pub ahead_s: Option<i64>,
     /// What was done to meters, by serial; a meter that nobody touched is not in it.
     #[serde(default)]
     pub meters: BTreeMap<String, MeterMemory>,
@@ -103,6 +106,7 @@ impl Memory {
             epoch_holder: None,
             clients: BTreeMap::new(),
             meter_clients: BTreeMap::new(),
+            ahead_s: None,
             meters: BTreeMap::new(),
         }
     }

@@ -196,7 +196,7 @@ fn reads(
                 if model.instantaneous.is_empty() { &MOMENT[..] } else { &model.instantaneous };
             return Ok(registers(either(named, modelled)));
         }
-        What::Clock => return Ok(Ok(vec![TaskRead::Clock])),
+        What::Clock | What::ClockShift => return Ok(Ok(vec![TaskRead::Clock])),
         What::Load { profile, reach_s } => {
             let profile = profile.or(model.load_profile).unwrap_or(Obis::LOAD_PROFILE);
             let span = (work.run.due_s.saturating_sub(i64::from(*reach_s)), work.run.due_s);

@@ -138,7 +138,7 @@ impl Visit {
     /// Reports how far the concentrator's own clock is off, for a task of clocks.
     async fn own_clock(&self, work: &TaskWork) -> Result<(), Cut> {
         let Device::Concentrator(name) = &self.device else { return Ok(()) };
-        if work.what != "clock" {
+        if !["clock", "clock_shift"].contains(&work.what) {
             return Ok(());
         }
         match self.reader(work).offset(name).await {

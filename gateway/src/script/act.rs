@@ -78,7 +78,7 @@ impl Plan {
                 invoke(70, SWITCH, if *close { 2 } else { 1 }, Data::I8(0))
             }
             (Order::Switch { .. }, _) => get(&switch(2)),
-            (Order::Clock { .. }, _) => get(&clock()),
+            (Order::Clock { .. } | Order::Shift { .. }, _) => get(&clock()),
             (Order::Read { .. } | Order::Profile { .. }, _) => {
                 return Err(Failure::Unsupported("an order that only reads".to_owned()));
             }
@@ -110,6 +110,10 @@ impl Plan {
                 let (limit_s, set) = (*limit_s, *set);
                 return self.clock(now, &data, aim, limit_s, set);
             }
+            (Order::Shift { by_s, off_ms }, aim) => {
+                let (by_s, off_ms) = (*by_s, *off_ms);
+                return self.shift(now, &data, aim, by_s, off_ms);
+            }
             _ => return Err(Failure::Malformed("an answer to nothing".to_owned())),
         };
         Ok(next)
@@ -131,14 +135,9 @@ impl Plan {
         proof(stands, reads, text)
     }
 
-    fn clock(
-        &mut self,
-        now: Instant,
-        data: &Data,
-        aim: Aim,
-        limit_s: u16,
-        set_it: bool,
-    ) -> Result<Next, Failure> {
+    /// What the clock shows and how far it is off, with half the round trip, both in milliseconds;
+    /// kept as read.
+    fn measured(&mut self, now: Instant, data: &Data) -> Result<(DateTime, i64, i64), Failure> {
         let trip =
             self.asked_at.map_or(Duration::ZERO, |asked| now.saturating_duration_since(asked));
         let half_ms = i64::try_from(trip.as_millis() / 2).unwrap_or(i64::MAX);
@@ -150,6 +149,46 @@ impl Plan {
         let offset_ms = shown_ms - (self.anchor.unix_ms(now) - half_ms);
         self.reads.push(translate::read(&clock(), data, None));
         self.reads.push(offset_read(offset_ms));
+        Ok((time, offset_ms, half_ms))
+    }
+
+    /// One small step of a clock that still stands where it stood when the step was decided.
+    fn shift(
+        &mut self,
+        now: Instant,
+        data: &Data,
+        aim: Aim,
+        by_s: i16,
+        off_ms: i64,
+    ) -> Result<Next, Failure> {
+        let (_, offset_ms, half_ms) = self.measured(now, data)?;
+        let goal_ms = match aim {
+            Aim::ReadBack => off_ms.saturating_add(i64::from(by_s) * 1_000),
+            _ => off_ms,
+        };
+        let is_there = (offset_ms - goal_ms).abs() <= LEFT_MS.saturating_add(half_ms);
+        if aim == Aim::ReadBack {
+            let text = format!("the clock is off by {} s", seconds(offset_ms));
+            return proof(is_there, std::mem::take(&mut self.reads), &text);
+        }
+        if !is_there {
+            let (now_s, then_s) = (seconds(offset_ms), seconds(off_ms));
+            let text = format!("the clock is off by {now_s} s, no longer by {then_s} s");
+            return Err(Failure::Held(text));
+        }
+        self.is_sent = true;
+        Ok(invoke(8, CLOCK, 6, Data::I16(by_s)))
+    }
+
+    fn clock(
+        &mut self,
+        now: Instant,
+        data: &Data,
+        aim: Aim,
+        limit_s: u16,
+        set_it: bool,
+    ) -> Result<Next, Failure> {
+        let (time, offset_ms, half_ms) = self.measured(now, data)?;
         if aim == Aim::Measure {
             return Ok(Next::Done(Outcome::Reads(std::mem::take(&mut self.reads))));
         }

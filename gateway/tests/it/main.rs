@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod bus;
 #[cfg(test)]
+mod clocks;
+#[cfg(test)]
 mod concentrator;
 #[cfg(test)]
 mod direct;

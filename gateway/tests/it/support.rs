@@ -28,7 +28,7 @@ pub const GUEK: [u8; 16] = [1; 16];
 pub const GAK: [u8; 16] = [2; 16];
 /// 2026-11-22 12:00 UTC.
 pub const NOON: i64 = 1_795_305_600;
-const NODE: NodeId = NodeId(1);
+pub const NODE: NodeId = NodeId(1);
 
 /// What the clock of a cluster shows.
 #[derive(Default)]
@@ -199,7 +199,7 @@ impl Cluster {
         self.propose(Author::Operator("admin".to_owned()), Change::Parameters(change)).unwrap();
     }
 
-    fn now(&self) -> Stamp {
+    pub fn now(&self) -> Stamp {
         let seconds = match self.clock {
             Clock::Noon => u64::try_from(NOON).unwrap(),
             Clock::At(seconds) => u64::try_from(seconds).unwrap(),

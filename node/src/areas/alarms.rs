@@ -138,7 +138,8 @@ pub async fn own(app: Asked, Path(id): Path<String>) -> Result<Json<OwnEventsBod
     }
     let found = alarms::reports(&view, &id, alarms::MAX_REPORTS)?;
     let body = |reported: alarms::Reported| OwnEventBody {
-        kind: own_kind(reported.event.code),
+        kind: ours_of(reported.event.object, reported.event.code)
+            .unwrap_or_else(|| own_kind(reported.event.code)),
         meter: reported.event.about,
         code: reported.event.code,
         object: reported.event.object.to_string(),
@@ -171,7 +172,8 @@ impl<V: View> Places<'_, V> {
             Device::Concentrator(id) => id,
             Device::Meter(_) => String::new(),
         };
-        let kind = kind_of(self.models, &meter.model, alarm.object, alarm.code);
+        let kind = ours(alarm)
+            .unwrap_or_else(|| kind_of(self.models, &meter.model, alarm.object, alarm.code));
         let transformer = self.transformer(&meter.serial, alarm.end_s)?;
         let known = transformer.or_else(|| Some(concentrator.clone()).filter(|id| !id.is_empty()));
         let group = known.unwrap_or_else(|| meter.serial.clone());
@@ -197,7 +199,7 @@ impl<V: View> Places<'_, V> {
         };
         let region = regions::region_of(self.view, &Device::Concentrator(concentrator.clone()))?;
         let region = regions::region(self.view, region)?;
-        let kind = own_kind(alarm.code);
+        let kind = ours(alarm).unwrap_or_else(|| own_kind(alarm.code));
         Ok(Some(AlarmBody {
             place,
             meter,
@@ -232,6 +234,18 @@ impl<V: View> Places<'_, V> {
         let region = regions::region(self.view, region)?;
         Ok(Some((meter, region.map(|region| region.name).unwrap_or_default())))
     }
+}
+
+/// What the head-end itself found out of a device.
+fn ours(alarm: &Alarm) -> Option<String> {
+    ours_of(alarm.object, alarm.code)
+}
+
+fn ours_of(object: Obis, code: u32) -> Option<String> {
+    (object == alarms::HEAD_END).then(|| match code {
+        alarms::CLOCK_BEYOND => "clock_beyond_limit".to_owned(),
+        code => format!("event_{code}"),
+    })
 }
 
 /// What a code means for a meter of a model.
@@ -316,8 +330,9 @@ fn severity_of(kind: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::{kind_of, own_kind, severity_of};
+    use super::{kind_of, ours_of, own_kind, severity_of};
     use domain::Obis;
+    use domain::alarms::HEAD_END;
     use gateway::model::Catalog;
 
     #[test]
@@ -332,6 +347,9 @@ mod tests {
 
     #[test]
     fn codes_of_concentrators_are_those_of_the_agreement() {
+        assert_eq!(ours_of(HEAD_END, 1).as_deref(), Some("clock_beyond_limit"));
+        assert_eq!(ours_of(HEAD_END, 2).as_deref(), Some("event_2"));
+        assert_eq!(ours_of(domain::Obis([0, 0, 96, 11, 0, 255]), 1), None);
         for (code, wanted) in [
             (0, "concentrator_event_0"),
             (1, "concentrator_power_down"),

@@ -6,7 +6,7 @@
 
 use domain::assets::Concentrator;
 use domain::leases::Role;
-use domain::{Fault, Stamp, View, assets, commands, leases};
+use domain::{Fault, Stamp, View, assets, clocks, commands, leases};
 
 use crate::app::now_s;
 
@@ -30,6 +30,19 @@ pub struct Figures {
     pub commands: u64,
     /// When the oldest of them came, Unix seconds; 0 when there is none.
     pub oldest_command_s: u64,
+    /// Clocks that are off, and what was done about them.
+    pub clocks: ClockFigures,
+}
+
+/// Clocks of the replicated state in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClockFigures {
+    /// Beyond the tolerance with nothing under way; to be shifted; their day's limit used up; above
+    /// the limit.
+    pub standing: [(&'static str, u64); 4],
+    /// Shifts ordered for tasks; shifts and settings made; shifts that came to nothing; clocks
+    /// found above the limit. Since the cluster began.
+    pub done: [(&'static str, u64); 4],
 }
 
 impl Figures {
@@ -52,6 +65,19 @@ impl Figures {
         let oldest = open.iter().map(|command| command.queued.0 / 1_000_000).min();
         figures.commands = u64::try_from(open.len()).unwrap_or(u64::MAX);
         figures.oldest_command_s = oldest.unwrap_or(0);
+        let counts = clocks::counts(view)?;
+        figures.clocks.standing = [
+            ("off", counts.off.into()),
+            ("shifting", counts.shifting.into()),
+            ("day_spent", counts.spent.into()),
+            ("beyond_limit", counts.beyond.into()),
+        ];
+        figures.clocks.done = [
+            ("ordered", counts.ordered),
+            ("made", counts.made),
+            ("failed", counts.failed),
+            ("refused", counts.refused),
+        ];
         Ok(figures)
     }
 

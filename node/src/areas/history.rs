@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::areas::readings::{Reading, Source, choose, obis, reading, told};
-use crate::areas::{keys, time};
+use crate::areas::{clocks, keys, time};
 use crate::http::asked::Asked;
 use crate::http::extract::Body;
 use crate::http::problem::{Problem, ProblemBody};
@@ -197,7 +197,10 @@ fn newest(source: &Source, serial: String) -> Result<LatestBody, Problem> {
     for (interval_minutes, series) in domain::readings::series(&source.view, meter.ordinal)? {
         let (ordinal, column) = (meter.ordinal, series.obis.0);
         let found = source.segments.latest(interval_minutes, ordinal, column, series.last_s);
-        let Some(point) = found.map_err(told)? else { continue };
+        let Some(mut point) = found.map_err(told)? else { continue };
+        let span = (point.end_s.saturating_sub(1), point.end_s);
+        let points = std::slice::from_mut(&mut point);
+        clocks::mark(&source.view, (ordinal, interval_minutes), points, span, None)?;
         let value = reading(&series, Some(point), None)?;
         values.push(Latest { obis: series.obis.to_string(), interval_minutes, value });
     }

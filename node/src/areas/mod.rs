@@ -7,6 +7,7 @@ pub mod alarms;
 pub mod audit;
 pub mod backups;
 pub mod channels;
+pub mod clocks;
 pub mod cluster;
 pub mod collection;
 pub mod commands;
@@ -141,6 +142,8 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(tasks::runs))
         .routes(routes!(tasks::failures))
         .routes(routes!(tasks::clocks))
+        .routes(routes!(clocks::list))
+        .routes(routes!(clocks::show))
         .routes(routes!(commands::list, commands::queue))
         .routes(routes!(commands::show))
 }

@@ -18,7 +18,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::app::now_s;
 use crate::areas::cursor::Question;
-use crate::areas::{history, number, time};
+use crate::areas::{clocks, history, number, time};
 use crate::http::asked::{Asked, Seen};
 use crate::http::extract::Params;
 use crate::http::problem::{Problem, ProblemBody};
@@ -137,10 +137,11 @@ impl Source {
     pub fn with_corrections(
         &self,
         place: Place,
-        points: Vec<Point>,
+        mut points: Vec<Point>,
         span: (i64, i64),
         as_of: Option<u64>,
     ) -> Result<Vec<Counted>, Problem> {
+        clocks::mark(&self.view, (place.0, place.1), &mut points, span, as_of)?;
         Ok(merged(points, history::counting(&self.view, place, span, as_of)?))
     }
 
@@ -253,7 +254,12 @@ pub async fn points(
     let run = move |source: &Source| {
         let columns: Vec<_> = registers.iter().map(|obis| obis.0).collect();
         let segments = &source.segments;
-        segments.query_columns(interval_minutes, ordinal, &columns, from_s, to_s).map_err(told)
+        let found = segments.query_columns(interval_minutes, ordinal, &columns, from_s, to_s);
+        let (mut found, span) = (found.map_err(told)?, (from_s, to_s));
+        for points in &mut found {
+            clocks::mark(&source.view, (ordinal, interval_minutes), points, span, None)?;
+        }
+        Ok(found)
     };
     source.ask(run).await
 }

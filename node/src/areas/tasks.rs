@@ -245,14 +245,14 @@ pub async fn clocks(
     Ok(Json(Page { items: items.collect(), next }))
 }
 
-fn cursor(device: &Device) -> String {
+pub(super) fn cursor(device: &Device) -> String {
     match device {
         Device::Concentrator(name) => format!("c:{name}"),
         Device::Meter(serial) => format!("m:{serial}"),
     }
 }
 
-fn device(text: &str) -> Result<Device, Problem> {
+pub(super) fn device(text: &str) -> Result<Device, Problem> {
     match text.split_once(':') {
         Some(("c", name)) => Ok(Device::Concentrator(name.to_owned())),
         Some(("m", serial)) => Ok(Device::Meter(serial.to_owned())),

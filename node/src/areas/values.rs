@@ -14,7 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::areas::cursor::Question;
 use crate::areas::readings::{self, DEFAULT_OBIS, Reading, Source};
-use crate::areas::{Page, matches, number, time};
+use crate::areas::{Page, clocks, matches, number, time};
 use crate::http::asked::Asked;
 use crate::http::extract::Params;
 use crate::http::problem::{Problem, ProblemBody};
@@ -296,7 +296,10 @@ fn newest(source: &Source, params: &LatestParams) -> Result<Page<MeterLatest>, P
     for Chosen { meter, interval_minutes, series } in meters {
         let found =
             source.segments.latest(interval_minutes, meter.ordinal, series.obis.0, series.last_s);
-        let Some(point) = found.map_err(readings::told)? else { continue };
+        let Some(mut point) = found.map_err(readings::told)? else { continue };
+        let span = (point.end_s.saturating_sub(1), point.end_s);
+        let points = std::slice::from_mut(&mut point);
+        clocks::mark(&source.view, (meter.ordinal, interval_minutes), points, span, None)?;
         let text = number::decimal(point.value, series.scaler);
         items.push(MeterLatest {
             serial: meter.serial,

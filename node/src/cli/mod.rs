@@ -8,6 +8,7 @@ mod add;
 mod backup;
 mod channels;
 mod client;
+mod clocks;
 mod collection;
 mod decode;
 mod devices;
@@ -135,6 +136,9 @@ enum Command {
     /// What is read again and again, of whom, when; and what came of it.
     #[command(subcommand)]
     Task(tasks::TaskCommand),
+    /// Clocks of devices that are off, and what was done about them.
+    #[command(subcommand)]
+    Clock(clocks::ClockCommand),
     /// Take a backup of the running cluster; list, verify and prune backups.
     Backup(Box<backup::BackupArgs>),
     /// Failures on purpose: hurt the cluster, measure how it takes it, keep a sealed report.
@@ -258,6 +262,7 @@ impl Command {
             Command::Readings(verb) => verb.cluster().json,
             Command::Collection(args) => args.cluster.json,
             Command::Task(verb) => verb.cluster().json,
+            Command::Clock(verb) => verb.cluster().json,
             Command::Backup(args) => args.json(),
             Command::Drill(verb) => verb.cluster().json,
             Command::Acceptance(args) => args.cluster.json,
@@ -304,6 +309,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Readings(verb) => runtime()?.block_on(values::many(verb)),
         Command::Collection(args) => runtime()?.block_on(collection::collection(&args)),
         Command::Task(verb) => runtime()?.block_on(tasks::task(verb)),
+        Command::Clock(verb) => runtime()?.block_on(clocks::clock(verb)),
         Command::Backup(args) => backup::backup(&args),
         Command::Drill(verb) => runtime()?.block_on(drill::drill(verb)),
         Command::Acceptance(args) => runtime()?.block_on(acceptance::acceptance(args)),

@@ -95,7 +95,7 @@ pub struct TaskAdd {
     pub change: bool,
     /// What is read.
     #[arg(long, value_parser = [
-        "billing", "events", "registers", "instantaneous", "clock", "load",
+        "billing", "events", "registers", "instantaneous", "clock", "clock_shift", "load",
     ])]
     pub what: String,
     /// A register, several with several; the models' when left out.

@@ -129,6 +129,8 @@ pub const RULES: &[(&str, &str, Rule)] = &[
     ("GET", "/api/v1/tasks/{name}/runs", Rule::Whole(P::Tasks)),
     ("GET", "/api/v1/tasks/{name}/failures", Rule::Whole(P::Tasks)),
     ("GET", "/api/v1/tasks/{name}/clocks", Rule::Whole(P::Tasks)),
+    ("GET", "/api/v1/clocks", Rule::Some(P::Look)),
+    ("GET", "/api/v1/clocks/{device}", Rule::Some(P::Look)),
     ("GET", "/api/v1/drills", Rule::Some(P::Look)),
     ("POST", "/api/v1/drills", Rule::Whole(P::Cluster)),
     ("GET", "/api/v1/drills/plan", Rule::Whole(P::Cluster)),

@@ -61,6 +61,8 @@ struct Figures {
     alone: IntGauge,
     open_commands: IntGauge,
     oldest_command: IntGauge,
+    clocks: IntGaugeVec,
+    clock_shifts: IntGaugeVec,
 }
 
 impl Figures {
@@ -80,6 +82,16 @@ impl Figures {
                 "commands_oldest_timestamp_seconds",
                 "When the oldest open command came, Unix time; 0 when none is open",
             )?,
+            clocks: make.gauges(
+                "clocks_off",
+                "Clocks of devices beyond the tolerance, by what is done about them",
+                &["standing"],
+            )?,
+            clock_shifts: make.gauges(
+                "clock_shifts",
+                "Shifts and settings of clocks since the cluster began, by what came of them",
+                &["result"],
+            )?,
         })
     }
 
@@ -93,6 +105,12 @@ impl Figures {
         self.alone.set(number(now.alone));
         self.open_commands.set(number(now.commands));
         self.oldest_command.set(number(now.oldest_command_s));
+        let clocks = [(&self.clocks, now.clocks.standing), (&self.clock_shifts, now.clocks.done)];
+        for (gauges, figures) in clocks {
+            for (name, count) in figures.into_iter().filter(|(name, _)| !name.is_empty()) {
+                gauges.with_label_values(&[name]).set(number(count));
+            }
+        }
     }
 }
 

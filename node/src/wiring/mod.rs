@@ -12,6 +12,7 @@
 //! Invariants: every task ends at the stop signal; every queue is bounded; nothing here decides
 //! what a change means.
 
+mod clocks;
 mod direct;
 mod failover;
 mod ingest;
@@ -143,6 +144,7 @@ impl Wiring {
         tasks.spawn(jobs::compact(wires.clone()));
         tasks.spawn(jobs::collect(wires.clone()));
         tasks.spawn(self::tasks::run(wires.clone()));
+        tasks.spawn(clocks::run(wires.clone()));
         tasks.spawn(jobs::note_sessions(wires.clone()));
         tasks.spawn(jobs::tell_looks(wires.clone()));
         tasks.spawn(search::run(wires.clone()));

@@ -226,8 +226,11 @@ async fn send(wires: &Wires, command: &Command, epoch: u64) -> Ended {
     let result = match answer {
         Ok(Outcome::Reads(reads)) => Ok(reads),
         Ok(Outcome::Profile(profile)) => profile_reads(profile),
-        Ok(Outcome::Acted(_)) => {
-            let change = Change::Acknowledge { id: command.id, epoch };
+        Ok(Outcome::Acted(before)) => {
+            let mut change = Change::Acted { id: command.id, epoch, before };
+            if too_long(&change) {
+                change = Change::Acknowledge { id: command.id, epoch };
+            }
             // Reading back needs no such record: an outcome that is not told is read back later.
             let told = wires.propose(domain::Change::Commands(change), PATIENCE).await;
             return if told.is_ok() {
@@ -246,6 +249,12 @@ async fn send(wires: &Wires, command: &Command, epoch: u64) -> Ended {
     };
     settle(wires, command.id, epoch, result).await;
     Ended::Told
+}
+
+/// Whether what was read before is more than the log takes of one command.
+fn too_long(change: &Change) -> bool {
+    let size = serde_json::to_vec(change).map_or(usize::MAX, |text| text.len());
+    size > commands::MAX_RESULT_OCTETS
 }
 
 /// Whether the failure of a command leaves it as if it had never been begun. Who reads wants to

@@ -86,6 +86,90 @@ fn logs_and_bills_come_by_the_models(demo: &Demo) {
     assert_eq!(names, ["bills", "clocks", "daily", "gaps", "log"]);
 }
 
+/// An octet-string of 12 of a time in seconds UTC, as class 8 takes it, in hex.
+fn date_time(at_s: i64) -> String {
+    let (days, second) = (at_s.div_euclid(86_400), at_s.rem_euclid(86_400));
+    // Days to a civil date, by years that begin in March.
+    let shifted = days + 719_468;
+    let (era, day) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let year = era * 400 + year + next;
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04x}{month:02x}{day:02x}ff{hour:02x}{minute:02x}{second:02x}00000000")
+}
+
+fn now_s() -> i64 {
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    i64::try_from(now.as_secs()).unwrap()
+}
+
+/// Sets a meter's clock to so many seconds beside ours, behind the back of whoever keeps clocks.
+fn put_off(demo: &Demo, serial: &str, by_s: i64) {
+    let attribute = json!({"obis": "0-0:1.0.0", "class": 8, "attribute": 2});
+    let value = json!({"hex": date_time(now_s() + by_s)});
+    let order = json!({"kind": "write", "attribute": attribute, "value": value,
+        "type": "octet-string"});
+    let body = json!({"target": serial, "order": order});
+    let made = post(demo.port, &demo.token, "/api/v1/commands", &body);
+    assert_eq!(made.status, 202, "{}", made.body);
+    let path = format!("/api/v1/commands/{}?wait=25", made.json()["id"].as_str().unwrap());
+    // A clock goes on while it is read back, so what was written no longer stands there.
+    let ended = demo.get(&path);
+    assert!(ended["acknowledged"].is_string(), "{ended}");
+}
+
+fn clocks_that_are_off_are_shifted_or_set_and_what_that_touched_is_marked(demo: &Demo) {
+    let meters = demo.get("/api/v1/meters");
+    let serial = |at: usize| meters["items"][at]["serial"].as_str().unwrap().to_owned();
+    let (drifted, far) = (serial(0), serial(1));
+    put_off(demo, &drifted, 27);
+    put_off(demo, &far, -2_400);
+    json_of(demo, &["task", "add", "right", "--what", "clock_shift", "--spread", "0s"]);
+    json_of(demo, &["task", "run", "right"]);
+    let run = run_of(demo, "right");
+    assert_eq!(run["done"], json!(3), "{run}");
+    let until = Instant::now() + LIMIT;
+    let clock = loop {
+        let clock = json_of(demo, &["clock", "show", &drifted]);
+        if clock["standing"] == "right" {
+            break clock;
+        }
+        assert!(Instant::now() < until, "it is not right: {clock}");
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    let shifts = clock["shifts"].as_array().unwrap();
+    assert_eq!(shifts.len(), 3, "27 s in steps of 10: {clock}");
+    assert!(shifts.iter().all(|shift| shift["by"] == "task right"), "{clock}");
+    assert!((25..=29).contains(&clock["spent_s"].as_u64().unwrap()), "{clock}");
+    // Forty minutes behind is nothing for a task, but for the feed of alarms and for a person.
+    let beyond = json_of(demo, &["clock", "list", "--standing", "beyond_limit"]);
+    assert_eq!((&beyond["items"][0]["device"], &beyond["items"][1]), (&json!(far), &json!(null)));
+    let alarms = demo.get("/api/v1/alarms?after=0");
+    let told = |alarm: &&Value| alarm["kind"] == "clock_beyond_limit" && alarm["meter"] == far;
+    assert_eq!(alarms["items"].as_array().unwrap().iter().filter(told).count(), 1, "{alarms}");
+    let stood_s = now_s() - 2_400;
+    let set = demo.cli(&["meter", "clock", &far, "--set"]);
+    assert!(set.status.success(), "{}", stderr(&set));
+    let shown = demo.cli(&["clock", "show", &far]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains("right") && shown.contains("-24"), "{shown}");
+    // The interval in which it stood is stored already, and bears the mark with its value.
+    let values = demo.get(&format!("/api/v1/meters/{far}/readings"));
+    let values = values["values"].as_array().unwrap();
+    let is_marked = |one: &&Value| one["quality"].as_str().unwrap().contains("clock_set");
+    let marked: Vec<&Value> = values.iter().filter(is_marked).collect();
+    assert!(!marked.is_empty() && marked.len() <= 2, "at {stood_s}: {values:?}");
+    let (code, told) = code_of(demo, &["clock", "show", "NOBODY"]);
+    assert!(code == Some(1) && told.contains("unknown_device"), "{code:?} {told}");
+    let refused = demo.refused("/api/v1/clocks?standing=odd");
+    assert_eq!(refused, (400, "bad_standing".to_owned()));
+    json_of(demo, &["task", "list"]);
+}
+
 fn a_task_is_paused_changed_and_removed(demo: &Demo) {
     let paused = json_of(demo, &["task", "pause", "daily"]);
     assert_eq!(paused["state"], "paused");
@@ -138,6 +222,7 @@ fn tasks_are_made_run_and_removed() {
     let demo = start(dir.path());
     registers_are_read_when_somebody_says_so(&demo);
     logs_and_bills_come_by_the_models(&demo);
+    clocks_that_are_off_are_shifted_or_set_and_what_that_touched_is_marked(&demo);
     a_task_is_paused_changed_and_removed(&demo);
     what_makes_no_sense_is_refused(&demo);
 }

@@ -141,7 +141,7 @@ fn need(tx: &Tx<'_>, change: &Change) -> Result<Option<Need>, Fault> {
             let device = Device::Meter(meter.clone());
             Some(Need::device(view, Permission::Read, &device)?.or("unknown_meter", meter))
         }
-        Change::Live(_) => None,
+        Change::Live(_) | Change::Clocks(_) => None,
     })
 }
 
@@ -184,7 +184,7 @@ fn of_keys(view: &dyn View, change: &keys::Change) -> Result<Option<Need>, Fault
 fn of_commands(view: &dyn View, change: &commands::Change) -> Result<Option<Need>, Fault> {
     let what = |order: &Order| match order {
         Order::Read { .. } | Order::Profile { .. } => Permission::Read,
-        Order::Write { .. } | Order::Clock { .. } => Permission::Configure,
+        Order::Write { .. } | Order::Clock { .. } | Order::Shift { .. } => Permission::Configure,
         Order::Switch { .. } => Permission::Control,
     };
     let device = |target: &str| -> Result<Device, Fault> {
@@ -298,12 +298,14 @@ fn by_operator(change: &Change) -> bool {
                 commands::Change::Sent { .. }
                     | commands::Change::Unsent { .. }
                     | commands::Change::Acknowledge { .. }
+                    | commands::Change::Acted { .. }
                     | commands::Change::Settle { .. }
             )
             | Change::Members(members::Change::Gone { .. })
             | Change::Audit(_)
             | Change::Drills(drills::Change::Inject { .. } | drills::Change::Finish { .. })
             | Change::Alarms(_)
+            | Change::Clocks(_)
             | Change::Readings(
                 readings::Change::Archive(_)
                     | readings::Change::Forget(_)
@@ -337,6 +339,7 @@ fn by_node(own: NodeId, change: &Change) -> bool {
                 *node == own
             }
             commands::Change::Acknowledge { .. }
+            | commands::Change::Acted { .. }
             | commands::Change::Settle { .. }
             | commands::Change::Expire { .. } => true,
             commands::Change::Queue { .. } | commands::Change::Cancel { .. } => false,
@@ -345,6 +348,8 @@ fn by_node(own: NodeId, change: &Change) -> bool {
         Change::Parameters(_) | Change::Senders(_) | Change::Shared(_) => false,
         // Whether the node holds the channel, the area looks at.
         Change::Alarms(_) => true,
+        // Whether a clock waits for a step, too.
+        Change::Clocks(_) => true,
         Change::Drills(change) => match change {
             drills::Change::Begin(_)
             | drills::Change::Probe { .. }
@@ -383,6 +388,7 @@ fn by_bootstrap(change: &Change) -> bool {
         | Change::Senders(_)
         | Change::Alarms(_)
         | Change::Shared(_)
-        | Change::Live(_) => false,
+        | Change::Live(_)
+        | Change::Clocks(_) => false,
     }
 }

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::Malformed;
 use crate::units::{NodeId, ProposalId, Stamp};
 use crate::{
-    alarms, assets, audit, commands, drills, keys, leases, live, members, operators, parameters,
-    readings, regions, registry, senders, shared, tasks,
+    alarms, assets, audit, clocks, commands, drills, keys, leases, live, members, operators,
+    parameters, readings, regions, registry, senders, shared, tasks,
 };
 
 /// The format of entries: the first octet of each.
@@ -97,6 +97,8 @@ pub enum Change {
     Shared(shared::Change),
     /// Who looks at a meter now, and what it shows.
     Live(live::Change),
+    /// Clocks of devices.
+    Clocks(clocks::Change),
 }
 
 impl Entry {
@@ -171,6 +173,7 @@ impl Change {
                 commands::Change::Cancel { .. } => "commands.cancel",
                 commands::Change::Acknowledge { .. } => "commands.acknowledge",
                 commands::Change::Unsent { .. } => "commands.unsent",
+                commands::Change::Acted { .. } => "commands.acted",
             },
             Change::Members(change) => match change {
                 members::Change::Add { .. } => "members.add",
@@ -205,6 +208,7 @@ impl Change {
             Change::Alarms(alarms::Change::Report(_)) => "alarms.report",
             Change::Shared(shared::Change::Put { .. }) => "shared.put",
             Change::Live(change) => change.name(),
+            Change::Clocks(change) => change.name(),
         }
     }
 
@@ -246,6 +250,7 @@ impl Change {
                 | commands::Change::Expire { id }
                 | commands::Change::Cancel { id }
                 | commands::Change::Acknowledge { id, .. }
+                | commands::Change::Acted { id, .. }
                 | commands::Change::Unsent { id, .. } => id.to_string(),
             },
             Change::Members(change) => match change {
@@ -287,6 +292,7 @@ impl Change {
             Change::Alarms(alarms::Change::Report(report)) => report.concentrator.clone(),
             Change::Shared(change) => change.object(),
             Change::Live(change) => change.object(),
+            Change::Clocks(change) => change.object(),
         }
     }
 }

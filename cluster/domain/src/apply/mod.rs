@@ -26,8 +26,8 @@ use crate::error::{Fault, Refusal, Stop};
 use crate::readings::{Batch, Compact, Seal};
 use crate::units::{CommandId, Device, NodeId, ProposalId, Stamp};
 use crate::{
-    alarms, assets, audit, commands, drills, keys, leases, live, members, operators, parameters,
-    readings, regions, registry, senders, shared, tasks,
+    alarms, assets, audit, clocks, commands, drills, keys, leases, live, members, operators,
+    parameters, readings, regions, registry, senders, shared, tasks,
 };
 use table::Typed;
 
@@ -253,6 +253,7 @@ fn judge(tx: &mut Tx<'_>, proposal: &Proposal) -> Result<Done, Stop> {
         Change::Alarms(change) => alarms::apply(tx, change),
         Change::Shared(change) => shared::apply(tx, change),
         Change::Live(change) => live::apply(tx, change),
+        Change::Clocks(change) => clocks::apply(tx, change),
     }
 }
 

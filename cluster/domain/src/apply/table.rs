@@ -49,6 +49,8 @@ pub enum Table {
     Counters = 17,
     /// registry: how many objects of a kind are open; changes so far.
     ObjectCounts = 18,
+    /// clocks: those that are off, those that wait, what settings touched.
+    Clocks = 19,
     /// readings: series and recent slots by meter ordinal and interval.
     Progress = 20,
     /// readings: stored slots of days that are no longer recent.
@@ -141,7 +143,7 @@ pub enum Table {
 
 impl Table {
     /// Every table, in order of its number.
-    pub const ALL: [Table; 60] = [
+    pub const ALL: [Table; 61] = [
         Table::Meta,
         Table::Dedup,
         Table::DedupOrder,
@@ -158,6 +160,7 @@ impl Table {
         Table::Keys,
         Table::Counters,
         Table::ObjectCounts,
+        Table::Clocks,
         Table::Progress,
         Table::DaySlots,
         Table::OpenDays,

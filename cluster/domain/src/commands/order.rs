@@ -63,6 +63,14 @@ pub enum Order {
         /// Set the time whatever the offset is.
         set: bool,
     },
+    /// Shift a clock that is off by so much by one small step, and see that it is.
+    Shift {
+        /// By how much, seconds: 1 to 900 ahead or back.
+        by_s: i16,
+        /// How far it was off when that was decided, milliseconds; one that stands elsewhere by
+        /// now is left alone.
+        off_ms: i64,
+    },
 }
 
 /// An attribute of a COSEM object.
@@ -127,7 +135,10 @@ impl Order {
     pub fn is_repeatable(&self) -> bool {
         match self {
             Order::Read { .. } | Order::Profile { .. } => true,
-            Order::Write { .. } | Order::Switch { .. } | Order::Clock { .. } => false,
+            Order::Write { .. }
+            | Order::Switch { .. }
+            | Order::Clock { .. }
+            | Order::Shift { .. } => false,
         }
     }
 
@@ -154,6 +165,9 @@ impl Order {
             }
             Order::Clock { limit_s, .. } if *limit_s > MAX_SHIFT_S => {
                 bad("a clock is shifted by 900 s at most")
+            }
+            Order::Shift { by_s, .. } if !(1..=MAX_SHIFT_S).contains(&by_s.unsigned_abs()) => {
+                bad("a clock is shifted by 1 to 900 s")
             }
             _ => Ok(()),
         }

@@ -17,8 +17,8 @@ use crate::commands::Command;
 use crate::error::Fault;
 use crate::live::Session;
 use crate::regions::{self, region_of};
-use crate::registry;
 use crate::units::{CommandId, Device, ProposalId};
+use crate::{clocks, registry};
 
 /// Rows that one look goes through at least: most of them may be hidden.
 const CHUNK: usize = 128;
@@ -102,6 +102,14 @@ impl<V: View> Scoped<V> {
             | Table::AlarmsKnown
             | Table::Shared
             | Table::Senders => return Ok(false),
+            Table::Clocks => match clocks::whose(key, row)? {
+                clocks::Whose::Device(device) => device,
+                clocks::Whose::Meter(ordinal) => match PLACES.get(&self.view, &ordinal)? {
+                    Some(place) => Device::Meter(place.serial),
+                    None => return Ok(false),
+                },
+                clocks::Whose::Nobody => return Ok(false),
+            },
             Table::Alarms if *key == 0_u64.octets() => return Ok(true),
             Table::Reports => match alarms::reporter(key, row)? {
                 Some(id) => Device::Concentrator(id),

@@ -7,9 +7,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::run::{Ending, Reason, Run};
-use super::{RUNS, TASKS, Task, close};
+use super::{RUNS, TASKS, Task, What, close};
 use crate::apply::table::{Key, Pair, Typed, after, end_of};
 use crate::apply::{Done, Table, Tx, View};
+use crate::clocks;
 use crate::error::{Fault, Stop, refuse};
 use crate::readings::{self, Answered, Part};
 use crate::units::{Device, Obis, Stamp};
@@ -169,11 +170,30 @@ fn settle(
     if let Some(offset_ms) = report.offset_ms {
         progress.clock = Some((tx.stamp, offset_ms));
     }
+    let shifts = match task.rule.what {
+        What::Clock => None,
+        What::ClockShift => Some(task.name.as_str()),
+        _ => return kept(tx, &key, progress, run, report),
+    };
+    clocks::measured_of(tx, &report.part.batches, device, shifts)?;
+    if let (Some(offset_ms), Device::Concentrator(_)) = (report.offset_ms, device) {
+        clocks::measured(tx, device, offset_ms, shifts)?;
+    }
+    kept(tx, &key, progress, run, report)
+}
+
+fn kept(
+    tx: &mut Tx<'_>,
+    key: &Pair<'_, u32, Device>,
+    mut progress: Progress,
+    run: &mut Run,
+    report: &Report,
+) -> Result<(), Stop> {
     if report.is_whole && !progress.is_whole {
         progress.is_whole = true;
         run.devices += 1;
     }
-    PROGRESS.put(tx, &key, &progress)?;
+    PROGRESS.put(tx, key, &progress)?;
     Ok(())
 }
 

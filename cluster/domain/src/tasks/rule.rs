@@ -74,6 +74,8 @@ pub enum What {
     },
     /// How far clocks are off, of meters and of concentrators.
     Clock,
+    /// The same; those beyond the tolerance are shifted (see `clocks`).
+    ClockShift,
 }
 
 /// Which meters a task concerns.
@@ -114,6 +116,7 @@ impl What {
             What::Billing { .. } => "billing",
             What::Events { .. } => "events",
             What::Clock => "clock",
+            What::ClockShift => "clock_shift",
         }
     }
 
@@ -124,7 +127,7 @@ impl What {
             What::Events { .. } => 1,
             What::Registers { .. } => 2,
             What::Instantaneous { .. } => 3,
-            What::Clock => 4,
+            What::Clock | What::ClockShift => 4,
             What::Load { .. } => 5,
         }
     }
@@ -135,7 +138,7 @@ impl What {
             What::Registers { registers } | What::Instantaneous { registers } => {
                 (registers.as_slice(), MAX_REGISTERS, 1, 1)
             }
-            What::Clock => return Ok(()),
+            What::Clock | What::ClockShift => return Ok(()),
             What::Load { reach_s, .. } => (&[][..], 0, *reach_s, 60 * DAY_S),
             What::Billing { reach_s, .. } => (&[][..], 0, *reach_s, 1_200 * DAY_S),
             What::Events { logs, reach_s } => (logs.as_slice(), MAX_LOGS, *reach_s, 1_200 * DAY_S),

@@ -4,6 +4,7 @@
 //! `node:N` or `bootstrap`), `at=` (seconds of the stamp, kept from then on) and `id=` (a number;
 //! else each line has a fresh one). Devices are `c:NAME` and `m:SERIAL`.
 
+mod clocks;
 mod live;
 mod registry;
 mod senders;
@@ -155,6 +156,9 @@ impl Clerk {
             return Ok(said);
         }
         if let Some(said) = senders::show(view, what.copied().unwrap_or_default(), words)? {
+            return Ok(said);
+        }
+        if let Some(said) = clocks::show(view, what_name, words)? {
             return Ok(said);
         }
         if let Some(said) = live::show(view, what_name, words, now)? {
@@ -351,6 +355,7 @@ fn change(words: &Words<'_>) -> Change {
         }),
         "share" | "report" => senders::watched(words),
         "look" | "round" | "leave" => Change::Live(live::change(words)),
+        "step" => Change::Clocks(clocks::change(words)),
         "task" => Change::Tasks(tasks::change(words)),
         "registry" => Change::Registry(registry::change(words)),
         "hold" | "yield" | "begin" | "told" => Change::Senders(senders::change(words)),
@@ -512,7 +517,7 @@ fn command(words: &Words<'_>) -> commands::Change {
                     scaler: Some(0),
                     unit: Some(30),
                 }]),
-                None => Err(Failure::NoAnswer),
+                None => clocks::read(words).ok_or_else(|| clocks::failure(words)),
             },
         },
         "unsent" => commands::Change::Unsent {
@@ -522,6 +527,11 @@ fn command(words: &Words<'_>) -> commands::Change {
             failure: Failure::NoChannel,
         },
         "acknowledge" => commands::Change::Acknowledge { id, epoch: words.number("epoch", 0) },
+        "acted" => commands::Change::Acted {
+            id,
+            epoch: words.number("epoch", 0),
+            before: clocks::read(words).unwrap_or_default(),
+        },
         "expire" => commands::Change::Expire { id },
         "cancel" => commands::Change::Cancel { id },
         verb => panic!("the clerk does not know {verb:?}"),
@@ -544,7 +554,8 @@ fn order(words: &Words<'_>) -> Order {
         return Order::Write { attribute: register, value, tag: None };
     }
     if words.maybe("shift").is_some() {
-        return Order::Clock { limit_s: words.number("shift", 0), set: false };
+        let (limit_s, set) = (words.number("shift", 0), words.maybe("set").is_some());
+        return Order::Clock { limit_s, set };
     }
     Order::Read { attributes: vec![register; words.number("attributes", 1)] }
 }

@@ -9,11 +9,12 @@ use std::{env, fs};
 use crate::clerk::Clerk;
 
 /// Areas that must have scripts: the files of `src`, and `apply` itself.
-const AREAS: [&str; 18] = [
+const AREAS: [&str; 19] = [
     "alarms",
     "apply",
     "assets",
     "audit",
+    "clocks",
     "commands",
     "drills",
     "keys",

@@ -1,11 +1,15 @@
 //! The objects of a concentrator's logical device 1, and the bodies of its own notifications.
 //!
-//! It answers; it starts nothing. Writing is limited to the two objects that the head-end owns.
+//! It answers; it starts nothing. Writing is limited to the two objects that the head-end owns, and
+//! the clock, which can be shifted, too. The own clock stamps what it tells of itself; rows of
+//! meters bear the meters' clocks.
 
-use cosem::{AttributeRef, Data, DataAccessError, DateTime};
+use cosem::{AttributeRef, Data, DataAccessError, DateTime, MethodRef};
 
 use super::{Concentrator, Now, SERVER_SAP};
+use crate::fault::Kind;
 use crate::field::ConcentratorModel;
+use crate::happenings::{self, code};
 use crate::mix;
 use crate::objects::{
     ASSOCIATION, DEVICE_NAME, FIRMWARE, FIRMWARE_ID, INVOCATION_COUNTER, SAP_ASSIGNMENT, SERIAL,
@@ -24,6 +28,11 @@ const METER_LIST: [u8; 6] = [0, 0, 94, 86, 128, 255];
 pub const LAST_STORED: [u8; 6] = [0, 0, 94, 86, 130, 255];
 /// Active channel.
 pub const ACTIVE_CHANNEL: [u8; 6] = [0, 0, 94, 86, 131, 255];
+
+/// Furthest that the clock is shifted, seconds.
+const MAX_SHIFT_S: i64 = 900;
+/// Seconds that a clock is ahead that is off.
+const SKEW_S: i64 = -11;
 
 /// What it holds of its meters.
 pub const STORE: [u8; 6] = [0, 0, 94, 86, 132, 255];
@@ -69,7 +78,9 @@ impl Concentrator {
             Ask::Set { attribute, value } => {
                 Reply::Done(self.write(line, client, attribute, value, now))
             }
-            Ask::Action { .. } => Reply::Acted(Err(DataAccessError::ObjectUndefined)),
+            Ask::Action { method, parameters } => {
+                Reply::Acted(self.invoke(method, parameters.as_ref(), now).map(|()| None))
+            }
         }
     }
 
@@ -85,8 +96,47 @@ impl Concentrator {
         match (attribute.logical_name.0, attribute.attribute) {
             (ACTIVE_CHANNEL, 2) => self.activate(line, client, value, now),
             (LAST_STORED, 2) => self.acknowledged(line, value, now),
+            (CLOCK, 2) => self.set_clock(value, now),
             _ => Err(DataAccessError::ReadWriteDenied),
         }
+    }
+
+    /// Shifting the clock (class 8, method 6) is the only method besides the association's.
+    fn invoke(
+        &mut self,
+        method: &MethodRef,
+        parameters: Option<&Data>,
+        now: Now,
+    ) -> Result<(), DataAccessError> {
+        if (method.class, method.logical_name.0, method.method) != (8, CLOCK, 6) {
+            return Err(DataAccessError::ObjectUndefined);
+        }
+        let by_s = parameters.and_then(Data::as_i64).ok_or(DataAccessError::TypeUnmatched)?;
+        if !(-MAX_SHIFT_S..=MAX_SHIFT_S).contains(&by_s) {
+            return Err(DataAccessError::OtherReason);
+        }
+        self.step_clock(self.ahead_s() + by_s, now)
+    }
+
+    fn set_clock(&mut self, value: &Data, now: Now) -> Result<(), DataAccessError> {
+        let given = value.as_date_time().and_then(|given| given.to_unix_s(0));
+        let to_s = given.ok_or(DataAccessError::TypeUnmatched)?;
+        self.step_clock(to_s - self.field_now_s(now), now)
+    }
+
+    fn step_clock(&mut self, ahead_s: i64, now: Now) -> Result<(), DataAccessError> {
+        self.memory.ahead_s = Some(ahead_s);
+        if self.settings.own_events {
+            let at_s = self.field_now_s(now) + ahead_s;
+            happenings::note(&mut self.memory, at_s, code::CLOCK_SET, None);
+        }
+        if self.keep() { Ok(()) } else { Err(DataAccessError::TemporaryFailure) }
+    }
+
+    /// Seconds that the own clock is ahead of the field's time.
+    fn ahead_s(&self) -> i64 {
+        let is_off = self.settings.faults.plays(Kind::ConcentratorSkew, self.model.seed);
+        self.memory.ahead_s.unwrap_or(if is_off { SKEW_S } else { 0 })
     }
 
     fn read(
@@ -128,7 +178,9 @@ impl Concentrator {
     }
 
     fn clock_value(&self, now: Now) -> Data {
-        Data::octets(&DateTime::from_unix_s(self.field_now_s(now), 0, 0).to_octets())
+        Data::octets(
+            &DateTime::from_unix_s(self.field_now_s(now) + self.ahead_s(), 0, 0).to_octets(),
+        )
     }
 
     fn meter_list(&self, now: Now) -> Data {
@@ -202,16 +254,18 @@ fn known(wanted: &AttributeRef) -> Result<(), DataAccessError> {
 
 fn object_list() -> Data {
     let entry = |(class, name, attributes): &(u16, [u8; 6], i8)| {
-        let owned = matches!(*name, LAST_STORED | ACTIVE_CHANNEL);
+        let owned = matches!(*name, LAST_STORED | ACTIVE_CHANNEL | CLOCK);
         let mode = |attribute: i8| if owned && attribute == 2 { 3 } else { 1 };
         let access = (1..=*attributes)
             .map(|a| Data::Structure(vec![Data::I8(a), Data::Enum(mode(a)), Data::Null]))
             .collect();
+        let shift = || Data::Structure(vec![Data::I8(6), Data::Boolean(true)]);
+        let methods = if *name == CLOCK { vec![shift()] } else { Vec::new() };
         Data::Structure(vec![
             Data::U16(*class),
             Data::U8(0),
             Data::octets(name),
-            Data::Structure(vec![Data::Array(access), Data::Array(Vec::new())]),
+            Data::Structure(vec![Data::Array(access), Data::Array(methods)]),
         ])
     };
     Data::Array(OBJECTS.iter().map(entry).collect())

@@ -70,6 +70,18 @@ impl LocalMeter {
                 self.set_clock(shared, &shown, anchor, deadline).await?;
                 Ok(Outcome::Acted(shown.reads))
             }
+            // Its clock is set, not shifted: to ours less what the step leaves.
+            Order::Shift { by_s, off_ms } => {
+                let shown = self.clock(shared, anchor, deadline).await?;
+                if (shown.offset_ms - off_ms).abs() > LEFT_MS {
+                    let (now, then) = (seconds(shown.offset_ms), seconds(*off_ms));
+                    let text = format!("the clock is off by {now} s, no longer by {then} s");
+                    return Err(Failure::Held(text));
+                }
+                let left_ms = shown.offset_ms + i64::from(*by_s) * 1_000;
+                self.set_clock(shared, &shown, anchor.later(left_ms), deadline).await?;
+                Ok(Outcome::Acted(shown.reads))
+            }
             Order::Switch { .. } => Err(unsupported("no switch is known of an IEC 62056-21 meter")),
             Order::Read { .. } | Order::Profile { .. } => Err(unsupported("it only reads")),
         }
@@ -99,6 +111,15 @@ impl LocalMeter {
             Order::Clock { .. } => {
                 let shown = self.clock(shared, anchor, deadline).await?;
                 if shown.offset_ms.abs() > LEFT_MS {
+                    let off = seconds(shown.offset_ms);
+                    return Err(Failure::NotDone(format!("the clock is off by {off} s")));
+                }
+                Ok(Outcome::Reads(shown.reads))
+            }
+            Order::Shift { by_s, off_ms } => {
+                let shown = self.clock(shared, anchor, deadline).await?;
+                let goal_ms = off_ms + i64::from(*by_s) * 1_000;
+                if (shown.offset_ms - goal_ms).abs() > LEFT_MS {
                     let off = seconds(shown.offset_ms);
                     return Err(Failure::NotDone(format!("the clock is off by {off} s")));
                 }

@@ -197,3 +197,26 @@ fn a_clock_far_off_is_left_alone_unless_it_is_to_be_set() {
         assert!(meter.clock_off_s.abs() <= 1, "{}", meter.clock_off_s);
     }
 }
+
+#[test]
+fn one_step_of_a_clock_is_made_only_where_it_was_decided() {
+    for (stands_s, done) in [(40, Ok(30)), (41, Ok(31)), (39, Ok(29)), (44, Err(44)), (0, Err(0))] {
+        let mut meter = Meter { clock_off_s: stands_s, ..Meter::new() };
+        let order = Order::Shift { by_s: -10, off_ms: 40_000 };
+        let acted = meter.serve(&order, Aim::Act, Duration::from_millis(400));
+        let found = match acted {
+            Ok(Outcome::Acted(before)) => {
+                assert_eq!(before[1].attribute, 0, "what it showed before");
+                Ok(meter.clock_off_s)
+            }
+            Err(Failure::Held(_)) => Err(meter.clock_off_s),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(found, done, "{stands_s}");
+    }
+    // Read back, a clock that still stands where it stood is not shifted.
+    let mut meter = Meter { clock_off_s: 40, ..Meter::new() };
+    let order = Order::Shift { by_s: -10, off_ms: 40_000 };
+    let proof = meter.serve(&order, Aim::ReadBack, Duration::from_millis(400));
+    assert!(matches!(proof, Err(Failure::NotDone(_))), "{proof:?}");
+}

@@ -79,6 +79,14 @@ pub enum OrderBody {
         #[serde(default)]
         set: bool,
     },
+    /// Shift a clock that is off by so much by one step, as tasks of clocks do.
+    Shift {
+        /// By how many seconds: 1 to 900 ahead or, below 0, back.
+        by_s: i16,
+        /// How far it was off when that was decided, milliseconds; ahead of ours is more than 0. A
+        /// clock that stands elsewhere by then is left alone.
+        off_ms: i64,
+    },
 }
 
 /// Positions of a supply switch.
@@ -133,6 +141,7 @@ impl OrderBody {
             OrderBody::Clock { limit_s, set } => {
                 Order::Clock { limit_s: limit_s.unwrap_or(DEFAULT_SHIFT_S), set: *set }
             }
+            OrderBody::Shift { by_s, off_ms } => Order::Shift { by_s: *by_s, off_ms: *off_ms },
         })
     }
 
@@ -162,6 +171,7 @@ impl OrderBody {
             Order::Clock { limit_s, set } => {
                 OrderBody::Clock { limit_s: Some(*limit_s), set: *set }
             }
+            Order::Shift { by_s, off_ms } => OrderBody::Shift { by_s: *by_s, off_ms: *off_ms },
         }
     }
 }

@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use super::{SHOWN_COMMANDS, Who, curve, encode, refused, render};
 use crate::areas::channels::{self, GrantBody, Switch};
+use crate::areas::clocks::{self, DeviceClockBody};
 use crate::areas::commands::{self, AttributeBody, CommandBody, NewCommand, OrderBody};
 use crate::areas::concentrators::{ConcentratorBody, body as concentrator_body};
 use crate::areas::meters::{self, MeterBody, MeterDetail, MeterParams};
@@ -60,6 +61,8 @@ struct MeterPage {
     looks: bool,
     commands: Vec<CommandBody>,
     waiting: bool,
+    /// When there is something to say about it.
+    clock: Option<DeviceClockBody>,
     belongs: Vec<RelatedBody>,
     hours: i64,
     svg: Option<String>,
@@ -162,6 +165,7 @@ async fn meter_page(
         looks: looks && may_look,
         waiting: own.iter().any(|command| command.is_open()),
         commands: own.into_iter().map(|command| commands::body(app, command)).collect(),
+        clock: Some(clocks::of(&view, serial)?).filter(|one| one.standing != "unremarked"),
         belongs,
         hours,
         svg,

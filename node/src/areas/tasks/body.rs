@@ -210,11 +210,12 @@ impl NewTask {
             "load" => (What::Load { profile: profile()?, reach_s: reach_s(2) }, "profile"),
             "billing" => (What::Billing { profile: profile()?, reach_s: reach_s(400) }, "profile"),
             "clock" => (What::Clock, "nothing"),
+            "clock_shift" => (What::ClockShift, "nothing"),
             "events" => (What::Events { logs: codes(&self.logs)?, reach_s: reach_s(31) }, "logs"),
             other => {
                 let text = format!(
                     "{other:?} is none of billing, events, registers, \
-                    instantaneous, clock, load"
+                    instantaneous, clock, clock_shift, load"
                 );
                 return Err(Problem::bad("bad_task", text));
             }
@@ -243,7 +244,7 @@ pub(super) fn task(view: &dyn View, task: &Task, now: Stamp) -> Result<TaskBody,
         What::Registers { registers } | What::Instantaneous { registers } => {
             (texts(registers), None, Vec::new(), None)
         }
-        What::Clock => (Vec::new(), None, Vec::new(), None),
+        What::Clock | What::ClockShift => (Vec::new(), None, Vec::new(), None),
         What::Load { profile, reach_s } | What::Billing { profile, reach_s } => {
             (Vec::new(), profile.map(|obis| obis.to_string()), Vec::new(), Some(*reach_s))
         }

@@ -77,6 +77,7 @@ fn rule(words: &Words<'_>) -> Rule {
         Some("events") => What::Events { logs: vec![EVENTS], reach_s },
         Some("load") => What::Load { profile: None, reach_s },
         Some("clock") => What::Clock,
+        Some("clock_shift") => What::ClockShift,
         Some("instantaneous") => What::Instantaneous { registers: obis },
         _ => What::Registers { registers: obis },
     };
