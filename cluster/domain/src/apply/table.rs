@@ -27,6 +27,8 @@ pub enum Table {
     Audit = 4,
     /// live: views of meters by id.
     LiveViews = 5,
+    /// drills: plans by name.
+    DrillPlans = 6,
     /// assets: concentrators by logical device name.
     Concentrators = 8,
     /// assets: meters by serial.
@@ -141,12 +143,13 @@ pub enum Table {
 
 impl Table {
     /// Every table, in order of its number.
-    pub const ALL: [Table; 60] = [
+    pub const ALL: [Table; 61] = [
         Table::Meta,
         Table::Dedup,
         Table::DedupOrder,
         Table::Audit,
         Table::LiveViews,
+        Table::DrillPlans,
         Table::Concentrators,
         Table::Meters,
         Table::Ordinals,
