@@ -58,6 +58,7 @@ fn evidence() -> Evidence {
         nodes: names,
         restored: None,
         measured: None,
+        steps: Vec::new(),
     }
 }
 
@@ -93,6 +94,7 @@ fn judged(evidence: &Evidence, name: &str, record: &Record, held: Held) -> (Repo
         judge: "n2".to_owned(),
         held,
         figures: acceptance::Held::default(),
+        roll: None,
         blake3: "00".to_owned(),
     };
     judge(evidence, &facts)
