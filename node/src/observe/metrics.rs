@@ -317,11 +317,11 @@ impl Drills {
         };
         let now = live.cluster.stamp_now();
         match crate::areas::drills::plans::counts(&live.cluster.view(), now) {
-            Ok((states, troubled)) => {
-                for (state, count) in states {
+            Ok(found) => {
+                for (state, count) in found.states {
                     self.plans.with_label_values(&[state]).set(count);
                 }
-                self.troubled.set(troubled);
+                self.troubled.set(found.troubled);
             }
             Err(fault) => tracing::error!(%fault, "the plans of drills cannot be read"),
         }
