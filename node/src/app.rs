@@ -71,6 +71,8 @@ pub struct Live {
     pub gateway: Gateway,
     /// Told when the certificate shall be read again.
     pub renewal: Arc<Notify>,
+    /// Told when this node shall stop in order and be started again.
+    pub restart: Arc<Notify>,
 }
 
 impl App {

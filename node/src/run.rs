@@ -75,6 +75,10 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let outcome = tokio::select! {
         () = signals.next() => Ok(()),
         () = renewals(&app, &config, &node.live, &mut reloads) => Ok(()),
+        () = node.live.restart.notified() => {
+            // Not 0: a supervisor that starts what failed starts this again.
+            Err(Failure::new(Exit::TryAgain, "restart_ordered", "a drill has this node start anew"))
+        }
         fault = halted(&node.live.cluster) => {
             Err(Failure::failed("halted", format!("this node halted: {fault}")))
         }
@@ -148,8 +152,8 @@ async fn boot(
     tracing::info!(address = %gateway.address(), "concentrators may dial");
     let wiring =
         Wiring::start(app.clone(), cluster.clone(), gateway.clone(), client_title, questions);
-    let renewal = Arc::new(Notify::new());
-    let live = Live { cluster: cluster.clone(), gateway: gateway.clone(), renewal };
+    let (renewal, restart) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let live = Live { cluster: cluster.clone(), gateway: gateway.clone(), renewal, restart };
     app.set_live(live.clone());
     Ok(Running { live, wiring })
 }

@@ -7,7 +7,13 @@
 //! Invariants: 1. At most one drill is open at a time. 2. A drill is over when its report is kept,
 //! when it was aborted, or when its time has passed, whichever comes first; nothing is injected
 //! after that. 3. A drill injects once. 4. A numbered write that is applied a second time is never
-//! forgotten: it stands in `again`. 5. A report is kept once and never changed.
+//! forgotten: it stands in `again`. 5. A report is kept once and never changed. 6. A rolling drill
+//! has an injection for each of its nodes, each once, and is of the nodes that it began with.
+
+mod changes;
+mod planned;
+mod plans;
+mod roll;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +21,10 @@ use crate::apply::table::{END, Typed};
 use crate::apply::{Done, Effect, Table, Tx, View};
 use crate::error::{Fault, Stop, refuse};
 use crate::units::{NodeId, Stamp};
+pub(crate) use changes::needs;
+pub use planned::{Answer, Came, Plan, PlanChange, Planned, Standing, Timing, Turn};
+pub use plans::{KEPT_TURNS, MAX_APPROVED_DAYS, MAX_PLANS, MAX_WINDOW_S, plan, plans, standing};
+pub use roll::{MAX_ROLLED, Roll, roll};
 
 /// Drills that are kept; the last good one of each scenario stays beyond that. Two hundred are an
 /// acceptance's: 100 lost channels and 100 killed leaders.
@@ -73,6 +83,24 @@ pub enum Change {
         /// The cluster's seal over them.
         seal: [u8; 32],
     },
+    /// Ask for plans, answer them, carry them out.
+    Plans(PlanChange),
+    /// Open a drill that has a plan's turn, or that goes from node to node.
+    BeginAs(Box<BeginAs>),
+}
+
+/// What is to be drilled beyond one failure of one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BeginAs {
+    /// The drill; its target is the first of the nodes where there are some.
+    pub begin: Begin,
+    /// The nodes that are restarted, in the order in which this is meant; empty: only the target
+    /// is hurt.
+    pub nodes: Vec<NodeId>,
+    /// The version with which nodes are to come back; empty: nothing is asked of it.
+    pub to: String,
+    /// The plan and the due time of the turn that the author has claimed.
+    pub turn: Option<(String, i64)>,
 }
 
 /// What is to be drilled.
@@ -215,8 +243,21 @@ static REPORTS: Typed<(u64, u32), Sealed> = Typed::new(Table::DrillParts);
 pub(crate) fn apply(tx: &mut Tx<'_>, change: &Change) -> Result<Done, Stop> {
     match change {
         Change::Begin(wish) => begin(tx, wish)?,
+        Change::BeginAs(wish) => {
+            if let Some(turn) = &wish.turn {
+                plans::begin(tx, turn, &wish.begin.scenario)?;
+            }
+            begin(tx, &wish.begin)?;
+            roll::begin(tx, wish)?;
+        }
+        Change::Plans(change) => return plans::apply(tx, change),
         Change::Inject { drill, node } => {
             let mut record = open(tx, *drill)?;
+            if roll::inject(tx, *drill, *node)? {
+                record.injected = record.injected.or(Some(tx.stamp));
+                DRILLS.put(tx, drill, &record)?;
+                return Ok(Done::Noted);
+            }
             if record.begin.target != *node {
                 let text = format!("drill {drill} is for node {}", record.begin.target);
                 return Err(refuse("drill_elsewhere", text));
@@ -234,6 +275,7 @@ pub(crate) fn apply(tx: &mut Tx<'_>, change: &Change) -> Result<Done, Stop> {
             record.state = State::Aborted { by: tx.author.name(), why: why.clone() };
             record.ended = Some(tx.stamp);
             DRILLS.put(tx, drill, &record)?;
+            plans::ended(tx, *drill, None)?;
             tx.wake(Effect::DrillEnded { drill: *drill });
         }
         Change::Finish { drill, node, summary, report, seal } => {
@@ -246,10 +288,7 @@ pub(crate) fn apply(tx: &mut Tx<'_>, change: &Change) -> Result<Done, Stop> {
 
 fn begin(tx: &mut Tx<'_>, wish: &Begin) -> Result<(), Stop> {
     let bad = |what: &str| Err(refuse("bad_drill", what.to_owned()));
-    let letter = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
-    if !(1..=40).contains(&wish.scenario.len()) || !wish.scenario.bytes().all(letter) {
-        return bad("a scenario's name has 1 to 40 of a-z, 0-9 and -");
-    }
+    check_scenario(&wish.scenario)?;
     if !(1..=MAX_LIMIT_S).contains(&wish.limit_s) || wish.hold_ms > MAX_HOLD_MS {
         return bad("a drill lasts 1 to 900 s, its failure 120 s at most");
     }
@@ -299,6 +338,7 @@ fn drop_old(tx: &mut Tx<'_>, kept: &[Record]) -> Result<(), Fault> {
         if !last_good(record) {
             DRILLS.delete(tx, &record.id);
             REPORTS.delete(tx, &(record.id, REPORT));
+            roll::delete(tx, record.id);
             over -= 1;
         }
     }
@@ -348,7 +388,16 @@ fn finish(tx: &mut Tx<'_>, id: u64, summary: &Summary, sealed: &Sealed) -> Resul
     clear_blocks(tx, id)?;
     DRILLS.put(tx, &id, &record)?;
     REPORTS.put(tx, &(id, REPORT), sealed)?;
+    plans::ended(tx, id, Some(summary.verdict))?;
     tx.wake(Effect::DrillEnded { drill: id });
+    Ok(())
+}
+
+fn check_scenario(name: &str) -> Result<(), Stop> {
+    let letter = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    if !(1..=40).contains(&name.len()) || !name.bytes().all(letter) {
+        return Err(refuse("bad_drill", "a scenario's name has 1 to 40 of a-z, 0-9 and -"));
+    }
     Ok(())
 }
 
@@ -382,7 +431,7 @@ fn clear_blocks(tx: &mut Tx<'_>, drill: u64) -> Result<(), Fault> {
 fn blocks(view: &dyn View, drill: u64) -> Result<Vec<(u32, Block)>, Fault> {
     let octets = |block: u32| [&drill.to_be_bytes()[..], &block.to_be_bytes()].concat();
     let most = (MAX_PROBES / BLOCK) as usize;
-    let rows = BLOCKS.scan(view, &octets(0), &octets(REPORT), most)?;
+    let rows = BLOCKS.scan(view, &octets(0), &octets(MAX_PROBES / BLOCK), most)?;
     let number = |key: &[u8]| {
         let last = key.get(8..).and_then(|octets| <[u8; 4]>::try_from(octets).ok());
         last.map_or(0, u32::from_be_bytes)

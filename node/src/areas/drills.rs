@@ -1,36 +1,31 @@
-//! Drills of the API: what there is, whether one may begin, its begin, its record and report.
+//! Drills of the API: what there is, a drill's record and report, its end.
 //!
-//! Not what happens while one runs (`run`) nor how it looks (`page`). Invariants: nothing begins
-//! on a cluster whose guard rails say no, whoever asks; a report is given out octet by octet as it
-//! was sealed, and whether the seal holds is told with it.
+//! Not whether one may begin (`begin`), what happens while one runs (`run`), plans (`plans`), nor
+//! how it looks (`page`). Invariant: a report is given out octet by octet as it was sealed,
+//! and whether the seal holds is told with it.
 
+pub mod begin;
 pub mod page;
+pub mod plans;
 pub mod run;
-
-use std::time::Duration;
 
 use axum::Json;
 use axum::extract::Path;
-use axum::http::{HeaderMap, StatusCode};
-use cluster::NodeStatus;
-use domain::drills::{self, Begin, Change, Record, Sealed, State as Stands};
-use domain::{Device, NodeId, Stamp, View, assets, leases};
+use axum::http::HeaderMap;
+use domain::drills::{self, Change, Record, Sealed, State as Stands};
+use domain::{Stamp, View};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::areas::{keys, time};
-use crate::drills::guard::{self, Channel, Holds, Rail, Situation};
 use crate::drills::report::Report;
-use crate::drills::scenario::{self, Limit, MAX_HOLD_S, SCENARIOS, Scenario, Whom};
+use crate::drills::scenario::{Limit, SCENARIOS, Scenario, Whom};
 use crate::http::asked::Asked;
-use crate::http::extract::{Body, Params};
+use crate::http::extract::Body;
 use crate::http::problem::{Problem, ProblemBody};
 use crate::secret::hex;
-
-/// Concentrators that are looked through for one with a standby.
-const LOOKED_AT: usize = 10_000;
 
 /// A scenario and how it went last.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -41,7 +36,7 @@ pub struct ScenarioBody {
     pub hypothesis: String,
     /// What is done.
     pub does: String,
-    /// To whom when nobody is named: leader, follower, owner.
+    /// To whom when nobody is named: leader, follower, owner, everyone.
     pub whom: String,
     /// What it touches at most.
     pub blast_radius: String,
@@ -147,55 +142,6 @@ pub struct DrillReportBody {
     pub judge: Option<String>,
 }
 
-/// What to drill.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, IntoParams, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Wish {
-    /// The scenario.
-    pub scenario: String,
-    /// The node to hurt, by name or number; whom the scenario means when left out.
-    pub on: Option<String>,
-    /// The concentrator whose channel to hurt; one with a standby when left out.
-    pub concentrator: Option<String>,
-    /// How long the failure lasts, where it lasts: 1 to 60 s.
-    pub hold_s: Option<u32>,
-    /// Why; for people.
-    pub reason: Option<String>,
-    /// The last backup, in the operator's words; `none` says that there is none.
-    pub backup: Option<String>,
-}
-
-/// What would be done, and the answers of the guard rails.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct PlanBody {
-    /// What would be drilled.
-    pub scenario: ScenarioBody,
-    /// The node that would be hurt; null when there is none.
-    pub target: Option<String>,
-    /// Its HTTP address.
-    pub target_url: Option<String>,
-    /// The concentrator whose channel would be hurt; empty when none would.
-    pub concentrator: String,
-    /// How long the failure would last, s; 0 where it does not last.
-    pub hold_s: u32,
-    /// The drill is over after so many seconds whatever happens.
-    pub limit_s: u32,
-    /// Whether it may begin: no rail is bad.
-    pub may_begin: bool,
-    /// The guard rails.
-    pub rails: Vec<Rail>,
-}
-
-/// A drill that was begun.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct BegunBody {
-    /// Its number.
-    pub id: u64,
-    /// What was planned.
-    #[serde(flatten)]
-    pub plan: PlanBody,
-}
-
 /// Scenarios with their last runs, and drills.
 #[utoipa::path(get, path = "/api/v1/drills", tag = "drills", responses(
     (status = 200, body = DrillsBody),
@@ -221,6 +167,7 @@ fn scenario_body(app: &App, scenario: &Scenario, kept: &[Record], now: Stamp) ->
         Whom::Leader => "leader",
         Whom::Follower => "follower",
         Whom::Owner => "owner",
+        Whom::Everyone => "everyone",
     };
     let limit = |kind: &str, limit: Limit| LimitBody {
         kind: kind.to_owned(),
@@ -284,141 +231,6 @@ pub fn drill_body(app: &App, record: &Record, now: Stamp) -> DrillBody {
         doubled: summary.map(|summary| summary.doubled),
         deviations: summary.map(|summary| summary.deviations),
     }
-}
-
-/// What would be done, and whether the answering node lets it begin. Ask the leader: only it knows
-/// how far the others are.
-#[utoipa::path(get, path = "/api/v1/drills/plan", tag = "drills", params(Wish), responses(
-    (status = 200, body = PlanBody),
-    (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-))]
-pub async fn plan(app: Asked, Params(wish): Params<Wish>) -> Result<Json<PlanBody>, Problem> {
-    Ok(Json(planned(&app, &wish)?.1))
-}
-
-type Planned = (Option<(NodeId, &'static Scenario)>, PlanBody);
-
-fn planned(app: &Asked, wish: &Wish) -> Result<Planned, Problem> {
-    let scenario = scenario::find(&wish.scenario)
-        .ok_or_else(|| Problem::missing("unknown_scenario", wish.scenario.clone()))?;
-    let hold_s = match wish.hold_s {
-        Some(hold_s) if scenario.hold_s > 0 && !(1..=MAX_HOLD_S).contains(&hold_s) => {
-            return Err(Problem::bad("bad_drill", format!("hold_s is 1 to {MAX_HOLD_S}")));
-        }
-        Some(hold_s) if scenario.hold_s > 0 => hold_s,
-        _ => scenario.hold_s,
-    };
-    let view = app.view()?;
-    let cluster = &app.live()?.cluster;
-    let (status, now) = (cluster.status(), cluster.stamp_now());
-    let kept = drills::list(&view)?;
-    let wanted = scenario.injection.is_of_a_channel();
-    let channel = if wanted { channel(app, &view, wish, now)? } else { None };
-    let target = guard::target(scenario, &status, wish.on.as_deref(), channel.as_ref());
-    let situation = Situation {
-        allowed: app.config().drills.allowed,
-        open: kept.iter().find(|record| record.is_open(now)).cloned(),
-        backup: wish.backup.clone().unwrap_or_default(),
-        channel,
-        without_standby: target.map_or(Ok(0), |node| without_standby(&view, node.id))?,
-    };
-    let rails = guard::rails(scenario, &status, &situation, target);
-    let body = PlanBody {
-        scenario: scenario_body(app, scenario, &kept, now),
-        target: target.map(|node| node.name.clone()),
-        target_url: target.map(|node: &NodeStatus| node.http.clone()),
-        concentrator: situation.channel.map_or_else(String::new, |channel| channel.concentrator),
-        hold_s,
-        limit_s: scenario.limit_s(hold_s),
-        may_begin: rails.iter().all(|rail| rail.holds != Holds::Bad),
-        rails,
-    };
-    Ok((target.map(|node| (node.id, scenario)), body))
-}
-
-/// The channel to hurt: of the named concentrator, or of the first that has a standby elsewhere.
-fn channel(
-    app: &App,
-    view: &dyn View,
-    wish: &Wish,
-    now: Stamp,
-) -> Result<Option<Channel>, Problem> {
-    let name = |node: NodeId| app.node_name(node);
-    let of = |device: &Device| -> Result<Channel, Problem> {
-        let lease = leases::holder(view, device, now)?;
-        let standbys = lease.iter().flat_map(|lease| lease.standbys.clone()).map(name);
-        Ok(Channel {
-            concentrator: device.name().to_owned(),
-            owner: lease.as_ref().and_then(|lease| lease.owner).map(name),
-            standbys: standbys.collect(),
-        })
-    };
-    if let Some(id) = &wish.concentrator {
-        let known = assets::concentrator(view, id)?.is_some();
-        return known.then(|| of(&Device::Concentrator(id.clone()))).transpose();
-    }
-    for lease in leases::list(view, None, LOOKED_AT)? {
-        if !matches!(lease.device, Device::Concentrator(_)) {
-            continue;
-        }
-        let found = of(&lease.device)?;
-        let owner = found.owner.clone();
-        let owned = wish.on.is_none() || wish.on == owner;
-        if owned
-            && owner.is_some()
-            && found.standbys.iter().any(|node| Some(node) != owner.as_ref())
-        {
-            return Ok(Some(found));
-        }
-    }
-    Ok(None)
-}
-
-fn without_standby(view: &dyn View, node: NodeId) -> Result<usize, domain::Fault> {
-    let leases = leases::list(view, None, LOOKED_AT)?;
-    let of = leases.iter().filter(|lease| {
-        matches!(lease.device, Device::Concentrator(_)) && lease.owner == Some(node)
-    });
-    Ok(of.filter(|lease| lease.standbys.iter().all(|standby| *standby == node)).count())
-}
-
-/// Begin a drill: from now on its writes are taken, and its target may be told to hurt itself.
-#[utoipa::path(post, path = "/api/v1/drills", tag = "drills", request_body = Wish, responses(
-    (status = 201, body = BegunBody),
-    (status = 403, body = ProblemBody, content_type = "application/problem+json"),
-    (status = 409, body = ProblemBody, content_type = "application/problem+json"),
-    (status = 422, body = ProblemBody, content_type = "application/problem+json"),
-))]
-pub async fn begin(
-    app: Asked,
-    headers: HeaderMap,
-    Body(wish): Body<Wish>,
-) -> Result<(StatusCode, Json<BegunBody>), Problem> {
-    run::refuse_unless_allowed(&app)?;
-    let (chosen, plan) = planned(&app, &wish)?;
-    let bad: Vec<String> = plan
-        .rails
-        .iter()
-        .filter(|rail| rail.holds == Holds::Bad)
-        .map(|rail| format!("{}: {}", rail.name, rail.detail))
-        .collect();
-    let (Some((target, scenario)), true) = (chosen, bad.is_empty()) else {
-        return Err(Problem::new(StatusCode::CONFLICT, "drill_unsafe", bad.join("; ")));
-    };
-    let hold = Duration::from_secs(u64::from(plan.hold_s));
-    let change = Change::Begin(Begin {
-        scenario: scenario.name.to_owned(),
-        target,
-        concentrator: plan.concentrator.clone(),
-        hold_ms: u32::try_from(hold.as_millis()).unwrap_or(u32::MAX),
-        limit_s: plan.limit_s,
-        reason: wish.reason.unwrap_or_default(),
-        backup: wish.backup.unwrap_or_default(),
-    });
-    let proposal = keys::proposal_id(&headers, "drill")?;
-    let (id, _) = app.propose(proposal, domain::Change::Drills(change)).await?;
-    tracing::warn!(id, scenario = scenario.name, target = %target, "a drill begins");
-    Ok((StatusCode::CREATED, Json(BegunBody { id, plan })))
 }
 
 /// A drill with its report.

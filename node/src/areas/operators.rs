@@ -46,7 +46,7 @@ pub struct NewOperator {
 #[serde(deny_unknown_fields)]
 pub struct NewGrant {
     /// operator, dispatcher, metering_engineer, revenue_analyst, vending_supervisor, vendor,
-    /// auditor, security_officer, administrator or monitor.
+    /// auditor, security_officer, administrator, monitor or driller.
     pub role: String,
     /// The number of its region; 0, the whole utility, when left out.
     #[serde(default)]

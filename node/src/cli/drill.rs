@@ -3,10 +3,14 @@
 //! Invariants: without `--yes` nothing is hurt; exit 0 only for a drill that passed, or a plan
 //! that may begin; what Ctrl-C ends is undone before the program is.
 
+mod kept;
+mod plans;
 mod print;
 mod rehearsal;
 mod trial;
+mod watch;
 
+use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,14 +22,13 @@ use serde_json::{Value, json};
 use super::ClusterArgs;
 use super::client::Api;
 use super::output::field;
-use crate::areas::drills::page;
 use crate::areas::pages::encode;
 use crate::drills::drive::{Course, drive, newest_backup};
 use crate::drills::evidence::Evidence;
-use crate::drills::report::Report;
 use crate::drills::scenario::{self, Scenario};
 use crate::exit::{Exit, Failure};
 use crate::run::Signals;
+pub use kept::sealed;
 pub use print::figures;
 pub use trial::{Trial, judge_measured};
 
@@ -71,6 +74,15 @@ pub enum DrillCommand {
     FullDisk(RunArgs),
     /// A node reads its certificate again and dials its links anew; nobody should notice.
     CertificateRenewal(RunArgs),
+    /// Every node is stopped in order and started again, one after the other, the leader last.
+    RollingRestart(RunArgs),
+    /// The same behind an exchange of the program: each must come back as another build.
+    RollingUpgrade(RunArgs),
+    /// Plans: what is drilled by the calendar, when a second person has agreed.
+    #[command(subcommand)]
+    Plan(plans::PlanCommand),
+    /// Carries out plans that are in force, until it is stopped.
+    Watch(watch::WatchArgs),
     /// The newest backup is restored into a scratch folder; no node is hurt.
     RestoreFromBackup(rehearsal::RehearsalArgs),
 }
@@ -93,6 +105,10 @@ pub struct RunArgs {
     /// The last backup, in your words, or `none`; as the nodes know it when left out.
     #[arg(long, value_name = "TEXT")]
     backup: Option<String>,
+    /// Of rolling-upgrade: the version with which every node must come back; any other build than
+    /// before when left out.
+    #[arg(long, value_name = "VERSION")]
+    to: Option<String>,
     /// Do it. Without this only the plan and the answers of the guard rails are shown.
     #[arg(long)]
     yes: bool,
@@ -123,6 +139,8 @@ impl DrillCommand {
             Self::List { .. }
             | Self::Report(_)
             | Self::Abort { .. }
+            | Self::Plan(_)
+            | Self::Watch(_)
             | Self::RestoreFromBackup(_) => return None,
             Self::GracefulHandOver(args) => ("graceful-hand-over", args),
             Self::LeaderKill(args) => ("leader-kill", args),
@@ -133,6 +151,8 @@ impl DrillCommand {
             Self::NetworkCut(args) => ("network-cut", args),
             Self::FullDisk(args) => ("full-disk", args),
             Self::CertificateRenewal(args) => ("certificate-renewal", args),
+            Self::RollingRestart(args) => ("rolling-restart", args),
+            Self::RollingUpgrade(args) => ("rolling-upgrade", args),
         })
     }
 
@@ -142,6 +162,8 @@ impl DrillCommand {
             Self::List { cluster } | Self::Abort { cluster, .. } => cluster,
             Self::Report(args) => &args.cluster,
             Self::RestoreFromBackup(args) => &args.cluster,
+            Self::Plan(verb) => verb.cluster(),
+            Self::Watch(args) => &args.cluster,
             Self::GracefulHandOver(args)
             | Self::LeaderKill(args)
             | Self::NodeKill(args)
@@ -150,7 +172,9 @@ impl DrillCommand {
             | Self::ChannelBlackHole(args)
             | Self::NetworkCut(args)
             | Self::FullDisk(args)
-            | Self::CertificateRenewal(args) => &args.cluster,
+            | Self::CertificateRenewal(args)
+            | Self::RollingRestart(args)
+            | Self::RollingUpgrade(args) => &args.cluster,
         }
     }
 }
@@ -163,8 +187,10 @@ pub async fn drill(verb: DrillCommand) -> Result<(), Failure> {
         return run(&api, name, args).await;
     }
     match verb {
-        DrillCommand::Report(args) => report(&api, &args).await,
-        DrillCommand::Abort { why, .. } => abort(&api, &why, is_json).await,
+        DrillCommand::Report(args) => kept::report(&api, &args).await,
+        DrillCommand::Abort { why, .. } => kept::abort(&api, &why, is_json).await,
+        DrillCommand::Plan(verb) => plans::run(&api, verb).await,
+        DrillCommand::Watch(args) => watch::run(&api, &args).await,
         DrillCommand::RestoreFromBackup(args) => rehearsal::run(&api, &args).await,
         _ => {
             let body = api.get("/api/v1/drills").await?;
@@ -199,7 +225,7 @@ impl Cluster {
     }
 
     /// Guard rails that only the driver can see: every node answers it, and the target lets itself
-    /// be hurt.
+    /// be hurt; all of them where none is named.
     async fn own_rails(&self, target: Option<&str>) -> Vec<Value> {
         let mut rails = Vec::new();
         for (name, client) in self.names.iter().zip(&self.clients) {
@@ -207,7 +233,7 @@ impl Cluster {
                 rails_entry("reach", holds, &format!("{name}: {detail}"))
             };
             rails.push(match client.get("/api/v1/drills").await {
-                Ok(body) if target == Some(name.as_str()) && body["allowed"] != true => {
+                Ok(body) if target.is_none_or(|its| its == name) && body["allowed"] != true => {
                     rail("bad", "`drills.allowed` is false there".to_owned())
                 }
                 Ok(_) => rail("good", "answers at its address".to_owned()),
@@ -254,6 +280,8 @@ async fn plan(
     let query = query(name, args, backup);
     let mut plan = cluster.leader()?.get(&format!("/api/v1/drills/plan?{query}")).await?;
     let target = plan["target"].as_str().map(str::to_owned);
+    let many = plan["nodes"].as_array().is_some_and(|nodes| !nodes.is_empty());
+    let target = target.filter(|_| !many);
     let rails = cluster.own_rails(target.as_deref()).await;
     let safe = plan["may_begin"] == true && rails.iter().all(|rail| rail["holds"] != "bad");
     if let Some(all) = plan["rails"].as_array_mut() {
@@ -273,30 +301,44 @@ async fn perform(
 ) -> Result<(u64, usize, Evidence), Failure> {
     let wish = json!({
         "scenario": scenario.name, "on": args.on, "concentrator": args.concentrator,
-        "hold_s": args.hold, "reason": args.reason, "backup": backup,
+        "hold_s": args.hold, "reason": args.reason, "backup": backup, "to": args.to,
     });
     let begun = cluster.leader()?.post("/api/v1/drills", &wish).await?;
+    let mut signals = Signals::new()?;
+    let wish = async {
+        signals.next().await;
+        "interrupted by its driver".to_owned()
+    };
+    carry_out(cluster, scenario, &begun, wish).await
+}
+
+/// Drives a drill that was begun, until it is over or the wish for its end comes.
+async fn carry_out(
+    cluster: &Cluster,
+    scenario: &'static Scenario,
+    begun: &Value,
+    wish: impl Future<Output = String>,
+) -> Result<(u64, usize, Evidence), Failure> {
     let place = |name: &str| cluster.names.iter().position(|other| other == name);
     let target = begun["target"].as_str().and_then(place);
     let (Some(drill), Some(target)) = (begun["id"].as_u64(), target) else {
         return Err(Failure::failed("bad_answer", "the begin of the drill makes no sense"));
     };
+    let named = begun["nodes"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let nodes_in_turn = named.iter().filter_map(|name| place(name.as_str()?)).collect();
     let course = Course {
+        nodes_in_turn,
         clients: cluster.clients.clone(),
         nodes: cluster.names.clone(),
         drill,
         target,
         target_leads: target == cluster.leader,
         scenario,
-        concentrator: field(&begun, &["concentrator"]),
+        concentrator: field(begun, &["concentrator"]),
         hold: Duration::from_secs(begun["hold_s"].as_u64().unwrap_or(0)),
     };
-    let mut signals = Signals::new()?;
-    let wish = async {
-        signals.next().await;
-        "interrupted by its driver".to_owned()
-    };
-    eprintln!("drill {drill}: {} on {}", scenario.name, field(&begun, &["target"]));
+    let whom = if named.is_empty() { field(begun, &["target"]) } else { "every node".to_owned() };
+    eprintln!("drill {drill}: {} on {whom}", scenario.name);
     let evidence = drive(course, wish, |news| eprintln!("drill {drill}: {news}")).await;
     Ok((drill, target, evidence))
 }
@@ -319,6 +361,7 @@ fn query(name: &str, args: &RunArgs, backup: Option<&str>) -> String {
         ("hold_s", hold.as_deref()),
         ("reason", Some(args.reason.as_str())),
         ("backup", backup),
+        ("to", args.to.as_deref()),
     ] {
         if let Some(value) = value {
             query.push_str(&format!("&{name}={}", encode(value)));
@@ -417,63 +460,4 @@ async fn for_first(
         }
     }
     Err(last)
-}
-
-async fn report(api: &Api, args: &ReportArgs) -> Result<(), Failure> {
-    let id = match args.id {
-        Some(id) => id,
-        None => newest(api).await?,
-    };
-    let body = api.get(&format!("/api/v1/drills/{id}")).await?;
-    if !args.html {
-        print::report(&body, args.cluster.json);
-        return Ok(());
-    }
-    if body["report"].is_null() {
-        return Err(Failure::failed("no_report", format!("drill {id} has no report")));
-    }
-    let (report, seal) = sealed(&body)?;
-    let html = page::standalone(&report, seal).map_err(|error| Failure::failed("failed", error))?;
-    println!("{html}");
-    Ok(())
-}
-
-/// The report of an answer, with its seal.
-pub fn sealed(body: &Value) -> Result<(Report, page::Seal), Failure> {
-    let report: Report = serde_json::from_value(body["report"].clone())
-        .map_err(|error| Failure::failed("bad_answer", error))?;
-    let seal = page::Seal {
-        seal: field(body, &["seal"]),
-        holds: body["seal_holds"] == true,
-        judge: field(body, &["judge"]),
-    };
-    Ok((report, seal))
-}
-
-async fn newest(api: &Api) -> Result<u64, Failure> {
-    let body = api.get("/api/v1/drills").await?;
-    let items = body["items"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let found = items.iter().find(|item| item["verdict"].is_string());
-    let id = found.and_then(|item| item["id"].as_u64());
-    id.ok_or_else(|| Failure::failed("no_report", "no drill has a report"))
-}
-
-async fn abort(api: &Api, why: &str, is_json: bool) -> Result<(), Failure> {
-    let body = api.get("/api/v1/drills").await?;
-    let items = body["items"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let open = items.iter().find(|item| item["state"] == "open");
-    let Some((open, id)) = open.and_then(|open| Some((open, open["id"].as_u64()?))) else {
-        return Err(Failure::failed("no_drill", "no drill is under way"));
-    };
-    let members = api.get("/api/v1/cluster").await?;
-    let nodes = members["nodes"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let target = nodes.iter().find(|node| node["name"] == open["target"]);
-    undo(target.map(|node| api.at(&field(node, &["url"]))).as_ref(), id).await;
-    let ended = api.post(&format!("/api/v1/drills/{id}/abort"), &json!({ "why": why })).await?;
-    if is_json {
-        println!("{ended}");
-    } else {
-        println!("drill {id} ({}) is ended", field(open, &["scenario"]));
-    }
-    Ok(())
 }

@@ -7,6 +7,7 @@
 
 mod after;
 mod probe;
+mod rolling;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -17,7 +18,7 @@ use hyper::Method;
 use tokio::time::sleep;
 
 use crate::cli::Api;
-use crate::drills::evidence::{Evidence, Restored};
+use crate::drills::evidence::{Evidence, Restored, Step};
 use crate::drills::scenario::{BASELINE, CALM_WITHIN, SETTLE, Scenario, WHOLE_WITHIN};
 pub use after::newest_backup;
 use probe::Probing;
@@ -41,7 +42,9 @@ pub struct Course {
     pub drill: u64,
     /// Place of the node that is hurt.
     pub target: usize,
-    /// Whether it led when the drill began.
+    /// Places of the nodes that are restarted, in order, where it goes from node to node.
+    pub nodes_in_turn: Vec<usize>,
+    /// Whether the target led when the drill began.
     pub target_leads: bool,
     /// What is drilled.
     pub scenario: &'static Scenario,
@@ -59,6 +62,7 @@ struct Times {
     undone_us: Option<u64>,
     whole_us: Option<u64>,
     aborted: Option<String>,
+    steps: Vec<Step>,
 }
 
 /// Drives a drill to its end. `wish` ends it early and says why; `tell` hears news for a person.
@@ -103,6 +107,7 @@ pub async fn drive(
         signs,
         restored: None,
         measured: None,
+        steps: times.steps,
     }
 }
 
@@ -128,6 +133,7 @@ pub async fn examine(course: &Course, restored: Option<Result<Restored, String>>
         signs: Vec::new(),
         restored: restored.and_then(Result::ok),
         measured: None,
+        steps: Vec::new(),
     }
 }
 
@@ -137,10 +143,13 @@ async fn conduct(course: &Course, probing: &Probing, times: &mut Times, tell: &i
         times.aborted = Some(why);
         return;
     }
+    if course.scenario.injection.rolls() {
+        return rolling::conduct(course, probing, times, tell).await;
+    }
     let target = course.nodes.get(course.target).map_or("?", String::as_str);
     tell(&format!("{target}: {}", course.scenario.does));
     times.injected_us = Some(probing.clock());
-    if let Err(why) = order(course).await {
+    if let Err(why) = order(course, course.target).await {
         times.aborted = Some(format!("{target} did not take its order: {why}"));
         return;
     }
@@ -157,7 +166,7 @@ async fn conduct(course: &Course, probing: &Probing, times: &mut Times, tell: &i
             times.undone_us = Some(over_us);
             tell("the failure is over");
         }
-        if let Some(why) = stop_condition(course, probing, now_us) {
+        if let Some(why) = stop_condition(course, probing, (now_us, Some(course.target))) {
             times.aborted = Some(why);
             return;
         }
@@ -186,7 +195,7 @@ async fn usual(course: &Course, probing: &Probing, tell: &impl Fn(&str)) -> Resu
         if probing.whole(0, now_us) {
             return Ok(());
         }
-        if let Some(why) = stop_condition(course, probing, now_us) {
+        if let Some(why) = stop_condition(course, probing, (now_us, Some(course.target))) {
             return Err(why);
         }
         if now_us >= until_us {
@@ -196,11 +205,11 @@ async fn usual(course: &Course, probing: &Probing, tell: &impl Fn(&str)) -> Resu
     }
 }
 
-/// Tells the target to hurt itself.
-async fn order(course: &Course) -> Result<(), String> {
-    let client = course.clients.get(course.target).ok_or("no such node")?;
+/// Tells a node to hurt itself.
+async fn order(course: &Course, target: usize) -> Result<(), String> {
+    let client = course.clients.get(target).ok_or("no such node")?;
     let path = format!("/api/v1/drills/{}/injection", course.drill);
-    let key = format!("drill {} injection", course.drill);
+    let key = format!("drill {} injection {target}", course.drill);
     match client.once(Method::POST, &path, (None, &key), TAKE).await {
         Ok((202, _)) => Ok(()),
         Ok((status, body)) => Err(format!("{status} {}", body["code"].as_str().unwrap_or(""))),
@@ -208,12 +217,17 @@ async fn order(course: &Course) -> Result<(), String> {
     }
 }
 
-fn stop_condition(course: &Course, probing: &Probing, now_us: u64) -> Option<String> {
+/// Why to end the drill now: it was ended elsewhere, or a node that is not hurt is lost.
+fn stop_condition(
+    course: &Course,
+    probing: &Probing,
+    (now_us, target): (u64, Option<usize>),
+) -> Option<String> {
     if probing.ended_elsewhere() {
         return Some("the drill was ended elsewhere, or its time is over".to_owned());
     }
     let lost = probing.down_for(now_us).into_iter().enumerate();
-    let lost = lost.filter(|(place, us)| *place != course.target && *us >= micros(SECOND_LOST));
+    let lost = lost.filter(|(place, us)| Some(*place) != target && *us >= micros(SECOND_LOST));
     let lost = lost.filter_map(|(place, _)| course.nodes.get(place));
     let names: Vec<&str> = lost.map(String::as_str).collect();
     (!names.is_empty()).then(|| format!("a second node is lost: {}", names.join(", ")))

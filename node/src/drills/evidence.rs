@@ -179,6 +179,36 @@ pub struct Restored {
     pub took_ms: u32,
 }
 
+/// A node's turn in a drill that goes from node to node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Step {
+    /// Place of the node in [`Evidence::nodes`].
+    pub node: u8,
+    /// When the order was sent.
+    pub ordered_us: u64,
+    /// When every node worked again; null when not all did.
+    pub back_us: Option<u64>,
+    /// Version and revision that ran before; null when it did not tell.
+    pub before: Option<Build>,
+    /// The same afterwards.
+    pub after: Option<Build>,
+}
+
+/// What runs on a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Build {
+    /// Its version.
+    pub version: String,
+    /// The source revision that was built.
+    pub revision: String,
+}
+
+impl std::fmt::Display for Build {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{} ({})", self.version, self.revision)
+    }
+}
+
 /// Everything.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -220,4 +250,7 @@ pub struct Evidence {
     /// What was measured, in an acceptance.
     #[serde(default)]
     pub measured: Option<Measured>,
+    /// The nodes' turns, in a drill that goes from node to node.
+    #[serde(default)]
+    pub steps: Vec<Step>,
 }

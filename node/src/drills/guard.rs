@@ -86,6 +86,7 @@ pub fn target<'a>(
         return find(name);
     }
     match scenario.whom {
+        Whom::Everyone => order(scenario, status).first().copied(),
         Whom::Leader => leader(),
         Whom::Follower => {
             let lead = leader().map(|node| node.id);
@@ -93,6 +94,17 @@ pub fn target<'a>(
         }
         Whom::Owner => channel.and_then(|channel| channel.owner.as_deref()).and_then(find),
     }
+}
+
+/// The nodes of a drill that goes from node to node: voters that do not lead, then the leader.
+/// Empty for another.
+pub fn order<'a>(scenario: &Scenario, status: &'a Status) -> Vec<&'a NodeStatus> {
+    if !scenario.injection.rolls() {
+        return Vec::new();
+    }
+    let mut nodes: Vec<&NodeStatus> = status.nodes.iter().filter(|node| node.voter).collect();
+    nodes.sort_by_key(|node| status.leader.as_ref() == Some(&node.name));
+    nodes
 }
 
 /// Every rail's answer.
@@ -141,6 +153,7 @@ fn aim(
     let only_leader = matches!(scenario.injection, Injection::HandOver | Injection::Hang)
         || (scenario.injection == Injection::Kill && scenario.whom == Whom::Leader);
     match scenario.whom {
+        Whom::Everyone => many(status),
         _ if !target.reachable => rail("target", false, format!("{name} is not reached")),
         Whom::Leader if only_leader && !leads => {
             rail("target", false, format!("{name} does not lead"))
@@ -152,6 +165,13 @@ fn aim(
         _ if leads => rail("target", true, format!("{name}, which leads")),
         _ => rail("target", true, name.clone()),
     }
+}
+
+/// Whether there are as many nodes as a drill can go through.
+fn many(status: &Status) -> Rail {
+    let nodes = status.nodes.iter().filter(|node| node.voter).count();
+    let most = domain::drills::MAX_ROLLED;
+    rail("target", nodes <= most, format!("{nodes} nodes in turn, {most} at most"))
 }
 
 fn quorum(scenario: &Scenario, status: &Status, target: Option<&NodeStatus>) -> Rail {

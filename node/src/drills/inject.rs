@@ -19,7 +19,7 @@ const LAST_WORDS: Duration = Duration::from_millis(20);
 
 /// Begins a failure of this node; it goes on in the background.
 pub fn inject(live: &Live, injection: Injection, concentrator: &str, hold: Duration) {
-    let Live { cluster, gateway, renewal } = live.clone();
+    let Live { cluster, gateway, renewal, restart } = live.clone();
     tracing::warn!(?injection, concentrator, ?hold, "a drill hurts this node");
     match injection {
         Injection::HandOver => {
@@ -44,6 +44,12 @@ pub fn inject(live: &Live, injection: Injection, concentrator: &str, hold: Durat
         Injection::CutNetwork => cluster.cable().pull(hold),
         Injection::FillDisk => cluster.pretend_full(hold),
         Injection::RenewCertificate => renewal.notify_one(),
+        Injection::Restart | Injection::Upgrade => {
+            tokio::spawn(async move {
+                tokio::time::sleep(LAST_WORDS).await;
+                restart.notify_one();
+            });
+        }
         Injection::CutChannel => gateway.notice(concentrator, Notice::Cut),
         // The driver's work alone.
         Injection::Restore | Injection::Measure => {}

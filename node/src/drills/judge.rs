@@ -4,6 +4,7 @@
 //! never passes. 2. A broken promise is `failed`, however the drill ended. 3. The cluster's own
 //! state is asked for every acknowledged write, not the driver's word alone.
 
+mod rolling;
 mod timeline;
 
 use std::collections::BTreeSet;
@@ -15,7 +16,7 @@ use crate::drills::acceptance::{self, Acceptance};
 use crate::drills::evidence::{Answer, Evidence, Held, Kind, MAX_OPERATIONS};
 use crate::drills::measure::{Pause, chart, count, latencies, ms, pause};
 use crate::drills::report::{FORMAT, Identity, Kept, Proof, Recovery, Report};
-use crate::drills::scenario::{Injection, Limit, Scenario, WHOLE_WITHIN};
+use crate::drills::scenario::{EACH_WITHIN, Injection, Limit, Scenario, WHOLE_WITHIN};
 
 /// Writes that must have been acknowledged before the injection, or nothing can be said.
 const ENOUGH_BEFORE: usize = 10;
@@ -42,8 +43,18 @@ pub struct Facts<'a> {
     pub held: Held,
     /// What it holds of the customer's figures, in an acceptance.
     pub figures: acceptance::Held,
+    /// The nodes of a drill that goes from node to node, as the log has them.
+    pub roll: Option<Rolled>,
     /// BLAKE3 of the evidence's octets.
     pub blake3: String,
+}
+
+/// What the log knows of a drill that goes from node to node.
+pub struct Rolled {
+    /// Each node, and whether its injection was noted.
+    pub nodes: Vec<(String, bool)>,
+    /// The version with which they are to come back; empty: another build than before.
+    pub to: String,
 }
 
 /// Why evidence cannot be judged at all.
@@ -81,6 +92,11 @@ pub fn check(evidence: &Evidence, members: &[String]) -> Result<(), &'static str
     if order.iter().flatten().any(|at| *at > evidence.ended_us) {
         return Err("something after the end");
     }
+    if evidence.steps.len() > nodes
+        || !evidence.steps.iter().all(|step| is_node(step.node) && step.fits(evidence.ended_us))
+    {
+        return Err("a turn that cannot be");
+    }
     if evidence.held.len() > nodes || evidence.replicas.len() > nodes {
         return Err("more nodes than there are");
     }
@@ -97,6 +113,7 @@ pub fn judge(evidence: &Evidence, facts: &Facts<'_>) -> (Report, Summary) {
         Injection::Measure => (Vec::new(), injected_us),
         _ => {
             was_injected(evidence, facts, injected_us, &identity, &mut findings);
+            rolling::steps(evidence, facts, &mut findings);
             recovery(evidence, facts.scenario, injected_us, &mut findings)
         }
     };
@@ -138,6 +155,7 @@ pub fn judge(evidence: &Evidence, facts: &Facts<'_>) -> (Report, Summary) {
         latency: latencies(&evidence.operations, injected_us, recovered_us),
         signs: evidence.signs.clone(),
         restored: evidence.restored.clone(),
+        steps: evidence.steps.clone(),
         acceptance,
         chart: chart(evidence, injected_us),
         evidence: Proof {
@@ -223,7 +241,7 @@ fn was_injected(
     if before < ENOUGH_BEFORE {
         findings.doubts.push(format!("only {before} writes were accepted before the injection"));
     }
-    if facts.scenario.injection.silences() {
+    if facts.scenario.injection.silences() && !facts.scenario.injection.rolls() {
         let felt = evidence.operations.iter().any(|one| {
             at_target(one.node) && one.answer != Answer::Good && one.ended_us > injected_us
         });
@@ -233,7 +251,7 @@ fn was_injected(
         }
     }
     let led = identity.leader_before.as_ref() == Some(&facts.target);
-    if facts.scenario.moves_office && led {
+    if facts.scenario.moves_office && led && !facts.scenario.injection.rolls() {
         let other = evidence.seen.iter().any(|seen| {
             seen.at_us >= injected_us
                 && seen.leader.as_ref().is_some_and(|leader| *leader != facts.target)
@@ -317,8 +335,12 @@ fn recovery(
         all.push(held_against("channel", measured, None, limit));
     }
     let whole_from = evidence.undone_us.unwrap_or(injected_us);
-    let whole = evidence.whole_us.map(|at| ms(at.saturating_sub(whole_from)));
-    let within = u32::try_from(WHOLE_WITHIN.as_millis()).unwrap_or(u32::MAX);
+    let (whole, within) = match scenario.injection.rolls() {
+        // Of each node's turn, not of all together.
+        true => (rolling::longest_us(evidence), EACH_WITHIN),
+        false => (evidence.whole_us.map(|at| at.saturating_sub(whole_from)), WHOLE_WITHIN),
+    };
+    let (whole, within) = (whole.map(ms), u32::try_from(within.as_millis()).unwrap_or(u32::MAX));
     let limit = Limit { promise_ms: within, limit_ms: within };
     all.push(held_against("whole", whole, None, limit));
     for one in &all {

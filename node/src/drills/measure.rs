@@ -171,6 +171,7 @@ mod tests {
                 signs: Vec::new(),
                 restored: None,
                 measured: None,
+                steps: Vec::new(),
             };
             let chart = chart(&evidence, 0);
             assert!(chart.slices.len() <= 600, "{}", chart.slices.len());

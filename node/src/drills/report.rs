@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::drills::acceptance::Acceptance;
-use crate::drills::evidence::{Replica, Restored, Sign};
+use crate::drills::evidence::{Replica, Restored, Sign, Step};
 
 /// The format's name.
 pub const FORMAT: &str = "holdfast-drill-report/1";
@@ -184,6 +184,9 @@ pub struct Report {
     /// The backup that was restored, in a drill of that.
     #[serde(default)]
     pub restored: Option<Restored>,
+    /// The nodes' turns, in a drill that goes from node to node.
+    #[serde(default)]
+    pub steps: Vec<Step>,
     /// The figures of an acceptance, in one.
     #[serde(default)]
     pub acceptance: Option<Acceptance>,

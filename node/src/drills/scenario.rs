@@ -29,6 +29,10 @@ pub enum Injection {
     Restore,
     /// Nothing is hurt: the driver hands in what it measured before.
     Measure,
+    /// The node stops in order and is started again; each node in turn.
+    Restart,
+    /// The same, and it must come back as another build.
+    Upgrade,
 }
 
 impl Injection {
@@ -39,7 +43,7 @@ impl Injection {
 
     /// Whether it takes the node's vote away.
     pub fn takes_a_voter(self) -> bool {
-        matches!(self, Self::Kill | Self::Hang | Self::CutNetwork | Self::FillDisk)
+        matches!(self, Self::Kill | Self::Hang | Self::CutNetwork | Self::FillDisk) || self.rolls()
     }
 
     /// Whether it hurts a channel of the field.
@@ -54,7 +58,17 @@ impl Injection {
 
     /// Whether the node cannot answer meanwhile.
     pub fn silences(self) -> bool {
-        matches!(self, Self::Kill | Self::Hang)
+        matches!(self, Self::Kill | Self::Hang) || self.rolls()
+    }
+
+    /// Whether it goes from node to node.
+    pub fn rolls(self) -> bool {
+        matches!(self, Self::Restart | Self::Upgrade)
+    }
+
+    /// Whether a plan can have it: it needs nothing that only a person at a command line gives.
+    pub fn can_be_planned(self) -> bool {
+        !matches!(self, Self::Restore | Self::Measure | Self::Upgrade)
     }
 }
 
@@ -67,6 +81,8 @@ pub enum Whom {
     Follower,
     /// The node with the active channel.
     Owner,
+    /// Every voter in turn: those that do not lead, then the leader.
+    Everyone,
 }
 
 /// A promise and the customer's limit, ms.
@@ -127,7 +143,7 @@ const RENEWED: &[&str] = &["holdfast_certificate_renewals_total"];
 const SWITCHED: &[&str] = &["holdfast_gateway_switches_total"];
 
 /// Every scenario.
-pub const SCENARIOS: [Scenario; 11] = [
+pub const SCENARIOS: [Scenario; 13] = [
     Scenario {
         name: "graceful-hand-over",
         hypothesis: "The leader hands its office over and nobody who writes or reads notices.",
@@ -282,6 +298,44 @@ pub const SCENARIOS: [Scenario; 11] = [
         alerts: &[],
     },
     Scenario {
+        name: "rolling-restart",
+        hypothesis: "Every node is stopped in order and started again, one after the other, the \
+                     leader last, and nobody who writes or reads notices.",
+        injection: Injection::Restart,
+        does: "the node hands its office and its channels over, stops in order and is started \
+               again; each node in turn, the leader last",
+        whom: Whom::Everyone,
+        blast_radius: "one node at a time; the next only when all work and are caught up; \
+                       channels move to standbys",
+        undo: "a supervisor (systemd, the demo) starts the process again; without one you do",
+        hold_s: 0,
+        write: PLANNED,
+        read: PLANNED,
+        channel: None,
+        moves_office: true,
+        signs: &[],
+        alerts: &["NodeDown", "NoQuorumMargin"],
+    },
+    Scenario {
+        name: "rolling-upgrade",
+        hypothesis: "The program is replaced on every node, one after the other, the leader last, \
+                     and nobody who writes or reads notices.",
+        injection: Injection::Upgrade,
+        does: "as rolling-restart, behind an exchange of the program's file on every node; each \
+               must come back as another build, or as the version that was named",
+        whom: Whom::Everyone,
+        blast_radius: "one node at a time; nodes of both versions work together meanwhile",
+        undo: "put the old program back and drill again, where the release notes allow the way \
+               back",
+        hold_s: 0,
+        write: PLANNED,
+        read: PLANNED,
+        channel: None,
+        moves_office: true,
+        signs: &[],
+        alerts: &["NodeDown", "NoQuorumMargin"],
+    },
+    Scenario {
         name: "restore-from-backup",
         hypothesis: "The last backup is whole, and what is restored from it is the very state \
                      that was backed up.",
@@ -324,16 +378,22 @@ pub const CALM_WITHIN: Duration = Duration::from_secs(30);
 pub const SETTLE: Duration = Duration::from_secs(2);
 /// How long the cluster may take until every node works again, from the end of the failure on.
 pub const WHOLE_WITHIN: Duration = Duration::from_secs(90);
+/// How long a node of a rolling drill may take until all work again.
+pub const EACH_WITHIN: Duration = Duration::from_secs(85);
 /// The longest failure that can be chosen, s.
 pub const MAX_HOLD_S: u32 = 60;
 
 impl Scenario {
     /// After so many seconds the drill is over whatever happens.
-    pub fn limit_s(&self, hold_s: u32) -> u32 {
+    pub fn limit_s(&self, hold_s: u32, nodes: usize) -> u32 {
         if !self.injection.hurts() {
             return domain::drills::MAX_LIMIT_S;
         }
-        let rest = CALM_WITHIN + BASELINE + SETTLE + WHOLE_WITHIN;
+        let mut rest = CALM_WITHIN + BASELINE + SETTLE + WHOLE_WITHIN;
+        if self.injection.rolls() {
+            let others = u32::try_from(nodes.saturating_sub(1)).unwrap_or(u32::MAX / 1_000_000);
+            rest += EACH_WITHIN * others;
+        }
         // A minute for read-back and report on a busy machine.
         hold_s + u32::try_from(rest.as_secs()).unwrap_or(u32::MAX / 2) + 60
     }
@@ -352,7 +412,7 @@ mod tests {
     fn every_scenario_fits_the_log_and_is_named_once() {
         for (place, one) in SCENARIOS.iter().enumerate() {
             assert!(SCENARIOS.iter().skip(place + 1).all(|other| other.name != one.name));
-            assert!(one.limit_s(MAX_HOLD_S) <= domain::drills::MAX_LIMIT_S, "{}", one.name);
+            assert!(one.limit_s(MAX_HOLD_S, 9) <= domain::drills::MAX_LIMIT_S, "{}", one.name);
             assert_eq!(one.injection.lasts(), one.hold_s > 0, "{}", one.name);
             assert_eq!(one.injection.is_of_a_channel(), one.channel.is_some(), "{}", one.name);
             assert!(one.write.promise_ms < one.write.limit_ms, "{}", one.name);

@@ -122,6 +122,8 @@ struct Drills {
     last_passed: IntGaugeVec,
     last_recovery: GaugeVec,
     open: IntGauge,
+    plans: IntGaugeVec,
+    troubled: IntGauge,
 }
 
 impl Metrics {
@@ -314,6 +316,11 @@ impl Drills {
                 &["scenario", "kind"],
             )?,
             open: make.gauge("drill_open", "1 while a drill is under way")?,
+            plans: make.gauges("drill_plans", "Plans of drills by where they stand", &["state"])?,
+            troubled: make.gauge(
+                "drill_plans_troubled",
+                "Plans whose last turn was not carried out, or did not pass",
+            )?,
         })
     }
 
@@ -327,6 +334,15 @@ impl Drills {
             }
         };
         let now = live.cluster.stamp_now();
+        match crate::areas::drills::plans::counts(&live.cluster.view(), now) {
+            Ok(found) => {
+                for (state, count) in found.states {
+                    self.plans.with_label_values(&[state]).set(count);
+                }
+                self.troubled.set(found.troubled);
+            }
+            Err(fault) => tracing::error!(%fault, "the plans of drills cannot be read"),
+        }
         self.open.set(i64::from(kept.iter().any(|record| record.is_open(now))));
         for scenario in crate::drills::scenario::SCENARIOS {
             let label = [scenario.name];

@@ -10,6 +10,7 @@ use domain::{Change, audit, commands, operators, readings};
 
 use super::{NotDone, Wires};
 
+const MISS_EVERY: Duration = Duration::from_secs(5);
 const EXPIRE_EVERY: Duration = Duration::from_millis(500);
 const SEAL_EVERY: Duration = Duration::from_secs(30);
 /// Folding has all month; a look goes through every month that is not folded.
@@ -102,6 +103,24 @@ pub async fn end_drills(wires: Wires) {
     tokio::select! {
         () = wires.stopped() => {}
         () = crate::drills::inject::heed_ends(wires.cluster.clone()) => {}
+    }
+}
+
+/// Notes the turns of drills' plans that nobody carried out in time.
+pub async fn miss_drills(wires: Wires) {
+    while wires.pause(MISS_EVERY).await {
+        if !leads(&wires) {
+            continue;
+        }
+        match crate::areas::drills::plans::missed(&wires.app) {
+            Ok(changes) => {
+                for change in changes {
+                    let change = Change::Drills(change);
+                    count(&wires, "drills", wires.propose(change, PATIENCE).await);
+                }
+            }
+            Err(fault) => wires.fault("drills", &fault),
+        }
     }
 }
 

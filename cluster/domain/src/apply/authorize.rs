@@ -125,8 +125,7 @@ fn need(tx: &Tx<'_>, change: &Change) -> Result<Option<Need>, Fault> {
         Change::Members(members::Change::Gone { .. }) => None,
         Change::Members(_) => Some(Need::cluster(Permission::Cluster)),
         Change::Parameters(_) => Some(Need::cluster(Permission::Parameters)),
-        Change::Drills(drills::Change::Inject { .. } | drills::Change::Finish { .. }) => None,
-        Change::Drills(_) => Some(Need::cluster(Permission::Cluster)),
+        Change::Drills(change) => drills::needs(change).map(Need::cluster),
         Change::Tasks(change) if change.is_of_nodes() => None,
         // A task may concern every meter.
         Change::Tasks(_) => Some(Need::cluster(Permission::Tasks)),
@@ -303,7 +302,6 @@ fn by_operator(change: &Change) -> bool {
             )
             | Change::Members(members::Change::Gone { .. })
             | Change::Audit(_)
-            | Change::Drills(drills::Change::Inject { .. } | drills::Change::Finish { .. })
             | Change::Alarms(_)
             | Change::Clocks(_)
             | Change::Readings(
@@ -318,6 +316,7 @@ fn by_operator(change: &Change) -> bool {
                     | operators::Change::Logout { .. }
             )
     ) && !matches!(change, Change::Tasks(change) if change.is_of_nodes())
+        && !matches!(change, Change::Drills(change) if drills::needs(change).is_none())
         && !matches!(change, Change::Live(change) if live::is_of_nodes(change))
 }
 
@@ -351,12 +350,10 @@ fn by_node(own: NodeId, change: &Change) -> bool {
         // Whether a clock waits for a step, too.
         Change::Clocks(_) => true,
         Change::Drills(change) => match change {
-            drills::Change::Begin(_)
-            | drills::Change::Probe { .. }
-            | drills::Change::Abort { .. } => false,
             drills::Change::Inject { node, .. } | drills::Change::Finish { node, .. } => {
                 *node == own
             }
+            _ => drills::needs(change).is_none(),
         },
         Change::Tasks(change) => change.is_of_nodes(),
         Change::Live(change) => live::is_own(change, own),

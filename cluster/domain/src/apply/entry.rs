@@ -187,13 +187,7 @@ impl Change {
                 members::Change::Gone { .. } => "members.gone",
             },
             Change::Parameters(parameters::Change::Set { .. }) => "parameters.set",
-            Change::Drills(change) => match change {
-                drills::Change::Begin(_) => "drills.begin",
-                drills::Change::Inject { .. } => "drills.inject",
-                drills::Change::Probe { .. } => "drills.probe",
-                drills::Change::Abort { .. } => "drills.abort",
-                drills::Change::Finish { .. } => "drills.finish",
-            },
+            Change::Drills(change) => change.name(),
             Change::Tasks(change) => change.name(),
             Change::Regions(change) => match change {
                 regions::Change::Add { .. } => "regions.add",
@@ -268,13 +262,7 @@ impl Change {
             Change::Parameters(parameters::Change::Set { name, value, .. }) => {
                 format!("{name} {value}")
             }
-            Change::Drills(change) => match change {
-                drills::Change::Begin(begin) => format!("{} node {}", begin.scenario, begin.target),
-                drills::Change::Inject { drill, .. }
-                | drills::Change::Abort { drill, .. }
-                | drills::Change::Finish { drill, .. } => drill.to_string(),
-                drills::Change::Probe { drill, number } => format!("{drill} {number}"),
-            },
+            Change::Drills(change) => change.object(),
             Change::Tasks(change) => change.object(),
             Change::Regions(change) => match change {
                 regions::Change::Add { parent, name } => format!("{name} in {parent}"),

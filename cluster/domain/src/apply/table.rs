@@ -27,6 +27,8 @@ pub enum Table {
     Audit = 4,
     /// live: views of meters by id.
     LiveViews = 5,
+    /// drills: plans by name.
+    DrillPlans = 6,
     /// assets: concentrators by logical device name.
     Concentrators = 8,
     /// assets: meters by serial.
@@ -149,6 +151,7 @@ impl Table {
         Table::DedupOrder,
         Table::Audit,
         Table::LiveViews,
+        Table::DrillPlans,
         Table::Concentrators,
         Table::Meters,
         Table::Ordinals,

@@ -32,7 +32,7 @@ pub enum Permission {
     Backup,
     /// Keep operators, their roles and regions.
     Operators,
-    /// Be the second person for a grant.
+    /// Be the second person for a grant or a plan of drills.
     Approve,
     /// Read the audit trail.
     Audit,
@@ -44,11 +44,13 @@ pub enum Permission {
     Contracts,
     /// Follow alarms, and be the monitor that tells of them.
     Watch,
+    /// Carry out drills as their plans were approved.
+    Drills,
 }
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Permission; 19] = [
+    pub const ALL: [Permission; 20] = [
         Permission::Look,
         Permission::Readings,
         Permission::Read,
@@ -68,6 +70,7 @@ impl Permission {
         Permission::Customers,
         Permission::Contracts,
         Permission::Watch,
+        Permission::Drills,
     ];
 
     /// Its word.
@@ -92,6 +95,7 @@ impl Permission {
             Permission::Customers => "customers",
             Permission::Contracts => "contracts",
             Permission::Watch => "watch",
+            Permission::Drills => "drills",
         }
     }
 }
@@ -119,11 +123,13 @@ pub enum Role {
     Administrator,
     /// A monitoring server: a program, not a person.
     Monitor,
+    /// Carries out drills that were approved: a program, not a person.
+    Driller,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Role; 10] = [
+    pub const ALL: [Role; 11] = [
         Role::Operator,
         Role::Dispatcher,
         Role::MeteringEngineer,
@@ -134,6 +140,7 @@ impl Role {
         Role::SecurityOfficer,
         Role::Administrator,
         Role::Monitor,
+        Role::Driller,
     ];
 
     /// Its word.
@@ -149,6 +156,7 @@ impl Role {
             Role::SecurityOfficer => "security_officer",
             Role::Administrator => "administrator",
             Role::Monitor => "monitor",
+            Role::Driller => "driller",
         }
     }
 
@@ -181,10 +189,18 @@ impl Role {
             Role::Vendor => &[],
             Role::Auditor => &[P::Look, P::Readings, P::Audit, P::Customers],
             Role::Monitor => &[P::Look, P::Watch],
+            Role::Driller => &[P::Look, P::Drills],
             Role::SecurityOfficer => &[P::Look, P::Keys, P::Approve, P::Audit],
-            Role::Administrator => {
-                &[P::Look, P::Parameters, P::Cluster, P::Backup, P::Operators, P::Approve, P::Audit]
-            }
+            Role::Administrator => &[
+                P::Look,
+                P::Parameters,
+                P::Cluster,
+                P::Backup,
+                P::Operators,
+                P::Approve,
+                P::Audit,
+                P::Drills,
+            ],
         }
     }
 

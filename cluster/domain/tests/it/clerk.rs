@@ -5,6 +5,7 @@
 //! else each line has a fresh one). Devices are `c:NAME` and `m:SERIAL`.
 
 mod clocks;
+mod drills;
 mod live;
 mod registry;
 mod senders;
@@ -22,7 +23,7 @@ use domain::operators::FOUNDER;
 use domain::readings::{BatchBuilder, Ingest, Mark, Part, Register, Seal};
 use domain::{
     Author, Change, Device, Entry, Fault, MemoryView, NodeId, Obis, Proposal, ProposalId, Stamp,
-    apply, assets, audit, commands, drills, keys, leases, members, parameters, readings,
+    apply, assets, audit, commands, keys, leases, members, parameters, readings,
 };
 
 use crate::people::{self, show_people};
@@ -222,9 +223,9 @@ impl Clerk {
             }
             "drained" => lines(members::drained(view)?),
             "parameter" => parameter_history(view, words, now)?,
-            "drills" => drills::list(view)?.iter().map(drill_line).collect(),
-            "probed" => lines([drills::probed(view, words.number("drill", 0))?]),
-            "report" => lines([drills::report(view, words.number("drill", 0))?]),
+            "drills" | "probed" | "report" | "roll" | "plans" | "turns" => {
+                drills::show(view, what_name, words, now)?
+            }
             "tiers" => lines(readings::due_tiers(view, now, 100)?),
             "archived" => {
                 let found = readings::archived(view)?;
@@ -289,58 +290,11 @@ fn record(record: &audit::Record) -> String {
     format!("{sequence} {} {operator} {action} {object}: {refused}", record.stamp.seconds())
 }
 
-fn drill_line(record: &drills::Record) -> String {
-    let drills::Record { id, begin, by, state, .. } = record;
-    let injected = record.injected.map(Stamp::seconds);
-    let verdict = record.summary.as_ref().map(|summary| summary.verdict.name());
-    let until = record.until.seconds();
-    format!(
-        "{id} {} by {by} until {until} injected {injected:?} {state:?} {verdict:?}",
-        begin.scenario
-    )
-}
-
-fn drill(words: &Words<'_>) -> drills::Change {
-    let drill = words.number("drill", 0);
-    let node = NodeId(words.number("node", 1));
-    match words.verb {
-        "drill" => drills::Change::Begin(drills::Begin {
-            scenario: words.text("scenario"),
-            target: node,
-            concentrator: words.text("concentrator"),
-            hold_ms: words.number("hold_ms", 0),
-            limit_s: words.number("limit", 100),
-            reason: words.text("reason"),
-            backup: words.text("backup"),
-        }),
-        "inject" => drills::Change::Inject { drill, node },
-        "probe" => drills::Change::Probe { drill, number: words.number("number", 0) },
-        "abort" => drills::Change::Abort { drill, why: words.text("why") },
-        _ => drills::Change::Finish {
-            drill,
-            node,
-            summary: drills::Summary {
-                verdict: match words.maybe("verdict") {
-                    Some("failed") => drills::Verdict::Failed,
-                    Some("inconclusive") => drills::Verdict::Inconclusive,
-                    _ => drills::Verdict::Passed,
-                },
-                write_ms: Some(300),
-                read_ms: None,
-                channel_ms: None,
-                lost: 0,
-                doubled: 0,
-                deviations: 0,
-            },
-            report: vec![7; words.number("octets", 2)],
-            seal: [9; 32],
-        },
-    }
-}
-
 fn change(words: &Words<'_>) -> Change {
     match words.verb {
-        "drill" | "inject" | "probe" | "abort" | "finish" => Change::Drills(drill(words)),
+        "drill" | "inject" | "probe" | "abort" | "finish" | "plan" => {
+            Change::Drills(drills::change(words))
+        }
         "concentrator" | "meter" | "retire" => Change::Assets(asset(words)),
         "install" | "reserve" | "raise" => Change::Keys(key(words)),
         "ingest" | "refill" | "seal" | "compact" | "correct" | "archive" | "forget" => {

@@ -12,6 +12,7 @@ use axum::routing::get;
 use domain::View;
 
 use crate::app::App;
+use crate::areas::drills::plans::{self, DrillPlanBody};
 use crate::areas::drills::{DrillBody, ScenarioBody, body, report_body};
 use crate::areas::pages::{Who, refused, render};
 use crate::drills::report::{Chart, Latency, Moment, Recovery, Report};
@@ -38,6 +39,7 @@ struct ListPage {
     allowed: bool,
     scenarios: Vec<ScenarioBody>,
     items: Vec<DrillBody>,
+    plans: Vec<DrillPlanBody>,
 }
 
 /// What is known of a report's seal.
@@ -82,7 +84,9 @@ pub fn standalone(report: &Report, seal: Seal) -> Result<String, askama::Error> 
 }
 
 async fn list(app: Asked) -> Response {
-    let page = body(&app).map(|all| ListPage {
+    let found = body(&app).and_then(|all| Ok((all, plans::bodies(&app)?)));
+    let page = found.map(|(all, plans)| ListPage {
+        plans,
         who: Who::of(&app),
         t: app.language(),
         allowed: all.allowed,
@@ -246,6 +250,20 @@ impl DrillBody {
 
     fn begun_clock(&self) -> String {
         self.begun.chars().take(19).collect::<String>().replace('T', " ")
+    }
+}
+
+impl DrillPlanBody {
+    /// Cron with its zone, or one time.
+    fn when(&self) -> String {
+        let zone = self.zone.as_deref().unwrap_or_default();
+        let once = || self.at.clone().unwrap_or_default();
+        self.cron.as_ref().map_or_else(once, |cron| format!("{cron} {zone}"))
+    }
+
+    fn next_clock(&self) -> String {
+        let none = || "–".to_owned();
+        self.next.as_ref().map_or_else(none, |at| at.replace('T', " ").replace('Z', ""))
     }
 }
 

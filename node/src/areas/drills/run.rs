@@ -21,7 +21,7 @@ use crate::areas::drills::{DrillReportBody, record, report_body};
 use crate::areas::{keys, readings};
 use crate::drills::acceptance;
 use crate::drills::evidence::{Evidence, Held};
-use crate::drills::judge::{Facts, check, judge};
+use crate::drills::judge::{Facts, Rolled, check, judge};
 use crate::drills::{inject, scenario};
 use crate::http::asked::Asked;
 use crate::http::extract::Body;
@@ -133,6 +133,7 @@ pub async fn begin_injection(
     Path(drill): Path<u64>,
 ) -> Result<(StatusCode, Json<DrillReportBody>), Problem> {
     refuse_unless_allowed(&app)?;
+    one_at_a_time(&app, drill)?;
     // A fresh id each time: the log itself refuses a second one.
     let change = Change::Inject { drill, node: own(&app) };
     tell(&app, random_id()?, change).await?;
@@ -144,6 +145,22 @@ pub async fn begin_injection(
     let hold = Duration::from_millis(u64::from(begin.hold_ms));
     inject::inject(app.live()?, scenario.injection, &begin.concentrator, hold);
     Ok((StatusCode::ACCEPTED, Json(body)))
+}
+
+/// Refuses a node's turn while this node misses another: never two at a time, whoever drives.
+fn one_at_a_time(app: &App, drill: u64) -> Result<(), Problem> {
+    let cluster = &app.live()?.cluster;
+    if drills::roll(&cluster.view(), drill)?.is_none() {
+        return Ok(());
+    }
+    let status = cluster.status();
+    let missing = status.nodes.iter().filter(|node| node.voter && !node.reachable);
+    let missing: Vec<&str> = missing.map(|node| node.name.as_str()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let text = format!("{} does not reach {}", status.name, missing.join(", "));
+    Err(Problem::new(StatusCode::CONFLICT, "drill_unsafe", text))
 }
 
 /// Undo whatever a drill has done to the answering node and what lasts still.
@@ -185,6 +202,10 @@ pub async fn finish(
     let target = app.node_name(record.begin.target);
     let held = Held { runs, again };
     let figures = figures(&app, &view, &evidence)?;
+    let roll = drills::roll(&view, drill)?.map(|roll| {
+        let named = roll.nodes.iter().map(|(node, at)| (app.node_name(*node), at.is_some()));
+        Rolled { nodes: named.collect(), to: roll.to.clone() }
+    });
     let judging = move || {
         let judge_name = status.name;
         let facts = Facts {
@@ -195,6 +216,7 @@ pub async fn finish(
             judge: judge_name,
             held,
             figures,
+            roll,
             blake3,
         };
         let (report, summary) = judge(&evidence, &facts);

@@ -71,7 +71,11 @@ pub fn plan(plan: &Value, is_json: bool) {
     let get = |name: &str| field(scenario, &[name]);
     println!("{}: {}", get("name"), get("hypothesis"));
     println!("  does          {}", get("does"));
-    println!("  to            {}", field(plan, &["target"]));
+    let nodes = items(plan, "nodes").iter().filter_map(Value::as_str).collect::<Vec<_>>();
+    match nodes.is_empty() {
+        true => println!("  to            {}", field(plan, &["target"])),
+        false => println!("  to            {}, one after the other", nodes.join(", ")),
+    }
     if plan["concentrator"].as_str().is_some_and(|id| !id.is_empty()) {
         println!("  concentrator  {}", field(plan, &["concentrator"]));
     }

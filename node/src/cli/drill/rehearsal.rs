@@ -98,6 +98,7 @@ fn course(found: &Cluster, begun: &Value) -> Option<Course> {
         nodes: found.names.clone(),
         drill: begun["id"].as_u64()?,
         target: found.names.iter().position(|name| name == target)?,
+        nodes_in_turn: Vec::new(),
         target_leads: true,
         scenario: scenario::find(NAME)?,
         concentrator: String::new(),

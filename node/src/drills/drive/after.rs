@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Course;
 use crate::cli::Api;
-use crate::drills::evidence::{Held, Replica, Sign};
+use crate::drills::evidence::{Build, Held, Replica, Sign};
 
 /// How long a node may take to answer at all.
 const WITHIN: Duration = Duration::from_secs(30);
@@ -72,6 +72,17 @@ async fn replicas_now(course: &Course) -> Vec<Replica> {
         all.push(Replica { node: name.clone(), index, hash });
     }
     all
+}
+
+/// What runs on a node.
+pub async fn build(client: &Api) -> Option<Build> {
+    let told = get(client, "/metrics", PATIENCE).await?;
+    let line = told.as_str()?.lines().find(|line| line.starts_with("holdfast_build_info{"))?;
+    let label = |name: &str| {
+        let rest = line.split_once(&format!("{name}=\""))?.1;
+        rest.split_once('"').map(|(value, _)| value.to_owned())
+    };
+    Some(Build { version: label("version")?, revision: label("revision")? })
 }
 
 /// The scenario's counters now.

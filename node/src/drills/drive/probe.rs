@@ -147,6 +147,27 @@ impl Probing {
         })
     }
 
+    /// Whether a node did not answer, or refused, behind a moment.
+    pub fn was_silent(&self, place: usize, since_us: u64) -> bool {
+        self.shared.book().operations.iter().rev().any(|one| {
+            usize::from(one.node) == place && one.answer != Answer::Good && one.ended_us >= since_us
+        })
+    }
+
+    /// Whether each node has answered a read, confirmed by a quorum, that was sent behind a
+    /// moment: it has everything that was acknowledged before.
+    pub fn caught_up(&self, since_us: u64) -> bool {
+        let book = self.shared.book();
+        (0..self.shared.course.nodes.len()).all(|place| {
+            book.operations.iter().rev().any(|one| {
+                usize::from(one.node) == place
+                    && one.kind == Kind::Read
+                    && one.answer == Answer::Good
+                    && one.sent_us >= since_us
+            })
+        })
+    }
+
     /// For how long each node has not answered at all, microseconds.
     pub fn down_for(&self, now_us: u64) -> Vec<u64> {
         let book = self.shared.book();

@@ -6,7 +6,7 @@ use domain::drills::{Begin, State};
 use domain::{NodeId, Stamp};
 
 use super::*;
-use crate::drills::evidence::{ChannelSeen, Operation, Replica, Restored, Seen, Sign};
+use crate::drills::evidence::{Build, ChannelSeen, Operation, Replica, Restored, Seen, Sign, Step};
 use crate::drills::scenario::find;
 
 const SECOND: u64 = 1_000_000;
@@ -58,6 +58,7 @@ fn evidence() -> Evidence {
         nodes: names,
         restored: None,
         measured: None,
+        steps: Vec::new(),
     }
 }
 
@@ -93,6 +94,7 @@ fn judged(evidence: &Evidence, name: &str, record: &Record, held: Held) -> (Repo
         judge: "n2".to_owned(),
         held,
         figures: acceptance::Held::default(),
+        roll: None,
         blake3: "00".to_owned(),
     };
     judge(evidence, &facts)
@@ -331,4 +333,89 @@ fn an_acceptance_passes_only_with_every_figure() {
     let times = [("interface".to_owned(), slow)].into();
     let (report, summary) = judged_of(Some(acceptance::Measured { times, ..Default::default() }));
     assert_eq!(summary.verdict, Verdict::Failed, "{:?}", report.reasons);
+}
+
+/// A rolling drill of three nodes, each away for a moment and back as it was.
+fn rolled(to: &str, change: impl FnOnce(&mut Evidence, &mut Rolled)) -> (Verdict, String) {
+    let build =
+        |version: &str| Some(Build { version: version.to_owned(), revision: "abc".to_owned() });
+    let mut evidence = evidence();
+    evidence.operations.iter_mut().for_each(|one| one.answer = Answer::Good);
+    for node in 0..3_u8 {
+        let ordered_us = INJECTED + u64::from(node) * 2 * SECOND;
+        let away = (ordered_us + 200_000)..(ordered_us + 900_000);
+        for one in &mut evidence.operations {
+            if one.node == node && away.contains(&one.sent_us) {
+                one.answer = Answer::Down;
+            }
+        }
+        evidence.steps.push(Step {
+            node,
+            ordered_us,
+            back_us: Some(ordered_us + 2 * SECOND),
+            before: build("1.0.0"),
+            after: build("1.1.0"),
+        });
+    }
+    let acknowledged = |one: &&Operation| one.kind == Kind::Write && one.answer == Answer::Good;
+    let runs = evidence.operations.iter().filter(acknowledged).map(|one| (one.number, one.number));
+    let held = Held { runs: runs.collect(), again: Vec::new() };
+    evidence.held.values_mut().for_each(|its| its.clone_from(&held));
+    let nodes = evidence.nodes.iter().map(|name| (name.clone(), true)).collect();
+    let mut roll = Rolled { nodes, to: to.to_owned() };
+    change(&mut evidence, &mut roll);
+    check(&evidence, &evidence.nodes.clone()).unwrap();
+    let record = record();
+    let facts = Facts {
+        record: &record,
+        scenario: find("rolling-upgrade").unwrap(),
+        target: "n1".to_owned(),
+        members: evidence.nodes.clone(),
+        judge: "n2".to_owned(),
+        held,
+        figures: acceptance::Held::default(),
+        roll: Some(roll),
+        blake3: "00".to_owned(),
+    };
+    let (report, summary) = judge(&evidence, &facts);
+    (summary.verdict, report.reasons.join("; "))
+}
+
+#[test]
+fn a_rolling_upgrade_needs_every_node_back_as_what_it_was_to_become() {
+    assert_eq!(rolled("", |_, _| ()), (Verdict::Passed, String::new()));
+    assert_eq!(rolled("1.1.0", |_, _| ()), (Verdict::Passed, String::new()));
+    let (verdict, why) = rolled("1.2.0", |_, _| ());
+    assert_eq!(verdict, Verdict::Failed);
+    assert!(why.contains("n3 came back with 1.1.0 (abc), not 1.2.0"), "{why}");
+    let (verdict, why) = rolled("", |seen, _| seen.steps[1].after = seen.steps[1].before.clone());
+    assert_eq!(
+        (verdict, why.contains("n2 came back as the build that it was")),
+        (Verdict::Failed, true)
+    );
+    let (verdict, why) = rolled("", |seen, _| seen.steps[2].back_us = None);
+    assert_eq!((verdict, why.contains("all nodes did not come back")), (Verdict::Failed, true));
+    for (said, change) in [
+        ("n3 had no turn", (|seen, _| drop(seen.steps.pop())) as fn(&mut Evidence, &mut Rolled)),
+        ("n2 had no turn", |_, roll| roll.nodes[1].1 = false),
+        ("n1 did not tell its version", |seen, _| seen.steps[0].after = None),
+        ("n1 answered all the time", |seen, _| {
+            let of_first = seen.operations.iter_mut().filter(|one| one.node == 0);
+            of_first.for_each(|one| one.answer = Answer::Refused);
+            let kept = seen.operations.len();
+            seen.operations.retain(|one| {
+                one.node != 0 || one.ended_us < INJECTED || one.ended_us > INJECTED + 2 * SECOND
+            });
+            assert!(seen.operations.len() < kept);
+            let of_first = seen.operations.iter_mut().filter(|one| one.node == 0);
+            of_first.for_each(|one| one.answer = Answer::Good);
+            let numbers = seen.operations.iter().map(|one| one.number);
+            let held = Held { runs: numbers.map(|n| (n, n)).collect(), again: Vec::new() };
+            seen.held.values_mut().for_each(|its| its.clone_from(&held));
+        }),
+    ] {
+        let (verdict, why) = rolled("", change);
+        assert_ne!(verdict, Verdict::Passed, "{said}");
+        assert!(why.contains(said), "{said}: {why}");
+    }
 }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::channel_back;
+use super::{channel_back, rolling};
 use crate::drills::evidence::{Answer, Evidence, Kind};
 use crate::drills::measure::{pause, relative_ms};
 use crate::drills::report::{Identity, Moment, Recovery};
@@ -21,7 +21,8 @@ pub(super) fn timeline(
 ) -> Vec<Moment> {
     let mut moments: Vec<(u64, String)> = Vec::new();
     let name = |node: u8| evidence.nodes.get(usize::from(node)).map_or("?", String::as_str);
-    if let Some(at) = evidence.injected_us {
+    let one = evidence.injected_us.filter(|_| evidence.steps.is_empty());
+    if let Some(at) = one {
         moments.push((at, format!("injected into {}: {}", identity.target, identity.injection)));
     }
     for (at, what) in
@@ -51,7 +52,7 @@ pub(super) fn timeline(
             moments.push((seen.at_us, text));
         }
     }
-    for pair in changes(evidence) {
+    for pair in rolling::moments(evidence).into_iter().chain(changes(evidence)) {
         moments.push(pair);
     }
     if let Some(at) = channel_back(evidence, injected_us) {
