@@ -145,7 +145,7 @@ pub enum Table {
 
 impl Table {
     /// Every table, in order of its number.
-    pub const ALL: [Table; 61] = [
+    pub const ALL: [Table; 62] = [
         Table::Meta,
         Table::Dedup,
         Table::DedupOrder,
