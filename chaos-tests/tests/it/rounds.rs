@@ -20,3 +20,19 @@ async fn a_short_soak_loses_nothing_and_does_nothing_twice() -> anyhow::Result<(
     anyhow::ensure!(said.contains("1 turns, 2 stories, 2 rounds, nothing broken"), "{said}");
     Ok(())
 }
+
+#[tokio::test]
+async fn every_kind_of_fault_is_borne_once() -> anyhow::Result<()> {
+    let _alone = alone().await;
+    let output = Command::new(programs()?.join("rounds"))
+        .args(["--each", "--seed", "7", "--port", "19880"])
+        .output()?;
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    println!("{said}");
+    anyhow::ensure!(output.status.success(), "a promise was broken");
+    anyhow::ensure!(said.contains("0 lost, 0 twice") && said.contains("0 stale"), "{said}");
+    for kind in ["without power", "ms late", "killed", "stopped", "deaf", "BlackHole"] {
+        anyhow::ensure!(said.contains(kind), "{kind} was not played");
+    }
+    Ok(())
+}

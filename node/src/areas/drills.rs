@@ -5,6 +5,7 @@
 //! and whether the seal holds is told with it.
 
 pub mod begin;
+pub mod due;
 pub mod page;
 pub mod plans;
 pub mod run;

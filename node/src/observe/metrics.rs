@@ -334,7 +334,7 @@ impl Drills {
             }
         };
         let now = live.cluster.stamp_now();
-        match crate::areas::drills::plans::counts(&live.cluster.view(), now) {
+        match crate::areas::drills::due::counts(&live.cluster.view(), now) {
             Ok(found) => {
                 for (state, count) in found.states {
                     self.plans.with_label_values(&[state]).set(count);

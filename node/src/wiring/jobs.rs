@@ -112,7 +112,7 @@ pub async fn miss_drills(wires: Wires) {
         if !leads(&wires) {
             continue;
         }
-        match crate::areas::drills::plans::missed(&wires.app) {
+        match crate::areas::drills::due::missed(&wires.app) {
             Ok(changes) => {
                 for change in changes {
                     let change = Change::Drills(change);

@@ -85,6 +85,14 @@ pub async fn build(client: &Api) -> Option<Build> {
     Some(Build { version: label("version")?, revision: label("revision")? })
 }
 
+/// When a node's process began, Unix time in seconds, as its system tells it.
+pub async fn began(client: &Api) -> Option<f64> {
+    let told = get(client, "/metrics", PATIENCE).await?;
+    let line =
+        told.as_str()?.lines().find_map(|line| line.strip_prefix("process_start_time_seconds "))?;
+    line.trim().parse().ok()
+}
+
 /// The scenario's counters now.
 pub async fn counters(course: &Course) -> Counters {
     let mut all = Vec::new();

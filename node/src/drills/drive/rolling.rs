@@ -1,13 +1,14 @@
 //! A drill that goes from node to node: each is told to start anew, the next one when all work.
 //!
 //! Invariants: one node is down at a time; a node's turn is over when it was seen to be silent,
-//! every node takes writes and has answered a read that a quorum confirmed; what does not come back
-//! ends the drill, and the others are left alone.
+//! another process answers in its place, every node takes writes and has answered a read that a
+//! quorum confirmed; what does not come back ends the drill, and the others are left alone.
 
 use tokio::time::sleep;
 
 use super::probe::Probing;
 use super::{Course, FELT_WITHIN, LOOK, Times, after, micros, order, stop_condition};
+use crate::cli::Api;
 use crate::drills::evidence::Step;
 use crate::drills::scenario::EACH_WITHIN;
 
@@ -37,7 +38,7 @@ async fn turn(
 ) -> Result<(), Option<String>> {
     let name = course.nodes.get(place).map_or("?", String::as_str);
     let client = course.clients.get(place).ok_or_else(|| Some("no such node".to_owned()))?;
-    let before = after::build(client).await;
+    let (before, began) = (after::build(client).await, after::began(client).await);
     tell(&format!("{name}: stops in order and is started again"));
     let ordered_us = probing.clock();
     times.injected_us = times.injected_us.or(Some(ordered_us));
@@ -60,7 +61,9 @@ async fn turn(
         // Whoever was too quick to be missed is asked for nothing more; the verdict doubts it.
         let waited = now_us >= taken_us + micros(FELT_WITHIN);
         let since_us = now_us.saturating_sub(1_000_000).max(taken_us);
-        if (silent || waited) && probing.whole(since_us, now_us) && probing.caught_up(since_us) {
+        let works = probing.whole(since_us, now_us) && probing.caught_up(since_us);
+        // A node that stops refuses a while before it is gone: silence alone may come too early.
+        if works && (waited || (silent && is_another(client, began).await)) {
             break;
         }
         if now_us >= until_us {
@@ -76,4 +79,10 @@ async fn turn(
     let runs = now.map_or_else(String::new, |build| format!(" with {build}"));
     tell(&format!("{name} works again{runs}"));
     Ok(())
+}
+
+/// Whether the process that answers is not the one that began at that time.
+async fn is_another(client: &Api, began: Option<f64>) -> bool {
+    let now = after::began(client).await;
+    now.is_some() && (began.is_none() || now != began)
 }
