@@ -1,7 +1,7 @@
 //! When plans of drills are due, and which turns passed without a drill.
 //!
-//! Not here: who asks and answers for plans (`plans`). Invariant: a turn is due from its time on for
-//! as long as the plan's window; behind that the leader notes it as missed, once.
+//! Not here: who asks and answers for plans (`plans`). Invariant: a turn is due from its time on
+//! for as long as the plan's window; behind that the leader notes it as missed, once.
 
 use domain::drills::{self, Came, Change, PlanChange, Planned, Timing, Turn};
 use domain::tasks::When;
