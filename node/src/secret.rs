@@ -12,6 +12,7 @@ use aes_kw::{KeyInit, KwpAes256};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::drills::signature::{NoKey, Signer};
 use crate::exit::Failure;
 
 /// The longest plain secret that is wrapped: passwords have up to 64 octets, a public key of P-384
@@ -121,6 +122,15 @@ impl MasterKey {
     /// Whether a seal is this cluster's, over this report of this drill.
     pub fn seal_holds(&self, drill: u64, report: &[u8], seal: &[u8; 32]) -> bool {
         bool::from(self.seal(drill, report).ct_eq(seal))
+    }
+
+    /// What signs drills' reports for whoever has the public key: the same on every node.
+    ///
+    /// # Errors
+    /// The library takes no such key.
+    pub fn signer(&self) -> Result<Signer, NoKey> {
+        let seed = blake3::derive_key("holdfast 2026 report signature", self.octets.as_slice());
+        Signer::new(&Zeroizing::new(seed))
     }
 
     fn session_mac(&self, body: &str) -> blake3::Hash {

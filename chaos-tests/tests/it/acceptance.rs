@@ -142,6 +142,7 @@ async fn a_demo_is_measured_and_told_what_it_cannot_prove() -> anyhow::Result<()
     // Every node has the same report and finds the seal to be the cluster's.
     let seal: Value = serde_json::from_slice(&std::fs::read(folder.join("seal.json"))?)?;
     let id = seal["drill"].as_u64().context("drill")?;
+    verified(&demo, &folder).await?;
     demo.wait_equal(PATIENCE).await?;
     for (name, url) in &demo.nodes {
         let kept = demo.http.get(&format!("{url}/api/v1/drills/{id}")).await?;
@@ -153,5 +154,32 @@ async fn a_demo_is_measured_and_told_what_it_cannot_prove() -> anyhow::Result<()
         anyhow::ensure!(page.status == 200 && page.text.contains("Fuzzy query"), "{}", page.text);
     }
     anyhow::ensure!(demo.stop().await? == 0, "the demo did not end cleanly");
+    Ok(())
+}
+
+/// Who has nothing but the folder and the cluster's public key sees whether the report is genuine.
+async fn verified(demo: &Demo, folder: &Path) -> anyhow::Result<()> {
+    let drills = demo.http.get(&format!("{}/api/v1/drills", demo.nodes[0].1)).await?;
+    let key = drills["public_key"].as_str().context("no public key")?.to_owned();
+    let verify = |key: &str| {
+        let mut command = Command::new(programs()?.join("holdfast"));
+        let output = command.args(["drill", "verify", "--key", key]).arg(folder).output()?;
+        let said = [output.stdout, output.stderr].concat();
+        anyhow::Ok((output.status.success(), String::from_utf8_lossy(&said).into_owned()))
+    };
+    let (good, said) = verify(&key)?;
+    anyhow::ensure!(good && said.contains("the signature holds"), "{said}");
+    println!("{said}");
+    let other = key.chars().rev().collect::<String>();
+    let (good, said) = verify(&other)?;
+    anyhow::ensure!(!good && said.contains("bad_signature"), "another key: {said}");
+    let report = folder.join("report.json");
+    let octets = std::fs::read(&report)?;
+    let changed = String::from_utf8(octets.clone())?.replacen("\"drill\":", "\"drill\": ", 1);
+    anyhow::ensure!(changed.as_bytes() != octets, "nothing was changed");
+    std::fs::write(&report, changed)?;
+    let (good, said) = verify(&key)?;
+    anyhow::ensure!(!good && said.contains("bad_signature"), "a changed report: {said}");
+    std::fs::write(&report, octets)?;
     Ok(())
 }

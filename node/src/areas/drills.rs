@@ -23,6 +23,7 @@ use crate::app::App;
 use crate::areas::{keys, time};
 use crate::drills::report::Report;
 use crate::drills::scenario::{Limit, SCENARIOS, Scenario, Whom};
+use crate::drills::signature::Signer;
 use crate::http::asked::Asked;
 use crate::http::extract::Body;
 use crate::http::problem::{Problem, ProblemBody};
@@ -77,6 +78,8 @@ pub struct DrillsBody {
     pub scenarios: Vec<ScenarioBody>,
     /// What was drilled, newest first.
     pub items: Vec<DrillBody>,
+    /// The key by which anybody checks the signature of a report, 64 hex digits.
+    pub public_key: String,
 }
 
 /// A drill.
@@ -139,6 +142,11 @@ pub struct DrillReportBody {
     pub seal: Option<String>,
     /// Whether the answering node finds the seal to be the cluster's.
     pub seal_holds: Option<bool>,
+    /// Ed25519 over the purpose, the drill's number and the report, 128 hex digits; null where the
+    /// seal does not hold.
+    pub signature: Option<String>,
+    /// The key by which anybody checks the signature, 64 hex digits.
+    pub public_key: Option<String>,
     /// The node that judged and sealed.
     pub judge: Option<String>,
 }
@@ -160,6 +168,7 @@ pub fn body(app: &Asked) -> Result<DrillsBody, Problem> {
         allowed: app.config().drills.allowed,
         scenarios: scenarios.collect(),
         items: kept.iter().rev().map(|record| drill_body(app, record, now)).collect(),
+        public_key: hex(&signer(app)?.public()),
     })
 }
 
@@ -254,12 +263,25 @@ pub fn report_body(app: &App, view: &dyn View, id: u64) -> Result<DrillReportBod
         let text = String::from_utf8(sealed.report.clone()).ok()?;
         RawValue::from_string(text).ok()
     };
+    let signer = signer(app)?;
+    // What the cluster did not seal is not signed either.
+    let genuine = sealed.as_ref().filter(|sealed| holds(sealed));
     Ok(DrillReportBody {
         drill: drill_body(app, &record, now),
+        signature: genuine.map(|sealed| hex(&signer.sign(id, &sealed.report))),
+        public_key: genuine.map(|_| hex(&signer.public())),
         seal: sealed.as_ref().map(|sealed| hex(&sealed.seal)),
         seal_holds: sealed.as_ref().map(holds),
         judge: sealed.as_ref().map(|sealed| app.node_name(sealed.node)),
         report: sealed.as_ref().and_then(raw),
+    })
+}
+
+/// What signs the cluster's reports.
+fn signer(app: &App) -> Result<Signer, Problem> {
+    app.master().signer().map_err(|error| {
+        tracing::error!(%error, "reports cannot be signed");
+        Problem::fault()
     })
 }
 

@@ -8,22 +8,17 @@
 mod machine;
 mod measure;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use serde::Deserialize;
-use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::ClusterArgs;
 use super::client::Api;
-use super::drill::{Trial, figures, judge_measured, sealed};
+use super::drill::{Trial, figures, judge_measured, write};
 use super::output::field;
-use crate::areas::drills::page;
 use crate::drills::acceptance::{Acceptance, Measured};
-use crate::drills::paper;
-use crate::drills::report::Report;
 use crate::exit::Failure;
 use measure::Field;
 
@@ -110,8 +105,7 @@ pub async fn acceptance(args: AcceptanceArgs) -> Result<(), Failure> {
     let evidence = args.out.join("evidence.json");
     let body = judge_measured(&api, measured, &args.reason, &evidence).await?;
     let id = body["id"].as_u64().ok_or_else(|| Failure::failed("bad_answer", "no number"))?;
-    let (report, seal) = sealed(&body)?;
-    let files = write(&api, id, &args.out, &report, seal).await?;
+    let (report, files) = write(&api, id, &args.out).await?;
     let none = || Failure::failed("bad_answer", "the report has no figures");
     let found = report.acceptance.as_ref().ok_or_else(none)?;
     print(found, &files, &body, args.cluster.json);
@@ -163,45 +157,6 @@ async fn drills(
         }
     }
     Ok(())
-}
-
-/// A kept report with its octets as they were sealed.
-#[derive(Deserialize)]
-struct Kept {
-    report: Box<RawValue>,
-}
-
-/// The report's files: as it was sealed, as a page, on paper.
-async fn write(
-    api: &Api,
-    id: u64,
-    folder: &Path,
-    report: &Report,
-    seal: page::Seal,
-) -> Result<Vec<PathBuf>, Failure> {
-    let octets = api.get_octets(&format!("/api/v1/drills/{id}")).await?;
-    let kept: Kept =
-        serde_json::from_slice(&octets).map_err(|error| Failure::failed("bad_answer", error))?;
-    let proof = json!({
-        "drill": id, "seal": seal.seal, "seal_holds": seal.holds, "judge": seal.judge,
-        "report_blake3": blake3::hash(kept.report.get().as_bytes()).to_hex().to_string(),
-    });
-    let paper = paper::pdf(report, &seal.seal, &seal.judge)
-        .ok_or_else(|| Failure::failed("bad_answer", "the report has no figures"))?;
-    let html = page::standalone(report, seal).map_err(|error| Failure::failed("failed", error))?;
-    let mut written = Vec::new();
-    for (name, octets) in [
-        ("report.json", kept.report.get().as_bytes().to_vec()),
-        ("seal.json", format!("{proof}\n").into_bytes()),
-        ("report.html", html.into_bytes()),
-        ("report.pdf", paper),
-    ] {
-        let path = folder.join(name);
-        std::fs::write(&path, octets)
-            .map_err(|error| Failure::file("cannot write", &path, &error))?;
-        written.push(path);
-    }
-    Ok(written)
 }
 
 fn print(found: &Acceptance, files: &[PathBuf], body: &Value, is_json: bool) {

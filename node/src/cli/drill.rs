@@ -28,7 +28,7 @@ use crate::drills::evidence::Evidence;
 use crate::drills::scenario::{self, Scenario};
 use crate::exit::{Exit, Failure};
 use crate::run::Signals;
-pub use kept::sealed;
+pub use kept::write;
 pub use print::figures;
 pub use trial::{Trial, judge_measured};
 
@@ -47,6 +47,14 @@ pub enum DrillCommand {
     },
     /// The report of a drill.
     Report(ReportArgs),
+    /// Whether a report on this machine is the cluster's, by its public key. Asks no node.
+    Verify(VerifyArgs),
+    /// The public key by which reports are verified.
+    Key {
+        /// How to reach the cluster.
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
     /// End the drill that is under way; what lasts is undone.
     Abort {
         /// Why.
@@ -128,9 +136,27 @@ pub struct ReportArgs {
     /// As a page that needs nothing besides itself.
     #[arg(long, conflicts_with = "json")]
     html: bool,
+    /// Writes the report's files into this folder: as sealed, what proves it, a page.
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["json", "html"])]
+    out: Option<PathBuf>,
     /// How to reach the cluster.
     #[command(flatten)]
     cluster: ClusterArgs,
+}
+
+/// What `verify` takes.
+#[derive(Args)]
+pub struct VerifyArgs {
+    /// Where `report.json` and `seal.json` are.
+    #[arg(default_value = ".")]
+    folder: PathBuf,
+    /// The cluster's public key, 64 hexadecimal digits, as you had it from `holdfast drill key`
+    /// before: a key that came with the report proves nothing.
+    #[arg(long, value_name = "HEX")]
+    key: String,
+    /// One JSON document instead of words.
+    #[arg(long)]
+    json: bool,
 }
 
 impl DrillCommand {
@@ -138,6 +164,8 @@ impl DrillCommand {
         Some(match self {
             Self::List { .. }
             | Self::Report(_)
+            | Self::Verify(_)
+            | Self::Key { .. }
             | Self::Abort { .. }
             | Self::Plan(_)
             | Self::Watch(_)
@@ -156,10 +184,19 @@ impl DrillCommand {
         })
     }
 
-    /// How to reach the cluster.
-    pub fn cluster(&self) -> &ClusterArgs {
+    /// Whether the answer is for programs.
+    pub fn json(&self) -> bool {
         match self {
-            Self::List { cluster } | Self::Abort { cluster, .. } => cluster,
+            Self::Verify(args) => args.json,
+            other => other.cluster().is_some_and(|cluster| cluster.json),
+        }
+    }
+
+    /// How to reach the cluster; none for what asks no node.
+    fn cluster(&self) -> Option<&ClusterArgs> {
+        Some(match self {
+            Self::Verify(_) => return None,
+            Self::List { cluster } | Self::Abort { cluster, .. } | Self::Key { cluster } => cluster,
             Self::Report(args) => &args.cluster,
             Self::RestoreFromBackup(args) => &args.cluster,
             Self::Plan(verb) => verb.cluster(),
@@ -175,19 +212,24 @@ impl DrillCommand {
             | Self::CertificateRenewal(args)
             | Self::RollingRestart(args)
             | Self::RollingUpgrade(args) => &args.cluster,
-        }
+        })
     }
 }
 
 /// Does what a verb says.
 pub async fn drill(verb: DrillCommand) -> Result<(), Failure> {
-    let api = Api::of(verb.cluster())?;
-    let is_json = verb.cluster().json;
+    let is_json = verb.json();
+    let api = match (&verb, verb.cluster()) {
+        (DrillCommand::Verify(args), _) => return kept::verify(args),
+        (_, Some(cluster)) => Api::of(cluster)?,
+        (_, None) => return Err(Failure::failed("failed", "the verb names no cluster")),
+    };
     if let Some((name, args)) = verb.run() {
         return run(&api, name, args).await;
     }
     match verb {
         DrillCommand::Report(args) => kept::report(&api, &args).await,
+        DrillCommand::Key { .. } => kept::key(&api, is_json).await,
         DrillCommand::Abort { why, .. } => kept::abort(&api, &why, is_json).await,
         DrillCommand::Plan(verb) => plans::run(&api, verb).await,
         DrillCommand::Watch(args) => watch::run(&api, &args).await,

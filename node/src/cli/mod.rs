@@ -264,7 +264,7 @@ impl Command {
             Command::Task(verb) => verb.cluster().json,
             Command::Clock(verb) => verb.cluster().json,
             Command::Backup(args) => args.json(),
-            Command::Drill(verb) => verb.cluster().json,
+            Command::Drill(verb) => verb.json(),
             Command::Acceptance(args) => args.cluster.json,
             Command::Restore(args) => args.from.json,
             Command::Decode(args) => args.json,

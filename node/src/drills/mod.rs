@@ -4,7 +4,7 @@
 //! is the client that writes and reads all the while and gathers the evidence; `inject` is what a
 //! node does to itself; `judge` makes a report of the evidence, and is pure, and so is
 //! `acceptance`, which holds what was measured against the customer's figures; `paper` prints
-//! that; `report` and `evidence` are what goes over the wire and is kept. The record stands in
+//! that, and `signature` lets others than nodes check it; `report` and `evidence` are what goes over the wire and is kept. The record stands in
 //! `domain::drills`, the API and pages in `areas::drills`, the verbs in `cli::drill` and
 //! `cli::acceptance`.
 //!
@@ -23,3 +23,4 @@ pub mod measure;
 pub mod paper;
 pub mod report;
 pub mod scenario;
+pub mod signature;

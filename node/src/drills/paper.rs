@@ -35,8 +35,21 @@ enum Face {
     Bold,
 }
 
-/// The report as a PDF; none when it is not one of an acceptance. `seal` is printed as it is.
-pub fn pdf(report: &Report, seal: &str, judge: &str) -> Option<Vec<u8>> {
+/// How a report is proven to be the cluster's, as it is printed.
+#[derive(Clone, Copy, Debug)]
+pub struct Proof<'a> {
+    /// The node that judged.
+    pub judge: &'a str,
+    /// Its seal, in hex.
+    pub seal: &'a str,
+    /// The signature, in hex.
+    pub signature: &'a str,
+    /// The key by which the signature is checked, in hex.
+    pub public_key: &'a str,
+}
+
+/// The report as a PDF; none when it is not one of an acceptance.
+pub fn pdf(report: &Report, proof: Proof<'_>) -> Option<Vec<u8>> {
     let found = report.acceptance.as_ref()?;
     let mut paper = Paper::new();
     head(&mut paper, report, found);
@@ -44,7 +57,7 @@ pub fn pdf(report: &Report, seal: &str, judge: &str) -> Option<Vec<u8>> {
     for one in &found.figures {
         figure(&mut paper, one);
     }
-    foot(&mut paper, report, found, seal, judge);
+    foot(&mut paper, report, found, proof);
     let title = format!("Acceptance {} of a Holdfast cluster", report.identity.drill);
     Some(paper.finish(&title))
 }
@@ -115,7 +128,7 @@ fn figure(paper: &mut Paper, one: &Outcome) {
     }
 }
 
-fn foot(paper: &mut Paper, report: &Report, found: &Acceptance, seal: &str, judge: &str) {
+fn foot(paper: &mut Paper, report: &Report, found: &Acceptance, proof: Proof<'_>) {
     let (id, machine) = (&report.identity, &found.machine);
     paper.room(150.0);
     paper.skip(12.0);
@@ -146,7 +159,9 @@ fn foot(paper: &mut Paper, report: &Report, found: &Acceptance, seal: &str, judg
         tell(&format!("State of {} at {}", one.node, one.index), hash.to_owned());
     }
     tell("Evidence, BLAKE3", report.evidence.blake3.clone());
-    tell(&format!("Seal of {judge}"), seal.to_owned());
+    tell(&format!("Seal of {}", proof.judge), proof.seal.to_owned());
+    tell("Signature, Ed25519", proof.signature.to_owned());
+    tell("Public key", proof.public_key.to_owned());
 }
 
 /// Pages that are being written, from the top.

@@ -51,6 +51,10 @@ pub struct Seal {
     pub holds: bool,
     /// The node that judged.
     pub judge: String,
+    /// The signature for whoever is no node, in hex; empty where the seal does not hold.
+    pub signature: String,
+    /// The key by which it is checked, in hex.
+    pub public_key: String,
 }
 
 #[derive(Template)]
@@ -120,6 +124,8 @@ fn found(app: &App, view: &dyn View, id: u64) -> Result<(Report, Seal), Problem>
         seal: found.seal.unwrap_or_default(),
         holds: found.seal_holds == Some(true),
         judge: found.judge.unwrap_or_default(),
+        signature: found.signature.unwrap_or_default(),
+        public_key: found.public_key.unwrap_or_default(),
     };
     Ok((report, seal))
 }

@@ -7,6 +7,7 @@ use domain::{NodeId, Stamp};
 
 use super::*;
 use crate::drills::evidence::{Build, ChannelSeen, Operation, Replica, Restored, Seen, Sign, Step};
+use crate::drills::paper;
 use crate::drills::scenario::find;
 
 const SECOND: u64 = 1_000_000;
@@ -327,7 +328,9 @@ fn an_acceptance_passes_only_with_every_figure() {
     assert_eq!(summary.verdict, Verdict::Inconclusive, "{:?}", report.reasons);
     let found = report.acceptance.clone().unwrap();
     assert_eq!(found.unproven(), acceptance::FIGURES.len());
-    let paper = crate::drills::paper::pdf(&report, "aa", "n1").unwrap();
+    let proof =
+        paper::Proof { judge: "n1", seal: "aa", signature: &"b".repeat(128), public_key: "cc" };
+    let paper = paper::pdf(&report, proof).unwrap();
     assert!(paper.starts_with(b"%PDF-"));
     let slow = acceptance::Times { took_us: vec![9 * SECOND], ..Default::default() };
     let times = [("interface".to_owned(), slow)].into();
