@@ -69,3 +69,19 @@ pub async fn register(nodes: &Nodes, node: usize, dir: &Path) -> anyhow::Result<
     }
     Ok(())
 }
+
+/// The simulated devices saw no two nodes at one of them, no counter and no order twice; `log` is
+/// what their program wrote.
+///
+/// # Errors
+/// They did.
+pub fn check_violations(log: &Path) -> anyhow::Result<()> {
+    let log = std::fs::read_to_string(log).with_context(|| log.display().to_string())?;
+    let violation = log.lines().find(|line| line.contains("VIOLATION"));
+    ensure!(violation.is_none(), "{violation:?}");
+    // It tells its own count again and again, and may be killed before its summary.
+    let mut told = log.lines().filter(|line| line.ends_with(" violations"));
+    let status = told.find(|line| !line.ends_with(" 0 violations"));
+    ensure!(status.is_none(), "{status:?}");
+    Ok(())
+}

@@ -20,6 +20,7 @@ pub mod etcd;
 pub mod field;
 pub mod http;
 pub mod journal;
+pub mod namespace;
 pub mod nodes;
 pub mod probe;
 pub mod proxy;

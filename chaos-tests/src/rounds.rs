@@ -17,6 +17,7 @@ mod power;
 mod writers;
 
 use crate::agree;
+use crate::field;
 use crate::journal::Journal;
 use crate::simulation::Dice;
 use anyhow::{Context, ensure};
@@ -24,7 +25,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-pub use fault::{Fault, draw, each, prepare};
+pub use fault::{Fault, KINDS, draw, each};
 pub use house::{House, Means};
 use writers::Writers;
 
@@ -37,6 +38,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 pub struct Told {
     /// What was done, in order.
     pub story: String,
+    /// Its kinds, in the same order.
+    pub kinds: Vec<&'static str>,
     /// Numbered writes that were acknowledged, each held by every node afterwards, once.
     pub acknowledged: usize,
     /// Numbers that were read back during the round and were there.
@@ -48,7 +51,8 @@ pub struct Told {
 }
 
 impl House {
-    /// One round of its number's faults, or of those that are given. With `whole` every value that
+    /// One round of its number's faults, of some kinds or of all where none is named, or of those
+    /// that are given. With `whole` every value that
     /// the field saw acknowledged is looked for, too.
     ///
     /// # Errors
@@ -57,17 +61,19 @@ impl House {
         &mut self,
         seed: u64,
         number: u32,
+        only: &[String],
         given: Option<Vec<Fault>>,
         whole: bool,
     ) -> anyhow::Result<Told> {
         let mut dice = Dice::new(seed, u64::from(number));
-        let drawn = draw(&mut dice, self.means);
+        let drawn = draw(&mut dice, self.means, only);
         let faults = given.unwrap_or(drawn);
+        let kinds = faults.iter().map(Fault::kind).collect();
         let story: Vec<String> = faults.iter().map(ToString::to_string).collect();
         let story = story.join(", then ");
         self.played(&mut dice, &faults, whole)
             .await
-            .map(|told| Told { story: story.clone(), ..told })
+            .map(|told| Told { story: story.clone(), kinds, ..told })
             .with_context(|| format!("seed {seed}, round {number}: {story}"))
     }
 
@@ -98,10 +104,11 @@ impl House {
         ensure!(settled < SETTLED_WITHIN, "all came together only after {settled:?}");
         ensure!(seen.stale.is_empty(), "acknowledged and not read back: {:?}", seen.stale);
         self.compare_book(book, &seen.acknowledged).await?;
+        field::check_violations(&self.dir.join("simulator.log"))?;
         let values = if whole { Some(self.compare_field().await?) } else { None };
         self.close_book(book).await?;
         let (acknowledged, read) = (seen.acknowledged.len(), seen.read);
-        Ok(Told { story: String::new(), acknowledged, read, values, settled })
+        Ok(Told { story: String::new(), kinds: Vec::new(), acknowledged, read, values, settled })
     }
 
     /// A drill in which nobody is hurt by the cluster itself: its numbered writes are the book.
@@ -178,7 +185,7 @@ pub fn check_book(held: &Value, acknowledged: &[u32]) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Fault, Means, check_book, draw, each};
+    use super::{Fault, KINDS, Means, check_book, draw, each};
     use crate::simulation::Dice;
     use serde_json::json;
     use std::collections::BTreeSet;
@@ -197,17 +204,23 @@ mod tests {
         let all = Means { namespace: true, clocks: true };
         let mut kinds = BTreeSet::new();
         for seed in 0..500 {
-            let faults = draw(&mut Dice::new(seed, 1), all);
-            let again = draw(&mut Dice::new(seed, 1), all);
+            let faults = draw(&mut Dice::new(seed, 1), all, &[]);
+            let again = draw(&mut Dice::new(seed, 1), all, &[]);
             assert_eq!(faults, again);
             kinds.extend(faults.iter().map(Fault::kind));
             let away: Vec<usize> = faults.iter().filter_map(Fault::node).collect();
             assert!(away.windows(2).all(|pair| pair[0] == pair[1]), "{faults:?}");
-            let bare = draw(&mut Dice::new(seed, 1), Means { namespace: false, clocks: false });
+            let bare = Means { namespace: false, clocks: false };
+            let bare = draw(&mut Dice::new(seed, 1), bare, &[]);
             let needs = |one: &Fault| matches!(one, Fault::DiskFull(_) | Fault::Clock(..));
             assert!(!bare.iter().any(needs), "{bare:?}");
+            let some = ["kill".to_owned(), "cut".to_owned()];
+            let some = draw(&mut Dice::new(seed, 1), all, &some);
+            assert!(!some.is_empty());
+            assert!(some.iter().all(|one| ["kill", "cut"].contains(&one.kind())), "{some:?}");
         }
         let listed: BTreeSet<_> = each(all).concat().iter().map(Fault::kind).collect();
         assert_eq!(kinds, listed, "every kind is drawn, and is played by `--each`");
+        assert_eq!(kinds, KINDS.into(), "every kind can be asked for");
     }
 }

@@ -8,10 +8,12 @@
 //! and no disk is filled. `--each` plays every kind of fault once.
 
 use anyhow::ensure;
-use chaos_tests::rounds::{House, Means, each, prepare};
+use chaos_tests::namespace;
+use chaos_tests::rounds::{House, KINDS, Means, each};
 use chaos_tests::stats::Distribution;
 use clap::Parser;
-use std::process::{Command, ExitCode};
+use std::collections::BTreeMap;
+use std::process::ExitCode;
 
 /// Command line.
 #[derive(Parser)]
@@ -21,7 +23,7 @@ struct Arguments {
     #[arg(long, default_value_t = 20)]
     rounds: u32,
     /// From which the faults are drawn; from the clock when left out. It is printed.
-    #[arg(long)]
+    #[arg(long, overrides_with = "seed")]
     seed: Option<u64>,
     /// The number of the first round: one alone is `--first N --rounds 1`.
     #[arg(long, default_value_t = 1)]
@@ -35,45 +37,26 @@ struct Arguments {
     /// Every kind of fault once instead of drawn ones.
     #[arg(long)]
     each: bool,
+    /// Only faults of these kinds, with commas between: `kill,cut`.
+    #[arg(long, value_delimiter = ',', value_parser = KINDS, conflicts_with = "each")]
+    only: Vec<String>,
     /// The program is in its own namespace.
     #[arg(long, hide = true)]
     inside: bool,
-}
-
-/// Runs the same program in a namespace; none where there is none to be had.
-fn again_inside(arguments: &Arguments, seed: u64) -> Option<ExitCode> {
-    let up = "ip link set lo up && nft list tables >/dev/null";
-    let namespace = ["--user", "--map-root-user", "--net", "--mount"];
-    let probe = Command::new("unshare").args(namespace).args(["sh", "-c", up]).output().ok()?;
-    if !probe.status.success() {
-        println!("no namespace with nftables here: the relay cuts links, and no disk is filled");
-        return None;
-    }
-    let own = std::env::current_exe().ok()?;
-    let status = Command::new("setpriv")
-        .args(["--pdeathsig", "KILL", "unshare", "--kill-child"])
-        .args(namespace)
-        .args(["sh", "-c", "ip link set lo up && exec \"$@\"", "sh"])
-        .arg(own)
-        .args(["--inside", "--seed", &seed.to_string()])
-        .args(["--rounds", &arguments.rounds.to_string()])
-        .args(["--first", &arguments.first.to_string()])
-        .args(["--compare", &arguments.compare.to_string()])
-        .args(["--port", &arguments.port.to_string()])
-        .args(arguments.each.then_some("--each"))
-        .status()
-        .ok()?;
-    Some(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     let by_clock = || u64::try_from(jiff::Timestamp::now().as_microsecond()).unwrap_or(1);
     let seed = arguments.seed.unwrap_or_else(by_clock);
-    if !arguments.inside
-        && let Some(code) = again_inside(&arguments, seed)
-    {
-        return Ok(code);
+    if !arguments.inside {
+        // The seed stands last, so that one by the clock is the same inside.
+        let own = ["--inside".into(), "--seed".into(), seed.to_string().into()];
+        let given = std::env::args_os().skip(1).chain(own);
+        match namespace::again_inside(given) {
+            Some(code) => return Ok(code),
+            None => println!("no namespace here: the relay cuts links, and no disk is filled"),
+        }
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(run(&arguments, seed))?;
@@ -83,7 +66,7 @@ fn main() -> anyhow::Result<ExitCode> {
 async fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<()> {
     let means = Means::here(arguments.inside);
     if means.namespace {
-        prepare()?;
+        namespace::prepare()?;
     }
     let list = if arguments.each { each(means) } else { Vec::new() };
     let rounds = if arguments.each { u32::try_from(list.len())? } else { arguments.rounds };
@@ -97,11 +80,12 @@ async fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<()> {
     let mut house = House::start(scratch.path(), arguments.port, means, seed).await?;
     let (mut settled, mut acknowledged, mut read, mut values) =
         (Distribution::default(), 0, 0, None);
+    let mut faults = BTreeMap::new();
     let last = arguments.first.saturating_add(rounds).saturating_sub(1);
     for number in arguments.first..=last {
         let whole = number == last || number % arguments.compare.max(1) == 0;
         let given = usize::try_from(number - arguments.first).ok().and_then(|n| list.get(n));
-        let told = match house.round(seed, number, given.cloned(), whole).await {
+        let told = match house.round(seed, number, &arguments.only, given.cloned(), whole).await {
             Ok(told) => told,
             Err(broken) => {
                 house.keep()?;
@@ -111,6 +95,9 @@ async fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<()> {
             }
         };
         settled.add(told.settled);
+        for kind in &told.kinds {
+            *faults.entry(*kind).or_insert(0_u32) += 1;
+        }
         (acknowledged, read) = (acknowledged + told.acknowledged, read + told.read);
         values = told.values.or(values);
         println!(
@@ -123,10 +110,13 @@ async fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<()> {
         );
         ensure!(told.acknowledged > 0, "round {number}: nothing was written, nothing was tested");
     }
+    let kinds = faults.iter().map(|(kind, n)| format!("{n} {kind}"));
+    println!("faults: {}", kinds.collect::<Vec<_>>().join(", "));
     println!("all together again behind the last fault: {settled}");
     println!(
         "{} rounds: {acknowledged} writes acknowledged, 0 lost, 0 twice; {read} read back, 0 \
-         stale; {} values of the field, 0 missing, 0 different, 0 doubled",
+         stale; {} values of the field, 0 missing, 0 different, 0 doubled; \
+         no device saw two nodes at once or a counter twice",
         rounds,
         values.unwrap_or(0)
     );

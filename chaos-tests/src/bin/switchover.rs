@@ -1,18 +1,22 @@
-//! Takes the active channel of a concentrator away in five ways, again and again, and prints how
+//! Takes the active channel of a concentrator away in six ways, again and again, and prints how
 //! long it took until the next push was acknowledged on the other one.
 //!
 //! `cargo run --release -p chaos-tests --bin switchover -- --rounds 100`
+//!
+//! It runs itself anew in a network namespace of its own, where nftables drops packets; where that
+//! cannot be, it says so, and that way is left out.
 
 use anyhow::ensure;
 use chaos_tests::demo::{Signal, signal};
 use chaos_tests::field;
 use chaos_tests::journal::Journal;
+use chaos_tests::namespace;
 use chaos_tests::nodes::Nodes;
 use chaos_tests::proxy::{Line, Proxy};
 use chaos_tests::stats::Distribution;
 use clap::Parser;
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, ExitCode};
 use std::time::{Duration, Instant};
 
 /// Command line.
@@ -25,6 +29,9 @@ struct Arguments {
     /// HTTP port of the first node.
     #[arg(long, default_value_t = 19_480)]
     port: u16,
+    /// The program is in its own namespace.
+    #[arg(long, hide = true)]
+    inside: bool,
 }
 
 /// How a channel is lost.
@@ -32,8 +39,10 @@ struct Arguments {
 enum Loss {
     /// The connection is closed.
     Cut,
-    /// Nothing arrives and nobody is told.
+    /// Nothing arrives and nobody is told: both ends' packets are acknowledged by the proxy.
     BlackHole,
+    /// The kernel drops the packets of both directions: no acknowledgement, no FIN, no RST.
+    Packets,
     /// The head-end hears the concentrator and not the other way round.
     OneWay,
     /// The concentrator is killed and starts again.
@@ -42,7 +51,8 @@ enum Loss {
     Node,
 }
 
-const LOSSES: [Loss; 5] = [Loss::Cut, Loss::BlackHole, Loss::OneWay, Loss::Restart, Loss::Node];
+const LOSSES: [Loss; 6] =
+    [Loss::Cut, Loss::BlackHole, Loss::Packets, Loss::OneWay, Loss::Restart, Loss::Node];
 const LIMIT: Duration = Duration::from_secs(30);
 const ID: &str = "HFDSIM0000000001";
 
@@ -52,6 +62,8 @@ struct House {
     proxies: [Proxy; 2],
     dir: PathBuf,
     simulator: Child,
+    /// HTTP port of the first node.
+    port: u16,
 }
 
 impl Drop for House {
@@ -76,7 +88,7 @@ impl House {
         let before = |node: u16| Proxy::start(format!("127.0.0.1:{}", port + 100 + 10 * node));
         let proxies = [before(0).await?, before(1).await?];
         let simulator = field::simulator(dir, &proxies)?;
-        let house = Self { nodes, proxies, dir: dir.to_owned(), simulator };
+        let house = Self { nodes, proxies, dir: dir.to_owned(), simulator, port };
         house.register().await?;
         Ok(house)
     }
@@ -124,6 +136,15 @@ impl House {
         match loss {
             Loss::Cut => proxy.cut(),
             Loss::BlackHole => proxy.set(Line::BlackHole),
+            Loss::Packets => {
+                // The whole way: from the concentrator to the proxy and from there to the node.
+                let gateway = self.port + 100 + 10 * u16::try_from(node)?;
+                for port in [proxy.address().port(), gateway] {
+                    for side in ["sport", "dport"] {
+                        namespace::drop_packets("tcp", side, port)?;
+                    }
+                }
+            }
             Loss::OneWay => proxy.set(Line::OneWay),
             Loss::Restart => {
                 signal(i32::try_from(self.simulator.id())?, Signal::Kill)?;
@@ -142,6 +163,10 @@ impl House {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         let took = began.elapsed();
+        if loss == Loss::Packets {
+            ensure!(namespace::dropped()? > 0, "no packet was dropped");
+            namespace::drop_nothing()?;
+        }
         self.proxies[node].cut();
         if loss == Loss::Node {
             self.nodes.start(node, &FAST)?;
@@ -151,13 +176,29 @@ impl House {
     }
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
+    if !arguments.inside {
+        let given = std::env::args_os().skip(1).chain(["--inside".into()]);
+        match namespace::again_inside(given) {
+            Some(code) => return Ok(code),
+            None => println!("no namespace here: no packets are dropped by nftables"),
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(run(&arguments))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if arguments.inside {
+        namespace::prepare()?;
+    }
     let scratch = tempfile::tempdir()?;
     let mut house = House::start(scratch.path(), arguments.port).await?;
     let mut all = Distribution::default();
-    for loss in LOSSES {
+    let can = |loss: &Loss| arguments.inside || *loss != Loss::Packets;
+    for loss in LOSSES.into_iter().filter(can) {
         let mut times = Distribution::default();
         for _ in 0..arguments.rounds {
             let node = house.settled().await?;
@@ -171,6 +212,7 @@ async fn main() -> anyhow::Result<()> {
     house.settled().await?;
     house.simulator.kill()?;
     house.simulator.wait()?;
+    field::check_violations(&house.dir.join("simulator.log"))?;
     let journal = Journal::read(&house.dir.join("journal"))?;
     for url in &house.nodes.urls {
         let verdict = journal.compare(&house.nodes.http, url).await?;

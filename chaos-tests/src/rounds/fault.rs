@@ -4,12 +4,12 @@ use super::house::SMALL;
 use super::{House, Means, SETTLED_WITHIN, power};
 use crate::demo::{Signal, signal};
 use crate::field;
+use crate::namespace;
 use crate::proxy::Line;
 use crate::relay::Wire;
 use crate::simulation::Dice;
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use std::fmt;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Which way a link is lost.
@@ -135,11 +135,37 @@ pub(super) fn below(dice: &mut Dice, most: u64) -> u64 {
     dice.throw() % most
 }
 
-/// One to three faults; those that take a node take the same one.
-pub fn draw(dice: &mut Dice, means: Means) -> Vec<Fault> {
+/// Names of all kinds.
+pub const KINDS: [&str; 12] = [
+    "kill",
+    "hang",
+    "cut",
+    "lossy",
+    "late",
+    "power loss",
+    "power cut",
+    "disk full",
+    "clock",
+    "line closed",
+    "line dead",
+    "field killed",
+];
+
+/// One to three faults, of some kinds where some are named; those that take a node take the same
+/// one.
+pub fn draw(dice: &mut Dice, means: Means, only: &[String]) -> Vec<Fault> {
     let count = 1 + below(dice, 3);
     let node = usize::try_from(below(dice, 3)).unwrap_or(0);
-    (0..count).map(|_| one(dice, means, node)).collect()
+    let wanted = |fault: &Fault| only.is_empty() || only.iter().any(|kind| *kind == fault.kind());
+    let mut drawn = Vec::new();
+    // What this machine cannot do is never drawn: a bound, so that the wish for it ends.
+    for _ in 0..10_000 {
+        if drawn.len() as u64 == count {
+            break;
+        }
+        drawn.extend(Some(one(dice, means, node)).filter(wanted));
+    }
+    drawn
 }
 
 fn one(dice: &mut Dice, means: Means, node: usize) -> Fault {
@@ -301,11 +327,10 @@ impl House {
             return Ok(());
         }
         // A node's port speaks with nodes alone.
-        let port = (self.port + 200 + u16::try_from(node)?).to_string();
+        let port = self.port + 200 + u16::try_from(node)?;
         for (side, wanted) in [("sport", out), ("dport", back)] {
             if wanted {
-                let rule = ["add", "rule", "inet", "holdfast", "out", "udp", side, &port];
-                nft(&[&rule[..], &["counter", "drop"]].concat())?;
+                namespace::drop_packets("udp", side, port)?;
             }
         }
         Ok(())
@@ -315,7 +340,7 @@ impl House {
     fn join(&self) -> anyhow::Result<()> {
         (0..3).for_each(|node| self.relay.set_around(node, Wire::default(), Wire::default()));
         if self.means.namespace {
-            nft(&["flush", "chain", "inet", "holdfast", "out"])?;
+            namespace::drop_nothing()?;
         }
         Ok(())
     }
@@ -325,27 +350,6 @@ impl House {
         if !self.means.namespace {
             return Ok(self.relay.told().0);
         }
-        let chain = ["list", "chain", "inet", "holdfast", "out"];
-        let output = Command::new("nft").args(chain).output().context("nft (package nftables)")?;
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let counts = said.split("counter packets ").skip(1);
-        Ok(counts.filter_map(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).sum())
+        namespace::dropped()
     }
-}
-
-/// Makes the chain that cuts stand in.
-///
-/// # Errors
-/// nftables cannot be used here.
-pub fn prepare() -> anyhow::Result<()> {
-    nft(&["add", "table", "inet", "holdfast"])?;
-    let hook = "{ type filter hook output priority 0; }";
-    nft(&["add", "chain", "inet", "holdfast", "out", hook])
-}
-
-fn nft(words: &[&str]) -> anyhow::Result<()> {
-    let output = Command::new("nft").args(words).output().context("nft (package nftables)")?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    ensure!(output.status.success(), "nft {words:?}: {said}");
-    Ok(())
 }
