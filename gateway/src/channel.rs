@@ -1,9 +1,12 @@
 //! One task per live byte stream of a concentrator: picks an event, lets the machine decide, writes
 //! what it wants written. Every decision is the machine's (`concentrator::Session`).
 //!
-//! Invariants: 1. the socket is read only while the machine wants input; 2. a write that blocks too
+//! Invariants: 1. the socket is read only while the machine wants input, but for one buffer ahead
+//! during a login, so that an end is seen; 2. a write that blocks too
 //! long closes; 3. whatever way the task ends, the roster and the gauges are put right and what is
 //! held in the cluster is given back.
+
+mod carry;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,14 +24,13 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::Notice;
 use crate::ask::ask;
 use crate::concentrator::{Answer, Event as Happened, Request, Session, Settled};
+use crate::doorway::Stage;
 use crate::error::Cause;
-use crate::meter::Question;
 use crate::order::Order;
 use crate::roster::{ChannelRole, ChannelStatus, Login};
 use crate::shared::{Shared, random};
-use crate::upcall::{
-    Admit, Claim, Claimed, MeterQuery, RaiseCounter, Release, Reserve, RosterQuery, Standby, Upcall,
-};
+use crate::upcall::{Claimed, Release, Standby, Upcall};
+use carry::{carry, entered};
 
 /// The longest that a drill keeps a line dead.
 const LONGEST_HUSH: Duration = Duration::from_secs(120);
@@ -124,7 +126,9 @@ where
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Channel<S> {
     async fn select(&mut self) -> Event {
         self.deaf_until = self.deaf_until.filter(|until| Instant::now() < *until);
-        let wants_input = self.session.wants_input() && self.deaf_until.is_none();
+        // One look ahead fills the buffer, and what is in it waits for the session.
+        let looks_ahead = self.session.looks_ahead() && self.buffer.is_empty();
+        let reads = (self.session.wants_input() || looks_ahead) && self.deaf_until.is_none();
         let timeout = self.session.poll_timeout().map(Instant::from_std);
         let timeout = [timeout, self.deaf_until].into_iter().flatten().min();
         let at = timeout.unwrap_or_else(Instant::now);
@@ -135,7 +139,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Channel<S> {
             Ok(()) = self.acting.changed() => Event::Acting(*self.acting.borrow_and_update()),
             Some(answer) = self.asks.next() => Event::Answer(answer),
             Some(command) = self.commands.recv() => Event::Command(command),
-            read = limited.read_buf(&mut self.buffer), if wants_input => Event::Read(read),
+            read = limited.read_buf(&mut self.buffer), if reads => Event::Read(read),
             () = sleep_until(at), if timeout.is_some() => Event::Timeout,
         }
     }
@@ -149,8 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Channel<S> {
                 self.shared.metrics.received.inc_by(octets as u64);
                 self.status.received_bytes += octets as u64;
                 self.status.last_heard = SystemTime::now();
-                self.session.handle_bytes(now, &self.buffer);
-                self.buffer.clear();
+                self.feed(now);
             }
             Event::Answer(answer) => self.session.handle_answer(now, answer),
             Event::Command(Command::Order(order)) => self.session.order(now, order),
@@ -166,7 +169,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Channel<S> {
         }
     }
 
+    /// Hands over what was read, when the session takes it.
+    fn feed(&mut self, now: std::time::Instant) {
+        if self.session.wants_input() && !self.buffer.is_empty() {
+            self.session.handle_bytes(now, &self.buffer);
+            self.buffer.clear();
+        }
+    }
+
     async fn act(&mut self) {
+        self.feed(Instant::now().into_std());
         while let Some(request) = self.session.poll_request() {
             self.request(request);
         }
@@ -224,7 +236,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Channel<S> {
     fn tell(&self, request: Request, concentrator: String) {
         let shared = Arc::clone(&self.shared);
         let limit = Duration::from_millis(self.shared.config.upcall_timeout_ms);
+        let patience = Duration::from_millis(self.shared.config.login_timeout_ms);
         self.shared.tasks.spawn(async move {
+            let entered = timeout(patience, entered(&shared, Stage::Proven));
+            let Ok(_pass) = entered.await else { return };
             let device = Device::Concentrator(concentrator);
             let told = async {
                 match request {
@@ -361,75 +376,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Channel<S> {
         {
             let concentrator = self.session.concentrator().to_owned();
             self.tell(Request::Release { epoch }, concentrator);
-        }
-    }
-}
-
-/// Carries a request to the cluster and its answer back.
-async fn carry(
-    shared: Arc<Shared>,
-    concentrator: String,
-    remote: SocketAddr,
-    request: Request,
-) -> Answer {
-    let device = Device::Concentrator(concentrator.clone());
-    let count = shared.config.counter_block;
-    match request {
-        Request::Admit { ticket, system_title } => {
-            let answer = ask(&shared, Admit { system_title, remote }, Upcall::Admit).await;
-            Answer::Admitted { ticket, answer }
-        }
-        Request::Reserve { ticket } => {
-            let answer = ask(&shared, Reserve { device, count }, Upcall::Reserve).await;
-            Answer::Reserved { ticket, answer }
-        }
-        Request::Refill => {
-            Answer::Refilled(ask(&shared, Reserve { device, count }, Upcall::Reserve).await)
-        }
-        Request::Raise { ticket, at_least } => {
-            let raise = RaiseCounter { device, at_least };
-            Answer::Raised { ticket, answer: ask(&shared, raise, Upcall::RaiseCounter).await }
-        }
-        Request::Claim { ticket, channel, reason } => {
-            let claim = Claim { device, role: channel, reason };
-            Answer::Claimed { ticket, answer: ask(&shared, claim, Upcall::Claim).await }
-        }
-        Request::Roster | Request::Release { .. } | Request::Standby { .. } => {
-            Answer::Roster(ask(&shared, RosterQuery { concentrator }, Upcall::Roster).await)
-        }
-        Request::Ingest { epoch, sequence, part } => {
-            let answer = ask(&shared, part.clone(), Upcall::Ingest).await;
-            Answer::Stored { epoch, sequence, part, answer }
-        }
-        Request::Report { sequence, report } => {
-            let epoch = report.epoch;
-            Answer::Reported { epoch, sequence, answer: ask(&shared, report, Upcall::Report).await }
-        }
-        Request::Meter { serial, question } => {
-            meter_question(&shared, Some(concentrator), serial, question).await
-        }
-    }
-}
-
-async fn meter_question(
-    shared: &Shared,
-    concentrator: Option<String>,
-    serial: String,
-    question: Question,
-) -> Answer {
-    let device = Device::Meter(serial.clone());
-    match question {
-        Question::Access => {
-            let query = MeterQuery { serial: serial.clone(), concentrator };
-            Answer::Access { serial, answer: ask(shared, query, Upcall::Meter).await }
-        }
-        Question::Reserve => {
-            let reserve = Reserve { device, count: shared.config.meter_counter_block };
-            Answer::MeterReserved { serial, answer: ask(shared, reserve, Upcall::Reserve).await }
-        }
-        Question::Raise { at_least } => {
-            let raise = RaiseCounter { device, at_least };
-            Answer::MeterRaised { serial, answer: ask(shared, raise, Upcall::RaiseCounter).await }
         }
     }
 }

@@ -26,7 +26,8 @@ pub struct Config {
     /// Time for the TLS handshake and the identity notification, milliseconds. Too high: silent
     /// sockets fill the table.
     pub identity_timeout_ms: u64,
-    /// Time from the identity to a standby or active channel, milliseconds.
+    /// Time from the identity to its admission, and again from there to a standby or active
+    /// channel, milliseconds.
     pub login_timeout_ms: u64,
     /// Time for an answer of a concentrator to one request, milliseconds. Fast links 700, GPRS
     /// 20,000. Too low: a slow link is called lost while it works.
@@ -45,6 +46,10 @@ pub struct Config {
     pub push_window: usize,
     /// Requests to the cluster that wait at a time, all channels together.
     pub upcall_queue: usize,
+    /// Questions about logins and leases that are with the cluster at a time; the rest waits, and
+    /// who is further in its login goes first. Too low: logins wait for nothing. Too high: when a
+    /// whole field logs in, nobody is served before everybody is.
+    pub logins_at_once: usize,
     /// Time for one answer of the cluster, milliseconds.
     pub upcall_timeout_ms: u64,
     /// Pause before a request that the cluster could not take is made again, milliseconds.
@@ -133,6 +138,7 @@ impl Default for Config {
             max_apdu_octets: 65_535,
             push_window: 16,
             upcall_queue: 1_024,
+            logins_at_once: 128,
             upcall_timeout_ms: 5_000,
             upcall_retry_ms: 200,
             counter_block: 4_096,
@@ -187,6 +193,7 @@ impl Config {
             heartbeat_misses: 4,
             push_window: 4,
             upcall_queue: 16,
+            logins_at_once: 4,
             upcall_timeout_ms: 2_000,
             upcall_retry_ms: 20,
             counter_block: 64,
@@ -301,6 +308,7 @@ impl Config {
             ("heartbeat_misses", self.heartbeat_misses as usize, 100),
             ("push_window", self.push_window, 1_024),
             ("upcall_queue", self.upcall_queue, 65_536),
+            ("logins_at_once", self.logins_at_once, 65_536),
             ("counter_block", self.counter_block as usize, 1 << 20),
             ("meter_counter_block", self.meter_counter_block as usize, 1 << 20),
             ("meters_open_per_channel", self.meters_open_per_channel, 1_024),

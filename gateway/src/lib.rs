@@ -23,6 +23,7 @@ mod collect;
 mod concentrator;
 mod config;
 mod dial;
+mod doorway;
 mod error;
 mod keying;
 mod line;

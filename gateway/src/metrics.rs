@@ -11,6 +11,7 @@ use prometheus::{
     Registry,
 };
 
+use crate::doorway::Stage;
 use crate::error::Cause;
 use crate::line::settings::{SerialPort, TCP};
 
@@ -50,6 +51,7 @@ pub(crate) const READS: [&str; 12] = [
 /// Counters, gauges and histograms, shared by every channel.
 pub(crate) struct Metrics {
     pub channels: IntGaugeVec,
+    pub logins_waiting: IntGaugeVec,
     pub logins: IntCounterVec,
     pub switches: IntCounterVec,
     pub received: IntCounter,
@@ -97,6 +99,12 @@ impl Metrics {
                 "Open channels by role.",
                 "role",
                 &["login", "standby", "active"],
+            )?,
+            logins_waiting: make.gauges(
+                "logins_waiting",
+                "Questions of logins and leases that wait for their turn, by stage.",
+                "stage",
+                &Stage::ALL.map(Stage::label),
             )?,
             logins: make.counters(
                 "logins_total",

@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use crate::Config;
 use crate::concentrator::strangers::Strangers;
+use crate::doorway::Doorway;
 use crate::line::Lines;
 use crate::listen::Connections;
 use crate::metrics::Metrics;
@@ -24,6 +25,8 @@ pub(crate) struct Shared {
     pub config: Config,
     pub metrics: Metrics,
     pub upcalls: mpsc::Sender<Upcall>,
+    /// Before what logins and leases ask.
+    pub doorway: Doorway,
     pub connections: Arc<Mutex<Connections>>,
     pub tasks: Tasks,
     pub stop: watch::Sender<bool>,
@@ -49,6 +52,7 @@ impl Shared {
             cap: Duration::from_millis(config.refill_backoff_cap_ms),
         });
         Self {
+            doorway: Doorway::new(config.logins_at_once),
             config,
             metrics,
             upcalls,

@@ -23,8 +23,8 @@ use crate::upcall::{Admission, Claimed, MeterAccess};
 pub(crate) enum Request {
     /// Who has this title?
     Admit { ticket: u64, system_title: [u8; 8] },
-    /// Counters for this channel.
-    Reserve { ticket: u64 },
+    /// Counters for this channel, to associate or behind a granted claim.
+    Reserve { ticket: u64, is_granted: bool },
     /// The concentrator has seen higher counters.
     Raise { ticket: u64, at_least: u32 },
     /// The lease.

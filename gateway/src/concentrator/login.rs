@@ -81,7 +81,7 @@ impl Session {
 
     fn ask_counters(&mut self) {
         let ticket = self.next_ticket();
-        self.requests.push_back(Request::Reserve { ticket });
+        self.requests.push_back(Request::Reserve { ticket, is_granted: false });
         self.state = State::Counters;
     }
 
@@ -223,7 +223,7 @@ impl Session {
             Ok(Claimed::Granted { epoch }) => {
                 self.state = State::Renewing { epoch, reason };
                 let ticket = self.next_ticket();
-                self.requests.push_back(Request::Reserve { ticket });
+                self.requests.push_back(Request::Reserve { ticket, is_granted: true });
             }
             Ok(Claimed::Held { .. }) => match next {
                 Some(reason) => self.claim(reason),

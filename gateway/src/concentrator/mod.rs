@@ -207,9 +207,15 @@ impl Session {
         match self.state {
             State::Closed => false,
             // What follows the identity can be read only once there is an association.
-            State::Admitting { .. } | State::Counters | State::Raising => false,
+            _ if self.looks_ahead() => false,
             _ => !self.pushes.is_full(),
         }
+    }
+
+    /// Whether the socket should be looked at although nothing can be read from it: who hangs up
+    /// while the cluster is asked need not be waited for.
+    pub fn looks_ahead(&self) -> bool {
+        matches!(self.state, State::Admitting { .. } | State::Counters | State::Raising)
     }
 
     /// Octets from the socket.
@@ -255,6 +261,8 @@ impl Session {
         }
         match answer {
             Answer::Admitted { ticket, answer } if ticket == self.ticket => {
+                // It may have waited for its turn behind a whole field: its own time begins now.
+                self.started = now;
                 self.admitted(answer);
             }
             Answer::Reserved { ticket, answer } if ticket == self.ticket => {

@@ -256,7 +256,7 @@ impl Bench {
 
     fn reserve(&mut self) -> Vec<String> {
         let ticket = self.take("reserve", |asked| match asked {
-            Request::Reserve { ticket } => Some(*ticket),
+            Request::Reserve { ticket, .. } => Some(*ticket),
             _ => None,
         });
         let first = self.counters;

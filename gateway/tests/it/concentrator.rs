@@ -150,3 +150,23 @@ async fn a_silent_channel_is_lost_and_gives_its_lease_back() {
     })
     .await;
 }
+
+/// What a field does whose logins last too long: it hangs up and dials again.
+#[tokio::test]
+async fn who_hangs_up_while_its_login_waits_is_not_waited_for() {
+    let house =
+        house(Config { logins_at_once: 1, login_timeout_ms: 60_000, ..Config::for_test() }).await;
+    house.cluster.lock().unwrap().has_no_quorum = true;
+    let waiting = |stage| house.metric("holdfast_gateway_logins_waiting", stage);
+    let mut impatient = Vec::new();
+    for again in 0..4 {
+        impatient.push(dial(&house, 1 + again * 2_000).await);
+    }
+    eventually("one asks and three wait", || waiting("named") == 3.0).await;
+    impatient.clear();
+    eventually("nobody waits", || waiting("named") == 0.0).await;
+    assert_eq!(house.metric("holdfast_gateway_closed_total", "closed_by_peer"), 4.0);
+    let mut patient = dial(&house, 10_000).await;
+    house.cluster.lock().unwrap().has_no_quorum = false;
+    assert!(patient.serve(|request| accept(request, None)).await, "the place is free");
+}

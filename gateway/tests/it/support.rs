@@ -60,6 +60,8 @@ pub struct Cluster {
     catalog: Option<gateway::model::Catalog>,
     /// The next so many Ingest questions are answered `Unavailable`.
     pub refuse_ingests: u32,
+    /// Every Admit question is answered `Unavailable`.
+    pub has_no_quorum: bool,
 }
 
 impl Cluster {
@@ -232,6 +234,7 @@ impl Cluster {
     fn answer(&mut self, node: NodeId, upcall: Upcall) {
         use domain::{keys, leases, readings};
         match upcall {
+            Upcall::Admit(ask) if self.has_no_quorum => ask.answer(Err(Denied::Unavailable)),
             Upcall::Admit(ask) => {
                 let answer = self.admit(node, ask.request.system_title);
                 ask.answer(answer);
