@@ -1,15 +1,17 @@
 //! Pushes days of load profile through a whole demo as fast as it takes them, and prints interval
-//! values a second from socket to committed, each second and over the run.
+//! values a second from socket to committed, each second and over the run; or, with `--reads`, lets
+//! a collection task read the registers of every meter again and again, and prints meters a second.
 //!
 //! `cargo run --release -p chaos-tests --bin load`
 //!
 //! The simulator runs on the same machine: its work (sealing pushes, the meters' curves) is in
 //! the figure. A value counts when the commit that holds it has been acknowledged.
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use chaos_tests::demo::{Demo, Options};
 use clap::Parser;
 use hyper::Method;
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 /// A+ and A- of each interval.
@@ -29,6 +31,12 @@ struct Arguments {
     /// Load profile that every meter holds.
     #[arg(long, default_value = "96h")]
     history: String,
+    /// Runs of a task that reads all meters, instead of pushes.
+    #[arg(long, default_value_t = 0)]
+    reads: u32,
+    /// Meters of one concentrator that the task reads at a time.
+    #[arg(long, default_value_t = 8)]
+    reads_per_device: u32,
     /// The longest the run may take, seconds.
     #[arg(long, default_value_t = 180)]
     limit: u32,
@@ -41,7 +49,10 @@ struct Arguments {
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let scratch = tempfile::tempdir()?;
-    let more = ["--speed", "100000000", "--history", &arguments.history];
+    // Meters that are asked push next to nothing meanwhile.
+    let (speed, history) =
+        if arguments.reads > 0 { ("1", "1h") } else { ("100000000", &arguments.history[..]) };
+    let more = ["--speed", speed, "--history", history];
     let options = Options {
         dir: scratch.path().join("demo"),
         port: arguments.port,
@@ -51,6 +62,12 @@ async fn main() -> anyhow::Result<()> {
         more: more.iter().map(|text| (*text).to_owned()).collect(),
     };
     let demo = Demo::start(options).await?;
+    if arguments.reads > 0 {
+        read_all(&demo, &arguments).await?;
+        let code = demo.stop().await?;
+        anyhow::ensure!(code == 0, "the demo ended with exit code {code}");
+        return Ok(());
+    }
     let (rows, busy) = watch(&demo, Duration::from_secs(arguments.limit.into())).await?;
     let values = rows * VALUES_A_ROW;
     println!(
@@ -97,4 +114,46 @@ async fn committed(demo: &Demo) -> anyhow::Result<f64> {
         sum += line.context("the node has no holdfast_gateway_rows_total")?.parse::<f64>()?;
     }
     Ok(sum)
+}
+
+/// Runs of a task that reads two registers of every meter, one after the other.
+async fn read_all(demo: &Demo, arguments: &Arguments) -> anyhow::Result<()> {
+    let url = &demo.nodes[0].1;
+    let limit = Duration::from_secs(arguments.limit.into());
+    let post = async |path: &str, body: Value| {
+        let url = format!("{url}/api/v1/{path}");
+        let answer = demo.http.send(Method::POST, &url, Some(&body), None, limit).await?;
+        ensure!(answer.status < 300, "{path}: {} {}", answer.status, answer.text);
+        anyhow::Ok(())
+    };
+    let wide = json!({ "value": arguments.reads_per_device, "seen": 0, "reason": "load" });
+    post("parameters/collection.tasks.reads_per_device", wide).await?;
+    let task = json!({
+        "name": "load", "what": "registers", "registers": ["1-0:1.8.0", "1-0:2.8.0"],
+        "cron": "0 0 1 1 *", "spread_s": 0, "lasts_s": arguments.limit,
+    });
+    post("tasks", task).await?;
+    for _ in 0..arguments.reads {
+        let began = Instant::now();
+        post("tasks/load/run", json!({})).await?;
+        let (mut last, mut seen) = ((Instant::now(), 0.0), json!({}));
+        while seen["ended"].is_null() {
+            ensure!(began.elapsed() < limit, "a run did not end within {limit:?}: {seen}");
+            tokio::time::sleep(LOOK_EVERY).await;
+            let runs = demo.http.get(&format!("{url}/api/v1/tasks/load/runs")).await?;
+            seen = runs["items"][0].clone();
+            let now = (Instant::now(), seen["done"].as_f64().unwrap_or(0.0));
+            let rate = (now.1 - last.1) / (now.0 - last.0).as_secs_f64();
+            println!("{:5.1} s  {rate:6.0} meters/s", began.elapsed().as_secs_f64());
+            last = now;
+        }
+        let took = began.elapsed().as_secs_f64();
+        let (done, failed, left) = (&seen["done"], &seen["failed"], &seen["left"]);
+        println!(
+            "run {}: {done} meters read, {failed} failed, {left} left, in {took:.1} s: {:.0} a second",
+            seen["number"],
+            done.as_f64().unwrap_or(0.0) / took
+        );
+    }
+    Ok(())
 }

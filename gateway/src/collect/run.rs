@@ -60,7 +60,7 @@ pub(super) struct Settled {
 /// Reads what is to be read of a device, until nothing is left for now, or others wait.
 pub(super) async fn run(visit: Visit, is_crowded: Arc<AtomicBool>) -> Ended {
     loop {
-        match visit.page().await {
+        match visit.page(&is_crowded).await {
             Ok(true) if is_crowded.load(Ordering::Relaxed) => return Ended::Turn,
             Ok(true) => {}
             Ok(false) => return Ended::Idle,
@@ -74,8 +74,8 @@ impl Visit {
         &self.gateway.shared
     }
 
-    /// The next few meters. False when there is nothing to do.
-    async fn page(&self) -> Result<bool, Cut> {
+    /// The next few meters, and those behind them. False when there is nothing to do.
+    async fn page(&self, is_crowded: &AtomicBool) -> Result<bool, Cut> {
         // Gaps and load profiles are the same rows: one of both at a time.
         let filling = Filling::begin(self.shared(), &self.device);
         let query =
@@ -96,30 +96,60 @@ impl Visit {
             waiting.extend(self.search_store(&mut work).await?);
         }
         let meters = std::mem::take(&mut work.meters);
-        self.read_all(&work, meters, waiting).await?;
+        // Behind a page of gaps the store is searched again.
+        let goes_on = filling.is_none();
+        self.read_all(&work, meters, waiting, || goes_on && !is_crowded.load(Ordering::Relaxed))
+            .await?;
         drop(filling);
         Ok(true)
     }
 
-    /// Reads these meters, a few at a time, and reports what came as it comes.
+    /// Meters of the same run behind those of a page, without those that are being read.
+    async fn more(&self, work: &TaskWork, read: &BTreeSet<u32>) -> Result<Vec<TaskMeter>, Cut> {
+        let meters = PAGE + read.len();
+        let query = TaskQuery { device: self.device.clone(), meters, load: false };
+        let more = ask(self.shared(), query, Upcall::TaskWork).await.map_err(|_| Cut)?;
+        let same = |more: &TaskWork| (more.task, more.run) == (work.task, work.run);
+        let mut meters = more.filter(same).map(|more| more.meters).unwrap_or_default();
+        meters.retain(|meter| !read.contains(&meter.ordinal));
+        Ok(meters)
+    }
+
+    /// Reads these meters, a few at a time, and reports what came as it comes. While it goes on,
+    /// others follow before the last of them has answered, so that a silent meter takes one place
+    /// and not all.
     async fn read_all(
         &self,
         work: &TaskWork,
         meters: Vec<TaskMeter>,
         mut waiting: Vec<Settled>,
+        goes_on: impl Fn() -> bool,
     ) -> Result<(), Cut> {
         let (mut left, mut reads) = (meters.into_iter(), JoinSet::new());
-        let mut reported = Instant::now();
+        let (mut read, mut reported) = (BTreeSet::new(), Instant::now());
         loop {
             while reads.len() < self.reads
                 && let Some(meter) = left.next()
             {
                 let reader = self.reader(work);
+                read.insert(meter.ordinal);
                 reads.spawn(async move { reader.meter(meter).await });
+            }
+            if !reads.is_empty() && reads.len() < self.reads && !waiting.is_empty() && goes_on() {
+                // What is settled must not be given once more.
+                self.report(work, std::mem::take(&mut waiting)).await?;
+                reported = Instant::now();
+                left = self.more(work, &read).await?.into_iter();
+                if left.len() > 0 {
+                    continue;
+                }
             }
             let Some(ended) = reads.join_next().await else { break };
             match ended {
-                Ok(Ok(settled)) => waiting.push(settled),
+                Ok(Ok(settled)) => {
+                    read.remove(&settled.ordinal);
+                    waiting.push(settled);
+                }
                 // What is being read elsewhere on this channel is lost, too.
                 Ok(Err(Cut)) | Err(_) => {
                     self.report(work, waiting).await?;

@@ -295,6 +295,33 @@ async fn a_meter_that_never_answers_is_tried_again_and_given_up() {
     street.stop().await;
 }
 
+/// Two of a hundred are silent, for longer than the test lasts: the others are read meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_meters_hold_nobody_back() {
+    let field = simulator::config::Config {
+        meters: 100,
+        history: Duration::from_secs(3_600),
+        faults: vec!["dead-meters:0.02".parse().unwrap()],
+        ..refill::field()
+    };
+    let config = Config { meter_timeout_ms: 600_000, ..refill::config() };
+    let config = Config { task_read_timeout_ms: 600_000, ..config };
+    let config = Config { reads_in_flight_per_channel: 9, meters_open_per_channel: 32, ..config };
+    let street = Street::prepare(field, config, |cluster, _| {
+        quiet(cluster);
+        cluster.set(parameters::TASK_READS, 8);
+    })
+    .await;
+    street.house.cluster.lock().unwrap().task("daily", rule(registers()));
+    let run = |street: &Street| street.house.cluster.lock().unwrap().run("daily");
+    street.wait("the others are read", |street| run(street).done >= 93).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let run = run(&street);
+    assert!(run.ended.is_none() && run.failed == 0 && run.done < 100, "{run:?}");
+    assert!(readings(&street.house.cluster).values().all(|count| *count == 1), "read twice");
+    street.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dialled_meters_are_read_for_tasks_too() {
     let config = Config { profile_every_s: 86_400, registers_every_s: 86_400, ..refill::config() };
