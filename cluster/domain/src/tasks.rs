@@ -28,6 +28,7 @@ pub use run::{Ending, Reason, Run};
 use crate::apply::table::{END, Key, Typed, end_of};
 use crate::apply::{Done, Table, Tx, View};
 use crate::error::{Fault, Stop, refuse};
+use crate::regions;
 use crate::units::{Obis, Stamp};
 
 /// The most tasks.
@@ -208,6 +209,12 @@ impl Change {
 fn set(tx: &mut Tx<'_>, name: &str, rule: &Rule, seen: u32) -> Result<Done, Stop> {
     rule::check_name(name)?;
     rule.check()?;
+    if let Whom::Regions(listed) = &rule.whom {
+        // A region that closes later has no meters any more; one that never was is a mistake.
+        for region in listed.iter().filter(|region| **region != regions::ROOT) {
+            regions::open(tx, *region)?;
+        }
+    }
     let known = TASKS.get(tx, name)?;
     let version = known.as_ref().map_or(0, |task| task.version);
     if version != seen {

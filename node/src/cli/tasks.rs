@@ -111,14 +111,17 @@ pub struct TaskAdd {
     #[arg(long, value_parser = seconds)]
     pub reach: Option<u32>,
     /// A concentrator whose meters are read, several with several; all when nothing is named.
-    #[arg(long = "concentrator", value_name = "NAME", conflicts_with_all = ["meters", "models"])]
+    #[arg(long = "concentrator", value_name = "NAME", conflicts_with_all = ["meters", "models", "regions"])]
     pub concentrators: Vec<String>,
     /// A meter that is read, several with several.
-    #[arg(long = "meter", value_name = "SERIAL", conflicts_with = "models")]
+    #[arg(long = "meter", value_name = "SERIAL", conflicts_with_all = ["models", "regions"])]
     pub meters: Vec<String>,
     /// A model whose meters are read, several with several.
-    #[arg(long = "model", value_name = "NAME")]
+    #[arg(long = "model", value_name = "NAME", conflicts_with = "regions")]
     pub models: Vec<String>,
+    /// A region whose meters are read, and those below it, by its number; several with several.
+    #[arg(long = "region", value_name = "NUMBER")]
+    pub regions: Vec<u32>,
     /// When, in local time: minute, hour, day of month, month, day of week, as cron has them; only
     /// by `task run` when left out.
     #[arg(long)]
@@ -206,6 +209,7 @@ async fn add(add: &TaskAdd) -> Result<(), Failure> {
         (names, _, _) if !names.is_empty() => json!({"concentrators": names}),
         (_, serials, _) if !serials.is_empty() => json!({"meters": serials}),
         (_, _, names) if !names.is_empty() => json!({"models": names}),
+        _ if !add.regions.is_empty() => json!({"regions": add.regions}),
         _ => json!("all"),
     };
     let body = json!({

@@ -58,7 +58,7 @@ impl Board {
                 continue;
             }
             let devices = match &task.rule.whom {
-                Whom::All | Whom::Models(_) => None,
+                Whom::All | Whom::Models(_) | Whom::Regions(_) => None,
                 Whom::Concentrators(names) => {
                     Some(names.iter().cloned().map(Device::Concentrator).collect())
                 }
@@ -141,18 +141,18 @@ impl Open {
             .map(|waiting| (waiting.ordinal, waiting.not_before_s))
             .collect();
         let failed: BTreeSet<u32> = progress.failed.iter().map(|(ordinal, _)| *ordinal).collect();
-        let is_due = |meter: &Meter| {
+        let is_due = |meter: &Meter| -> Result<bool, Fault> {
             let rests = resting.get(&meter.ordinal).is_some_and(|until_s| *until_s > now.seconds());
             let settled = progress.done.binary_search(&meter.ordinal).is_ok()
                 || failed.contains(&meter.ordinal);
-            !rests && !settled && self.task.rule.whom.concerns(meter)
+            Ok(!rests && !settled && self.task.rule.whom.concerns(view, meter)?)
         };
         let name = match device {
             Device::Concentrator(name) => name,
             Device::Meter(serial) => {
-                let meter = assets::meter(view, serial)?;
-                let meter = meter.filter(|meter| meter.retired.is_none() && is_due(meter));
-                return Ok(meter.into_iter().collect());
+                let meter = assets::meter(view, serial)?.filter(|meter| meter.retired.is_none());
+                let Some(meter) = meter else { return Ok(Vec::new()) };
+                return Ok(if is_due(&meter)? { vec![meter] } else { Vec::new() });
             }
         };
         let mut found = Vec::new();
@@ -161,7 +161,11 @@ impl Open {
             let page = assets::meters_of(view, name, behind.as_deref(), PAGE)?;
             let is_last = page.len() < PAGE;
             behind = page.last().map(|meter| meter.serial.clone());
-            found.extend(page.into_iter().filter(is_due).take(limit - found.len()));
+            for meter in page {
+                if found.len() < limit && is_due(&meter)? {
+                    found.push(meter);
+                }
+            }
             if is_last || found.len() >= limit {
                 return Ok(found);
             }
@@ -192,14 +196,15 @@ pub fn concerned(view: &dyn View, whom: &Whom) -> Result<u32, Fault> {
             }
             Ok(count)
         }
-        Whom::Concentrators(_) | Whom::Models(_) => {
+        Whom::Concentrators(_) | Whom::Models(_) | Whom::Regions(_) => {
             let (mut count, mut behind) = (0_u32, None::<String>);
             loop {
                 let page = assets::meters(view, behind.as_deref(), PAGE)?;
                 let is_last = page.len() < PAGE;
                 behind = page.last().map(|meter| meter.serial.clone());
-                let active = page.iter().filter(|m| m.retired.is_none() && whom.concerns(m));
-                count = count.saturating_add(u32::try_from(active.count()).unwrap_or(u32::MAX));
+                for meter in page.iter().filter(|meter| meter.retired.is_none()) {
+                    count = count.saturating_add(u32::from(whom.concerns(view, meter)?));
+                }
                 if is_last {
                     return Ok(count);
                 }

@@ -5,13 +5,18 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::cron::Cron;
+use crate::apply::View;
 use crate::assets::Meter;
-use crate::error::{Stop, refuse};
+use crate::error::{Fault, Stop, refuse};
 use crate::readings::MAX_REGISTERS;
-use crate::units::Obis;
+use crate::regions;
+use crate::units::{Device, Obis};
 
 /// The most names of a list of whom a task concerns.
 pub const MAX_LISTED: usize = 2_000;
+
+/// The most regions of a list of whom a task concerns.
+pub const MAX_LISTED_REGIONS: usize = 64;
 
 /// The most event logs of a task.
 pub const MAX_LOGS: usize = 8;
@@ -89,6 +94,8 @@ pub enum Whom {
     Meters(Vec<String>),
     /// Those of these models, by their names.
     Models(Vec<String>),
+    /// Those that lie in these regions or below them at the moment of the read.
+    Regions(Vec<u32>),
 }
 
 /// When a task runs.
@@ -155,8 +162,11 @@ impl What {
 
 impl Whom {
     /// Whether it concerns a meter.
-    pub fn concerns(&self, meter: &Meter) -> bool {
-        match self {
+    ///
+    /// # Errors
+    /// The tables cannot be read.
+    pub fn concerns(&self, view: &dyn View, meter: &Meter) -> Result<bool, Fault> {
+        Ok(match self {
             Whom::All => true,
             Whom::Concentrators(names) => match &meter.attach {
                 crate::assets::Attach::Behind { concentrator } => names.contains(concentrator),
@@ -164,13 +174,23 @@ impl Whom {
             },
             Whom::Meters(serials) => serials.contains(&meter.serial),
             Whom::Models(models) => models.contains(&meter.model),
-        }
+            Whom::Regions(wanted) => {
+                let region = regions::region_of(view, &Device::Meter(meter.serial.clone()))?;
+                regions::path(view, region)?.iter().any(|one| wanted.contains(one))
+            }
+        })
     }
 
     fn check(&self) -> Result<(), Stop> {
         let listed = match self {
             Whom::All => return Ok(()),
             Whom::Concentrators(listed) | Whom::Meters(listed) | Whom::Models(listed) => listed,
+            Whom::Regions(listed) if (1..=MAX_LISTED_REGIONS).contains(&listed.len()) => {
+                return Ok(());
+            }
+            Whom::Regions(_) => {
+                return bad(format!("1 to {MAX_LISTED_REGIONS} regions whose meters it concerns"));
+            }
         };
         if !(1..=MAX_LISTED).contains(&listed.len()) {
             return bad(format!("1 to {MAX_LISTED} names of whom it concerns"));

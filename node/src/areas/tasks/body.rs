@@ -71,6 +71,8 @@ pub enum WhomBody {
     Meters(Vec<String>),
     /// Those of these models, by their names.
     Models(Vec<String>),
+    /// Those that lie in these regions or below them, by their numbers.
+    Regions(Vec<u32>),
 }
 
 /// A task.
@@ -184,6 +186,7 @@ impl NewTask {
                 Some(WhomBody::Concentrators(names)) => Whom::Concentrators(names),
                 Some(WhomBody::Meters(serials)) => Whom::Meters(serials),
                 Some(WhomBody::Models(names)) => Whom::Models(names),
+                Some(WhomBody::Regions(numbers)) => Whom::Regions(numbers),
             },
             when: When {
                 cron: self.cron,
@@ -266,6 +269,7 @@ pub(super) fn task(view: &dyn View, task: &Task, now: Stamp) -> Result<TaskBody,
             Whom::Concentrators(names) => WhomBody::Concentrators(names.clone()),
             Whom::Meters(serials) => WhomBody::Meters(serials.clone()),
             Whom::Models(names) => WhomBody::Models(names.clone()),
+            Whom::Regions(numbers) => WhomBody::Regions(numbers.clone()),
         },
         cron: when.cron.clone(),
         zone: when.zone.clone(),

@@ -86,7 +86,12 @@ fn rule(words: &Words<'_>) -> Rule {
         (Some(meters), _, _) => Whom::Meters(names(meters)),
         (_, Some(concentrators), _) => Whom::Concentrators(names(concentrators)),
         (_, _, Some(models)) => Whom::Models(names(models)),
-        _ => Whom::All,
+        _ => match words.maybe("in") {
+            Some(regions) => Whom::Regions(
+                regions.split(',').map(|one| one.parse().expect("a region")).collect(),
+            ),
+            None => Whom::All,
+        },
     };
     Rule {
         what,
