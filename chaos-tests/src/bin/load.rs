@@ -130,7 +130,7 @@ async fn read_all(demo: &Demo, arguments: &Arguments) -> anyhow::Result<()> {
     post("parameters/collection.tasks.reads_per_device", wide).await?;
     let task = json!({
         "name": "load", "what": "registers", "registers": ["1-0:1.8.0", "1-0:2.8.0"],
-        "cron": "0 0 1 1 *", "spread_s": 0, "lasts_s": arguments.limit,
+        "cron": "0 0 1 1 *", "spread_s": 0, "lasts_s": arguments.limit, "attempts": 1,
     });
     post("tasks", task).await?;
     for _ in 0..arguments.reads {

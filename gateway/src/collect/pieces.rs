@@ -36,6 +36,8 @@ pub struct TaskQuery {
     pub device: Device,
     /// So many meters at most.
     pub meters: usize,
+    /// Those behind this serial first.
+    pub behind: Option<String>,
     /// Whether load profiles may be read: not while gaps of the same device are being filled.
     pub load: bool,
 }
@@ -125,7 +127,7 @@ pub fn task_devices(view: &dyn View, devices: &[Device], now: Stamp) -> Result<T
         return Ok(found);
     }
     for device in devices {
-        if let Some(work) = board.next(view, device, now, 1, |_| true)? {
+        if let Some(work) = board.next(view, device, now, (None, 1), |_| true)? {
             found.due.push((device.clone(), work.task.rule.what.rank()));
         }
     }
@@ -144,7 +146,8 @@ pub fn task_work(
 ) -> Result<Option<TaskWork>, Fault> {
     let board = tasks::Board::read(view, now)?;
     let takes = |task: &tasks::Task| query.load || !matches!(task.rule.what, What::Load { .. });
-    let Some(work) = board.next(view, &query.device, now, query.meters, takes)? else {
+    let page = (query.behind.as_deref(), query.meters);
+    let Some(work) = board.next(view, &query.device, now, page, takes)? else {
         return Ok(None);
     };
     let mut meters = Vec::with_capacity(work.meters.len());

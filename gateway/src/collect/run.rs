@@ -59,8 +59,9 @@ pub(super) struct Settled {
 
 /// Reads what is to be read of a device, until nothing is left for now, or others wait.
 pub(super) async fn run(visit: Visit, is_crowded: Arc<AtomicBool>) -> Ended {
+    let mut behind = None;
     loop {
-        match visit.page(&is_crowded).await {
+        match visit.page(&mut behind, &is_crowded).await {
             Ok(true) if is_crowded.load(Ordering::Relaxed) => return Ended::Turn,
             Ok(true) => {}
             Ok(false) => return Ended::Idle,
@@ -75,13 +76,16 @@ impl Visit {
     }
 
     /// The next few meters, and those behind them. False when there is nothing to do.
-    async fn page(&self, is_crowded: &AtomicBool) -> Result<bool, Cut> {
+    async fn page(
+        &self,
+        behind: &mut Option<String>,
+        is_crowded: &AtomicBool,
+    ) -> Result<bool, Cut> {
         // Gaps and load profiles are the same rows: one of both at a time.
         let filling = Filling::begin(self.shared(), &self.device);
-        let query =
-            TaskQuery { device: self.device.clone(), meters: PAGE, load: filling.is_some() };
-        let work = ask(self.shared(), query, Upcall::TaskWork).await.map_err(|_| Cut)?;
-        let Some(mut work) = work else { return Ok(false) };
+        let Some(mut work) = self.work(PAGE, behind, filling.is_some()).await? else {
+            return Ok(false);
+        };
         let filling = filling.filter(|_| work.what == "load");
         if work.is_first {
             self.own_clock(&work).await?;
@@ -98,17 +102,35 @@ impl Visit {
         let meters = std::mem::take(&mut work.meters);
         // Behind a page of gaps the store is searched again.
         let goes_on = filling.is_none();
-        self.read_all(&work, meters, waiting, || goes_on && !is_crowded.load(Ordering::Relaxed))
-            .await?;
+        let goes_on = || goes_on && !is_crowded.load(Ordering::Relaxed);
+        self.read_all(&work, meters, waiting, behind, goes_on).await?;
         drop(filling);
         Ok(true)
     }
 
+    /// What is to be read next, from behind the last meter that was given on.
+    async fn work(
+        &self,
+        meters: usize,
+        behind: &mut Option<String>,
+        load: bool,
+    ) -> Result<Option<TaskWork>, Cut> {
+        let device = self.device.clone();
+        let query = TaskQuery { device, meters, behind: behind.clone(), load };
+        let work = ask(self.shared(), query, Upcall::TaskWork).await.map_err(|_| Cut)?;
+        let last = work.as_ref().and_then(|work| work.meters.last());
+        *behind = last.map(|meter| meter.serial.clone());
+        Ok(work)
+    }
+
     /// Meters of the same run behind those of a page, without those that are being read.
-    async fn more(&self, work: &TaskWork, read: &BTreeSet<u32>) -> Result<Vec<TaskMeter>, Cut> {
-        let meters = PAGE + read.len();
-        let query = TaskQuery { device: self.device.clone(), meters, load: false };
-        let more = ask(self.shared(), query, Upcall::TaskWork).await.map_err(|_| Cut)?;
+    async fn more(
+        &self,
+        work: &TaskWork,
+        read: &BTreeSet<u32>,
+        behind: &mut Option<String>,
+    ) -> Result<Vec<TaskMeter>, Cut> {
+        let more = self.work(PAGE + read.len(), behind, false).await?;
         let same = |more: &TaskWork| (more.task, more.run) == (work.task, work.run);
         let mut meters = more.filter(same).map(|more| more.meters).unwrap_or_default();
         meters.retain(|meter| !read.contains(&meter.ordinal));
@@ -123,6 +145,7 @@ impl Visit {
         work: &TaskWork,
         meters: Vec<TaskMeter>,
         mut waiting: Vec<Settled>,
+        behind: &mut Option<String>,
         goes_on: impl Fn() -> bool,
     ) -> Result<(), Cut> {
         let (mut left, mut reads) = (meters.into_iter(), JoinSet::new());
@@ -139,7 +162,7 @@ impl Visit {
                 // What is settled must not be given once more.
                 self.report(work, std::mem::take(&mut waiting)).await?;
                 reported = Instant::now();
-                left = self.more(work, &read).await?.into_iter();
+                left = self.more(work, &read, behind).await?.into_iter();
                 if left.len() > 0 {
                     continue;
                 }

@@ -84,13 +84,14 @@ impl Board {
     }
 
     /// What is to be read next of a device: at most `limit` meters for the run that goes first,
-    /// among runs of tasks that `takes` takes.
+    /// among runs of tasks that `takes` takes; those behind the serial `behind` before those up to
+    /// it, so that who asks again and again does not go through what is settled each time.
     pub fn next(
         &self,
         view: &dyn View,
         device: &Device,
         now: Stamp,
-        limit: usize,
+        (behind, limit): (Option<&str>, usize),
         takes: impl Fn(&Task) -> bool,
     ) -> Result<Option<Work>, Fault> {
         for open in self.open.iter().filter(|open| takes(&open.task)) {
@@ -106,7 +107,7 @@ impl Board {
             if progress.is_whole {
                 continue;
             }
-            let meters = open.meters(view, device, &progress, now, limit)?;
+            let meters = open.meters(view, device, &progress, now, (behind, limit))?;
             if !meters.is_empty() || progress.waiting.is_empty() {
                 let (task, run) = (open.task.clone(), open.run.clone());
                 return Ok(Some(Work { task, run, is_first, meters }));
@@ -133,7 +134,7 @@ impl Open {
         device: &Device,
         progress: &Progress,
         now: Stamp,
-        limit: usize,
+        (from, limit): (Option<&str>, usize),
     ) -> Result<Vec<Meter>, Fault> {
         let resting: BTreeMap<u32, i64> = progress
             .waiting
@@ -156,17 +157,21 @@ impl Open {
             }
         };
         let mut found = Vec::new();
-        let mut behind: Option<String> = None;
+        let mut behind = from.map(str::to_owned);
+        let mut is_round = from.is_none();
+        let length = limit.saturating_mul(2).clamp(64, PAGE);
         loop {
-            let page = assets::meters_of(view, name, behind.as_deref(), PAGE)?;
-            let is_last = page.len() < PAGE;
-            behind = page.last().map(|meter| meter.serial.clone());
+            let page = assets::meters_of(view, name, behind.as_deref(), length)?;
+            let is_last = page.len() < length && is_round;
+            is_round |= page.len() < length;
+            // Behind the last of all come the first ones, once, if none was found.
+            behind = page.last().filter(|_| page.len() == length).map(|meter| meter.serial.clone());
             for meter in page {
                 if found.len() < limit && is_due(&meter)? {
                     found.push(meter);
                 }
             }
-            if is_last || found.len() >= limit {
+            if is_last || found.len() >= limit || (behind.is_none() && !found.is_empty()) {
                 return Ok(found);
             }
         }

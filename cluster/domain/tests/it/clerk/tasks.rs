@@ -121,7 +121,7 @@ pub(super) fn show(
     let task = tasks::task(view, &words.text("name"))?;
     Ok(Some(match (what, task) {
         ("tasks", _) => tasks::tasks(view)?.iter().map(line).collect(),
-        ("work", _) => vec![work(view, &words.device(), now)?],
+        ("work", _) => vec![work(view, &words.device(), words.maybe("past"), now)?],
         ("runs", Some(task)) => tasks::runs(view, &task)?.iter().map(run).collect(),
         ("given_up", Some(task)) => {
             let number = words.number("run", 1);
@@ -175,8 +175,13 @@ fn run(run: &tasks::Run) -> String {
     )
 }
 
-fn work(view: &MemoryView, device: &Device, now: Stamp) -> Result<String, Fault> {
-    let work = Board::read(view, now)?.next(view, device, now, 2, |_| true)?;
+fn work(
+    view: &MemoryView,
+    device: &Device,
+    from: Option<&str>,
+    now: Stamp,
+) -> Result<String, Fault> {
+    let work = Board::read(view, now)?.next(view, device, now, (from, 2), |_| true)?;
     Ok(work.map_or("nothing".to_owned(), |work| {
         let serials: Vec<&str> =
             work.meters.iter().map(|meter: &assets::Meter| meter.serial.as_str()).collect();
