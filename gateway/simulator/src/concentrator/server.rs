@@ -1,8 +1,8 @@
 //! The objects of a concentrator's logical device 1, and the bodies of its own notifications.
 //!
-//! It answers; it starts nothing. Writing is limited to the two objects that the head-end owns, the
-//! set of parameters as a whole, and the clock, which can be shifted, too. The own clock stamps what it tells of itself; rows of
-//! meters bear the meters' clocks.
+//! It answers; it starts nothing. Writing is limited to the two objects that the head-end owns,
+//! the set of parameters as a whole, and the clock, which can be shifted, too. The own clock stamps
+//! what it tells of itself; rows of meters bear the meters' clocks.
 
 use cosem::{AttributeRef, Data, DataAccessError, DateTime, MethodRef};
 
@@ -109,8 +109,8 @@ impl Concentrator {
         }
     }
 
-    /// Besides the association's methods: shifting the clock (class 8, method 6), and the script that
-    /// restarts (class 9, method 1).
+    /// Besides the association's methods: shifting the clock (class 8, method 6), and the script
+    /// that restarts (class 9, method 1).
     fn invoke(
         &mut self,
         method: &MethodRef,

@@ -1,9 +1,10 @@
-//! What a concentrator can be set to, as objects of standard classes (docs/reference/concentrator.md,
-//! parameters): auto connect (29), push setup (40), TCP-UDP, IPv4 and GPRS setup (41, 42, 45), and
-//! three numbers of our own.
+//! What a concentrator can be set to, as objects of standard classes
+//! (docs/reference/concentrator.md, parameters): auto connect (29), push setup (40), TCP-UDP, IPv4
+//! and GPRS setup (41, 42, 45), and three numbers of our own.
 //!
 //! It holds values and knows their bounds; when they count is decided in `trial`. Network settings
-//! besides the two addresses are kept and shown, and change nothing: the sockets are the computer's.
+//! besides the two addresses are kept and shown, and change nothing: the sockets are the
+//! computer's.
 //!
 //! Invariant: a set that [`Setup::check`] takes has a main address.
 
