@@ -272,6 +272,12 @@ fn push_order(tx: &Tx<'_>, concentrator: &str, trial_s: u16) -> Result<Order, St
     if wanted.is_empty() {
         return Err(refuse("nothing_wanted", concentrator));
     }
+    // Two sets under way would make it unknown which of them stands.
+    let device = Device::Concentrator(concentrator.to_owned());
+    let open = commands::outbox(tx, &device, commands::MAX_OPEN)?;
+    if open.iter().any(|one| matches!(one.order, Order::Push { .. })) {
+        return Err(refuse("push_under_way", concentrator));
+    }
     // A number of its own for each push: the concentrator tells by it which set it stands at.
     let version = u32::try_from(tx.index & u64::from(u32::MAX)).unwrap_or(u32::MAX);
     Ok(Order::Push { version, trial_s, wanted })

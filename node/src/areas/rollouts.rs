@@ -25,7 +25,7 @@ const CHUNK: usize = 500;
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewRollout {
-    /// push (what is wanted of each) or restart.
+    /// push (what is wanted of each), restart, or read (all parameters).
     pub work: WorkName,
     /// Logical device names; with `template` those of it are added.
     #[serde(default)]
@@ -57,6 +57,8 @@ pub enum WorkName {
     Push,
     /// Restart each.
     Restart,
+    /// Read all parameters of each.
+    Read,
 }
 
 /// A rollout.
@@ -64,7 +66,7 @@ pub enum WorkName {
 pub struct RolloutBody {
     /// Its number.
     pub id: u64,
-    /// push or restart.
+    /// push, restart or read.
     pub work: String,
     /// running, paused, stopped (too much of a wave failed), aborted or done.
     pub phase: String,
@@ -72,7 +74,7 @@ pub struct RolloutBody {
     pub total: u16,
     /// How many had their turn.
     pub ordered: u16,
-    /// How many were read back as ordered.
+    /// How many were read back as ordered, or read.
     pub verified: u16,
     /// How many failed.
     pub failed: u16,
@@ -195,6 +197,7 @@ pub async fn begin(
     let work = match new.work {
         WorkName::Push => Work::Push { trial_s: new.trial_s.unwrap_or(DEFAULT_TRIAL_S) },
         WorkName::Restart => Work::Restart,
+        WorkName::Read => Work::Read,
     };
     let plan = Plan {
         work,

@@ -110,7 +110,7 @@ pub struct Want {
 /// Verbs of rollouts.
 #[derive(Subcommand)]
 pub enum RolloutCommand {
-    /// Begin one: set many concentrators to what is wanted of each, or restart them, in waves.
+    /// Begin one: set many concentrators to what is wanted of each, restart or read them, in waves.
     Begin(Box<Begin>),
     /// List them, newest first.
     List {
@@ -142,8 +142,8 @@ pub struct Begin {
     /// All concentrators of which this template is wanted.
     #[arg(long, value_name = "NAME")]
     template: Option<String>,
-    /// push or restart.
-    #[arg(long, default_value = "push", value_parser = ["push", "restart"])]
+    /// push, restart, or read all parameters.
+    #[arg(long, default_value = "push", value_parser = ["push", "restart", "read"])]
     work: String,
     /// So many at a time, 1 to 256.
     #[arg(long, default_value_t = 10)]

@@ -50,6 +50,8 @@ pub enum Work {
     },
     /// Restart it.
     Restart,
+    /// Read all its parameters, so that it shows where they differ.
+    Read,
 }
 
 /// What an operator wants of a rollout.
@@ -137,7 +139,7 @@ pub enum Fate {
     Waiting,
     /// Ordered.
     Ordered,
-    /// Read back as ordered.
+    /// Read back as ordered, or read.
     Verified,
     /// It came to nothing: a code of a refusal or of a failure, or the state of its command.
     Failed(String),
@@ -316,6 +318,7 @@ fn order_next(tx: &mut Tx<'_>, mut rollout: Rollout) -> Result<Done, Stop> {
     let expires = Stamp(tx.stamp.0.saturating_add(wait_us));
     let order = match rollout.plan.work {
         Work::Push { trial_s } => push_order(tx, &target.concentrator, trial_s),
+        Work::Read => Ok(Order::Read { attributes: super::attributes() }),
         Work::Restart => Ok(Order::Restart { reason: text_of(&rollout.reason) }),
     };
     let by = rollout.by.clone();
@@ -337,7 +340,7 @@ fn order_next(tx: &mut Tx<'_>, mut rollout: Rollout) -> Result<Done, Stop> {
     rollout.next += 1;
     let trial_s = match rollout.plan.work {
         Work::Push { trial_s } => u64::from(trial_s),
-        Work::Restart => 0,
+        Work::Restart | Work::Read => 0,
     };
     rollout.overdue = Stamp(expires.0.saturating_add((trial_s + GRACE_S) * 1_000_000));
     put(tx, &rollout)?;
@@ -386,7 +389,7 @@ pub(super) fn ended(tx: &mut Tx<'_>, command: &Command, state: State) -> Result<
     };
     rollout.open = rollout.open.saturating_sub(1);
     target.fate = match (state, &command.result) {
-        (State::Verified, _) => {
+        (State::Verified, _) | (State::Acknowledged, Some(Ok(_))) => {
             rollout.verified += 1;
             Fate::Verified
         }

@@ -10,6 +10,7 @@ impl Work {
         match self {
             Work::Push { .. } => "push",
             Work::Restart => "restart",
+            Work::Read => "read",
         }
     }
 }

@@ -47,6 +47,7 @@ pub(super) fn change(words: &Words<'_>) -> Change {
             let plan = Plan {
                 work: match words.maybe("restart") {
                     Some(_) => Work::Restart,
+                    None if words.maybe("read").is_some() => Work::Read,
                     None => Work::Push { trial_s },
                 },
                 wave: words.number("wave", 2),
