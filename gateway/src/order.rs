@@ -53,6 +53,8 @@ pub enum Work {
         order: domain::commands::Order,
         /// What time it is.
         anchor: Anchor,
+        /// Seconds since it was about to be sent.
+        since_s: u64,
     },
 }
 

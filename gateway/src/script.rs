@@ -6,6 +6,7 @@
 //! data-access-result, except where other attributes of the same order can still be read.
 
 mod act;
+mod setup;
 
 pub(crate) use self::act::{offset_read, seconds};
 
@@ -219,10 +220,12 @@ impl Script {
             Work::Store { from_s, to_s, meters } => {
                 Plan::Store { from_s: *from_s, to_s: *to_s, meters: meters.clone(), rows: None }
             }
-            Work::Act { order, anchor } => Plan::Act(act::Plan::new(order, act::Aim::Act, *anchor)),
+            Work::Act { order, anchor } => {
+                Plan::Act(act::Plan::new(order, act::Aim::Act, *anchor, 0))
+            }
             Work::Offset { anchor } => Plan::Act(act::Plan::measure(*anchor)),
-            Work::ReadBack { order, anchor } => {
-                Plan::Act(act::Plan::new(order, act::Aim::ReadBack, *anchor))
+            Work::ReadBack { order, anchor, since_s } => {
+                Plan::Act(act::Plan::new(order, act::Aim::ReadBack, *anchor, *since_s))
             }
         };
         Self { plan, asked: None }

@@ -14,6 +14,7 @@ mod orders;
 mod pages;
 mod plans;
 mod rounds;
+mod setups;
 mod survival;
 
 use tokio::sync::{Mutex, MutexGuard};

@@ -19,19 +19,21 @@
 
 mod order;
 mod queries;
+mod state;
 mod value;
 
 use serde::{Deserialize, Serialize};
 
-pub use order::{Attribute, Failure, MAX_ATTRIBUTES, MAX_REASON, MAX_SHIFT_S, Order, Read};
+pub use order::{Attribute, Failure, MAX_ATTRIBUTES, MAX_REASON, MAX_SHIFT_S, Order, Read, Wanted};
 pub use queries::{command, due_expiries, open, outbox, recent};
+pub use state::State;
 pub use value::{MAX_DEPTH, Value};
 
 use crate::apply::table::{END, Pair, Typed};
 use crate::apply::{Done, Effect, Table, Tx, View, hash};
 use crate::error::{Stop, refuse};
 use crate::units::{CommandId, Device, NodeId, ProposalId, Stamp};
-use crate::{assets, clocks, leases};
+use crate::{assets, clocks, leases, setups};
 
 /// Changes of the area.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,37 +106,6 @@ pub enum Change {
     },
 }
 
-/// Where a command stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum State {
-    /// In the outbox, not sent.
-    Queued,
-    /// On its way under a grant.
-    Sent {
-        /// Who sent it.
-        node: NodeId,
-        /// Under which grant.
-        epoch: u64,
-    },
-    /// The device answered; one that acts is still to be read back.
-    Acknowledged,
-    /// It came to nothing; the result says why.
-    Failed,
-    /// Its time was over before it was sent.
-    Expired,
-    /// An operator took it back before it was sent.
-    Cancelled,
-    /// Its time was over after it was sent and before an answer came.
-    Unknown {
-        /// Who sent it.
-        node: NodeId,
-        /// Under which grant.
-        epoch: u64,
-    },
-    /// Read back, the device stands as ordered.
-    Verified,
-}
-
 /// A command and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Command {
@@ -193,6 +164,10 @@ const MAX_CLEARED: usize = 2;
 
 pub(crate) fn apply(tx: &mut Tx<'_>, change: &Change) -> Result<Done, Stop> {
     match change {
+        // It carries what is wanted of a concentrator, and nothing else.
+        Change::Queue { order: Order::Push { .. }, .. } => {
+            Err(refuse("bad_order", "what is wanted of a concentrator is pushed"))
+        }
         Change::Queue { id, target, order, expires } => {
             queue(tx, *id, target, order, *expires, tx.author.name())
         }
@@ -206,7 +181,8 @@ pub(crate) fn apply(tx: &mut Tx<'_>, change: &Change) -> Result<Done, Stop> {
     }
 }
 
-fn queue(
+/// Takes an order into the outbox.
+pub(crate) fn queue(
     tx: &mut Tx<'_>,
     id: CommandId,
     target: &str,
@@ -228,6 +204,10 @@ fn queue(
     let Some(device) = assets::device_of(tx, target)? else {
         return Err(refuse("unknown_target", target));
     };
+    let is_itself = device == Device::Concentrator(target.to_owned());
+    if order.is_of_concentrators() && !is_itself {
+        return Err(refuse("bad_order", "an order for a concentrator"));
+    }
     if outbox(tx, &device, MAX_OPEN)?.len() >= MAX_OPEN {
         return Err(refuse("outbox_full", device.to_string()));
     }
@@ -414,6 +394,15 @@ fn cancel(tx: &mut Tx<'_>, id: &CommandId) -> Result<Done, Stop> {
     }
 }
 
+/// Cancels a command that was not sent; another one goes on.
+pub(crate) fn take_back(tx: &mut Tx<'_>, id: &CommandId) -> Result<(), Stop> {
+    let command = known(tx, id)?;
+    if command.state == State::Queued {
+        close(tx, command, State::Cancelled)?;
+    }
+    Ok(())
+}
+
 /// Goes on in a state that waits for the reading back.
 fn keep_open(tx: &mut Tx<'_>, mut command: Command, state: State) -> Result<Done, Stop> {
     EXPIRY.delete(tx, &Pair(&command.due().0, &command.index));
@@ -433,6 +422,7 @@ fn close(tx: &mut Tx<'_>, mut command: Command, state: State) -> Result<Done, St
     COMMANDS.put(tx, &command.id, &command)?;
     OUTBOX.delete(tx, &Pair(&command.device, &command.index));
     clocks::ended(tx, &command, state)?;
+    setups::ended(tx, &command, state)?;
     tx.wake(Effect::CommandSettled { id: command.id });
     Ok(Done::Noted)
 }
@@ -467,22 +457,6 @@ impl Command {
                 Stamp(self.expires.0.saturating_add(READ_BACK_MICROS))
             }
             _ => self.expires,
-        }
-    }
-}
-
-impl State {
-    /// The state's name, as the API gives it.
-    pub fn name(self) -> &'static str {
-        match self {
-            State::Queued => "queued",
-            State::Sent { .. } => "sent",
-            State::Acknowledged => "acknowledged",
-            State::Failed => "failed",
-            State::Expired => "expired",
-            State::Cancelled => "cancelled",
-            State::Unknown { .. } => "unknown",
-            State::Verified => "verified",
         }
     }
 }

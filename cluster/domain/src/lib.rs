@@ -6,8 +6,8 @@
 //! Map: [`apply`](mod@apply) takes an [`Entry`] and a [`View`] and gives [`Applied`]; one file for
 //! each area ([`assets`], [`keys`], [`readings`], [`leases`], [`commands`], [`members`],
 //! [`parameters`], [`drills`], [`tasks`], [`regions`], [`registry`], [`operators`],
-//! [`senders`], [`shared`], [`live`]) holds its changes, records, rules and queries; [`alarms`] is
-//! written with readings and by concentrators' own reports;
+//! [`senders`], [`shared`], [`live`], [`setups`]) holds its changes, records, rules and queries;
+//! [`alarms`] is written with readings and by concentrators' own reports;
 //! [`operators::Scoped`] is the state as somebody may see it; [`audit`] is written by `apply`
 //! alone; [`units`] holds small values.
 //!
@@ -36,6 +36,7 @@ pub mod restore;
 #[cfg(feature = "seeded-bugs")]
 pub mod seeded;
 pub mod senders;
+pub mod setups;
 pub mod shared;
 pub mod tasks;
 pub mod units;

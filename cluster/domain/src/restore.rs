@@ -13,7 +13,7 @@ use crate::apply::table::{END, after};
 use crate::apply::{Author, Table, Tx, View, Write};
 use crate::error::{Fault, Stop};
 use crate::units::Stamp;
-use crate::{commands, keys, leases};
+use crate::{commands, keys, leases, setups};
 
 /// Counters that the old cluster may have used of one device in a second: a frame takes longer
 /// than 16 ms on every link.
@@ -56,11 +56,12 @@ pub struct Place {
 }
 
 /// Tables with something to raise or to close, in the order of the walk.
-const TABLES: [Table; 6] = [
+const TABLES: [Table; 7] = [
     Table::Counters,
     Table::Leases,
     Table::NodeLeases,
     Table::Outbox,
+    Table::Setups,
     Table::Members,
     Table::Drained,
 ];
@@ -94,6 +95,7 @@ pub fn step(
                 tx.put(table, key.clone(), None);
                 Ok(())
             }
+            Table::Setups => setups::restored(&mut tx, key),
             _ => commands::restored(&mut tx, row),
         };
         match done {

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::concentrator::trial::Kept;
 use crate::happenings::{Blackout, Waiting, What};
 use crate::objects::memory::MeterMemory;
 
@@ -81,6 +82,9 @@ pub struct Memory {
     /// Seconds that the own clock is ahead, since it was set; `None` as it came.
     #[serde(default)]
     pub ahead_s: Option<i64>,
+    /// Its parameters.
+    #[serde(default)]
+    pub setup: Kept,
     /// What was done to meters, by serial; a meter that nobody touched is not in it.
     #[serde(default)]
     pub meters: BTreeMap<String, MeterMemory>,
@@ -107,6 +111,7 @@ impl Memory {
             clients: BTreeMap::new(),
             meter_clients: BTreeMap::new(),
             ahead_s: None,
+            setup: Kept::default(),
             meters: BTreeMap::new(),
         }
     }

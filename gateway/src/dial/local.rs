@@ -92,7 +92,7 @@ impl LocalMeter {
             }
             Work::Offset { anchor } => self.offset(shared, *anchor, deadline).await,
             Work::Act { order, anchor } => self.act(shared, order, *anchor, deadline).await,
-            Work::ReadBack { order, anchor } => {
+            Work::ReadBack { order, anchor, .. } => {
                 self.read_back(shared, order, *anchor, deadline).await
             }
         }

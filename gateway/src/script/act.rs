@@ -11,7 +11,7 @@ use cosem::{Data, DateTime, MethodRef};
 use domain::Obis;
 use domain::commands::{Attribute, Failure, Order, Read, Value};
 
-use super::{GetResult, Next};
+use super::{GetResult, Next, setup};
 use crate::order::{Anchor, Outcome};
 use crate::translate::{self, fit};
 
@@ -45,20 +45,24 @@ pub(super) struct Plan {
     aim: Aim,
     anchor: Anchor,
     asked_at: Option<Instant>,
+    /// Seconds since the order was about to be sent.
+    since_s: u64,
+    /// What an earlier step was answered.
+    earlier: Option<Data>,
     /// What was written or invoked has gone out.
     is_sent: bool,
     reads: Vec<Read>,
 }
 
 impl Plan {
-    pub(super) fn new(order: &Order, aim: Aim, anchor: Anchor) -> Self {
-        let (order, reads) = (order.clone(), Vec::new());
-        Self { order, aim, anchor, asked_at: None, is_sent: false, reads }
+    pub(super) fn new(order: &Order, aim: Aim, anchor: Anchor, since_s: u64) -> Self {
+        let (order, reads, earlier) = (order.clone(), Vec::new(), None);
+        Self { order, aim, anchor, asked_at: None, since_s, earlier, is_sent: false, reads }
     }
 
     /// How far the clock is off, and nothing else.
     pub(super) fn measure(anchor: Anchor) -> Self {
-        Self::new(&Order::Clock { limit_s: 0, set: false }, Aim::Measure, anchor)
+        Self::new(&Order::Clock { limit_s: 0, set: false }, Aim::Measure, anchor, 0)
     }
 
     /// The first step.
@@ -79,6 +83,12 @@ impl Plan {
             }
             (Order::Switch { .. }, _) => get(&switch(2)),
             (Order::Clock { .. } | Order::Shift { .. }, _) => get(&clock()),
+            (Order::Push { .. }, _) => get(&setup::SET),
+            (Order::Restart { .. }, Aim::Act) => {
+                self.is_sent = true;
+                invoke(9, setup::SCRIPTS, 1, Data::U16(1))
+            }
+            (Order::Restart { .. }, _) => get(&setup::RESTARTS),
             (Order::Read { .. } | Order::Profile { .. }, _) => {
                 return Err(Failure::Unsupported("an order that only reads".to_owned()));
             }
@@ -88,7 +98,11 @@ impl Plan {
 
     /// The step behind an answer; a write or an invocation answers null-data when it was taken.
     pub(super) fn answer(&mut self, now: Instant, result: GetResult) -> Result<Next, Failure> {
-        let data = result.map_err(translate::refusal)?;
+        let refused = match (&self.order, self.is_sent) {
+            (Order::Push { .. }, true) => setup::refused,
+            _ => translate::refusal,
+        };
+        let data = result.map_err(refused)?;
         if self.is_sent {
             return Ok(Next::Done(Outcome::Acted(std::mem::take(&mut self.reads))));
         }
@@ -106,6 +120,15 @@ impl Plan {
                 return proof(stands, vec![read], "it holds another value");
             }
             (Order::Switch { close, .. }, Aim::ReadBack) => return self.switch(*close, &data),
+            (Order::Push { version, trial_s, wanted }, Aim::Act) => {
+                let (before, written) = setup::to_write(&data, (*version, *trial_s), wanted)?;
+                (self.reads, self.is_sent) = (before, true);
+                set(&setup::SET, written)
+            }
+            (Order::Push { version, wanted, .. }, Aim::ReadBack) => {
+                return Ok(Next::Done(Outcome::Reads(setup::proven(&data, *version, wanted)?)));
+            }
+            (Order::Restart { .. }, Aim::ReadBack) => return self.restarted(data),
             (Order::Clock { limit_s, set }, aim) => {
                 let (limit_s, set) = (*limit_s, *set);
                 return self.clock(now, &data, aim, limit_s, set);
@@ -117,6 +140,19 @@ impl Plan {
             _ => return Err(Failure::Malformed("an answer to nothing".to_owned())),
         };
         Ok(next)
+    }
+
+    /// The count of restarts first, then the time of operation.
+    fn restarted(&mut self, data: Data) -> Result<Next, Failure> {
+        let Some(restarts) = self.earlier.take() else {
+            self.reads.push(translate::read(&setup::RESTARTS, &data, None));
+            self.earlier = Some(data);
+            return Ok(get(&setup::UPTIME));
+        };
+        setup::restarted(&restarts, &data, self.since_s)?;
+        // Scaler 0, unit second.
+        self.reads.push(translate::read(&setup::UPTIME, &data, Some((0, 7))));
+        Ok(Next::Done(Outcome::Reads(std::mem::take(&mut self.reads))))
     }
 
     /// Output state first, then control state; both say together what the switch does.

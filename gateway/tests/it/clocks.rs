@@ -52,7 +52,7 @@ async fn carry(street: &Street, command: &Command, epoch: u64) -> Result<(), Fai
         Outcome::Acted(before) => of(commands::Change::Acted { id, epoch, before }),
         other => panic!("{other:?}"),
     }
-    let read = ask(Work::ReadBack { order, anchor: anchor() }).await?;
+    let read = ask(Work::ReadBack { order, anchor: anchor(), since_s: 0 }).await?;
     of(commands::Change::Settle { id, epoch, result: Ok(read.into_reads()) });
     Ok(())
 }

@@ -54,7 +54,7 @@ async fn act(field: &Field, entry: &MeterEntry, order: &Order) -> Result<Vec<Rea
 }
 
 async fn read_back(field: &Field, entry: &MeterEntry, order: &Order) -> Result<(), Failure> {
-    let work = Work::ReadBack { order: order.clone(), anchor: anchor() };
+    let work = Work::ReadBack { order: order.clone(), anchor: anchor(), since_s: 0 };
     execute(field, entry, work).await.map(drop)
 }
 

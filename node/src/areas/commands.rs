@@ -277,6 +277,11 @@ pub fn read_body(read: &commands::Read) -> ReadBody {
     }
 }
 
+/// A value as JSON, unscaled.
+pub fn plain(value: &Value) -> serde_json::Value {
+    value_json(value, 0)
+}
+
 /// A value as JSON: numbers as exact decimal text, octets as hex.
 fn value_json(value: &Value, scaler: i8) -> serde_json::Value {
     match value {

@@ -30,9 +30,11 @@ pub mod periods;
 pub mod readings;
 pub mod regions;
 pub mod registry;
+pub mod rollouts;
 pub mod scada;
 pub mod search;
 pub mod senders;
+pub mod setups;
 pub mod shared;
 pub mod summing;
 pub mod sums;
@@ -122,6 +124,12 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(concentrators::show))
         .routes(routes!(channels::show))
         .routes(routes!(channels::switch))
+        .routes(routes!(setups::of_concentrator, setups::want))
+        .routes(routes!(setups::push))
+        .routes(routes!(setups::list))
+        .routes(routes!(setups::show, setups::set))
+        .routes(routes!(rollouts::list, rollouts::begin))
+        .routes(routes!(rollouts::show, rollouts::steer))
         .routes(routes!(meters::list, meters::add))
         .routes(routes!(meters::import))
         .routes(routes!(meters::show))

@@ -62,6 +62,20 @@ pub enum ConcentratorCommand {
         #[command(flatten)]
         cluster: ClusterArgs,
     },
+    /// Restart it, and wait until it says that it did.
+    Restart {
+        /// Logical device name.
+        id: String,
+        /// Why, for the record.
+        #[arg(long)]
+        reason: String,
+        /// Seconds until it is not sent any more.
+        #[arg(long, default_value_t = 60)]
+        timeout: u64,
+        /// How to reach the cluster.
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
     /// Switch the active channel to a standby, and wait until it is so.
     Switch {
         /// Logical device name.
@@ -160,6 +174,7 @@ impl ConcentratorCommand {
             | Self::List { cluster, .. }
             | Self::Show { cluster, .. }
             | Self::Channels { cluster, .. }
+            | Self::Restart { cluster, .. }
             | Self::Switch { cluster, .. } => cluster,
         }
     }

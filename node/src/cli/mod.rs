@@ -28,6 +28,7 @@ pub mod reference;
 mod regions;
 mod registry;
 mod restore;
+mod setups;
 mod tasks;
 mod values;
 mod verbs;
@@ -139,6 +140,12 @@ enum Command {
     /// Clocks of devices that are off, and what was done about them.
     #[command(subcommand)]
     Clock(clocks::ClockCommand),
+    /// Parameters of concentrators: wanted, read, pushed; templates of them.
+    #[command(subcommand)]
+    Setup(setups::SetupCommand),
+    /// The same done to many concentrators, wave by wave.
+    #[command(subcommand)]
+    Rollout(setups::RolloutCommand),
     /// Take a backup of the running cluster; list, verify and prune backups.
     Backup(Box<backup::BackupArgs>),
     /// Failures on purpose: hurt the cluster, measure how it takes it, keep a sealed report.
@@ -263,6 +270,8 @@ impl Command {
             Command::Collection(args) => args.cluster.json,
             Command::Task(verb) => verb.cluster().json,
             Command::Clock(verb) => verb.cluster().json,
+            Command::Setup(verb) => verb.cluster().json,
+            Command::Rollout(verb) => verb.cluster().json,
             Command::Backup(args) => args.json(),
             Command::Drill(verb) => verb.json(),
             Command::Acceptance(args) => args.cluster.json,
@@ -310,6 +319,8 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Collection(args) => runtime()?.block_on(collection::collection(&args)),
         Command::Task(verb) => runtime()?.block_on(tasks::task(verb)),
         Command::Clock(verb) => runtime()?.block_on(clocks::clock(verb)),
+        Command::Setup(verb) => runtime()?.block_on(setups::setup(verb)),
+        Command::Rollout(verb) => runtime()?.block_on(setups::rollout(verb)),
         Command::Backup(args) => backup::backup(&args),
         Command::Drill(verb) => runtime()?.block_on(drill::drill(verb)),
         Command::Acceptance(args) => runtime()?.block_on(acceptance::acceptance(args)),

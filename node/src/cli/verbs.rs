@@ -84,6 +84,10 @@ pub async fn concentrator(verb: ConcentratorCommand) -> Result<(), Failure> {
             Ok(())
         }
         ConcentratorCommand::Channels { id, cluster } => channels::show(&id, &cluster).await,
+        ConcentratorCommand::Restart { id, reason, timeout, cluster } => {
+            let order = json!({"kind": "restart", "reason": reason});
+            order_device(&id, order, timeout, &cluster).await
+        }
         ConcentratorCommand::Switch { id, to, cluster } => {
             channels::switch(&id, to.as_deref(), &cluster).await
         }
@@ -178,7 +182,11 @@ pub(super) async fn execute(
 ) -> Result<Value, Failure> {
     let body = json!({"target": target, "order": order, "expires_in_s": timeout_s});
     let queued = api.post("/api/v1/commands", &body).await?;
-    let id = field(&queued, &["id"]);
+    wait_for(api, &field(&queued, &["id"]), timeout_s).await
+}
+
+/// Waits for the end of a command, or for the end of its time.
+pub(super) async fn wait_for(api: &Api, id: &str, timeout_s: u64) -> Result<Value, Failure> {
     // The outbox may end a command a moment after its time.
     let until = Instant::now() + Duration::from_secs(timeout_s.saturating_add(5));
     loop {

@@ -6,6 +6,7 @@
 //! keeps this node alive and says whether it may act; `failover` wakes standbys of lost owners;
 //! `direct` spreads meters with their own address; `outbox` executes commands; `live` reads for
 //! those who look at a meter;
+//! `rollouts` asks for the steps of what is done to many concentrators;
 //! `tasks` begins runs of collection tasks and says what is to be read; `search` follows names;
 //! `jobs` holds what else the leader does by the clock.
 //!
@@ -21,6 +22,7 @@ mod lease;
 mod live;
 mod outbox;
 pub mod power;
+mod rollouts;
 pub mod search;
 mod tasks;
 pub mod tiers;
@@ -145,6 +147,7 @@ impl Wiring {
         tasks.spawn(jobs::collect(wires.clone()));
         tasks.spawn(self::tasks::run(wires.clone()));
         tasks.spawn(clocks::run(wires.clone()));
+        tasks.spawn(rollouts::run(wires.clone()));
         tasks.spawn(jobs::note_sessions(wires.clone()));
         tasks.spawn(jobs::tell_looks(wires.clone()));
         tasks.spawn(search::run(wires.clone()));

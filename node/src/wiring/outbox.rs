@@ -36,6 +36,8 @@ const LOOKS: u32 = 5;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Before an order is read back again when the device could not be read.
 const REST: Duration = Duration::from_secs(30);
+/// The same for a concentrator that dials anew by the order's own doing, or is still at it.
+const SHORT_REST: Duration = Duration::from_secs(2);
 /// The longest rest of a command that could not be sent.
 const LONGEST_REST: Duration = Duration::from_secs(60);
 
@@ -148,7 +150,7 @@ fn begin(
                 Task::Send => send(&wires, &command, lease.epoch).await,
                 Task::ReadBack => read_back(&wires, &command, lease.epoch).await,
             };
-            under_way.end(command.id, ended);
+            under_way.end(&command, ended);
             drop(place);
         });
     }
@@ -184,10 +186,12 @@ impl UnderWay {
         true
     }
 
-    fn end(&self, id: CommandId, ended: Ended) {
+    fn end(&self, command: &Command, ended: Ended) {
+        let id = command.id;
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let rests = match ended {
             Ended::Told => None,
+            Ended::Later if command.order.is_of_concentrators() => Some(SHORT_REST),
             Ended::Later => Some(REST),
             Ended::Unsent(rest) => Some(rest),
         };
@@ -290,7 +294,10 @@ async fn put_back(wires: &Wires, id: CommandId, epoch: u64, failure: Failure) {
 async fn read_back(wires: &Wires, command: &Command, epoch: u64) -> Ended {
     let mut left = LOOKS;
     loop {
-        let work = Work::ReadBack { order: command.order.clone(), anchor: anchor() };
+        let sent = command.sent.unwrap_or(command.queued);
+        let since_s = wires.cluster.stamp_now().0.saturating_sub(sent.0) / 1_000_000;
+        let order = command.order.clone();
+        let work = Work::ReadBack { order, anchor: anchor(), since_s };
         left -= 1;
         let result = match ask(wires, command, work, epoch, LONGEST_ASK).await {
             Ok(outcome) => Ok(outcome.into_reads()),

@@ -13,7 +13,7 @@ use crate::operators::{FOUNDER, Permission, Rights};
 use crate::regions::{ROOT, region_of};
 use crate::units::{Device, NodeId, Stamp};
 use crate::{
-    commands, drills, keys, leases, live, members, operators, readings, regions, registry,
+    commands, drills, keys, leases, live, members, operators, readings, regions, registry, setups,
 };
 
 /// Refuses what an author may not do.
@@ -141,6 +141,7 @@ fn need(tx: &Tx<'_>, change: &Change) -> Result<Option<Need>, Fault> {
             Some(Need::device(view, Permission::Read, &device)?.or("unknown_meter", meter))
         }
         Change::Live(_) | Change::Clocks(_) => None,
+        Change::Setups(change) => of_setups(view, change)?,
     })
 }
 
@@ -183,7 +184,11 @@ fn of_keys(view: &dyn View, change: &keys::Change) -> Result<Option<Need>, Fault
 fn of_commands(view: &dyn View, change: &commands::Change) -> Result<Option<Need>, Fault> {
     let what = |order: &Order| match order {
         Order::Read { .. } | Order::Profile { .. } => Permission::Read,
-        Order::Write { .. } | Order::Clock { .. } | Order::Shift { .. } => Permission::Configure,
+        Order::Write { .. }
+        | Order::Clock { .. }
+        | Order::Shift { .. }
+        | Order::Push { .. }
+        | Order::Restart { .. } => Permission::Configure,
         Order::Switch { .. } => Permission::Control,
     };
     let device = |target: &str| -> Result<Device, Fault> {
@@ -208,6 +213,38 @@ fn of_commands(view: &dyn View, change: &commands::Change) -> Result<Option<Need
             })
         }
         _ => None,
+    })
+}
+
+/// A template may count for every concentrator; a rollout concerns those it names.
+fn of_setups(view: &dyn View, change: &setups::Change) -> Result<Option<Need>, Fault> {
+    let what = Permission::Configure;
+    let many = |names: Vec<String>| -> Result<Need, Fault> {
+        let mut regions = Vec::new();
+        for name in names {
+            regions.push(region_of(view, &Device::Concentrator(name))?);
+        }
+        regions.sort_unstable();
+        regions.dedup();
+        let missing = Some(Refusal::new("unknown_concentrator", "one of them"));
+        Ok(Need { what, regions, missing })
+    };
+    Ok(match change {
+        setups::Change::Template { .. } => Some(Need::cluster(what)),
+        setups::Change::Want { concentrator, .. } | setups::Change::Push { concentrator, .. } => {
+            let device = Device::Concentrator(concentrator.clone());
+            let need = Need::device(view, what, &device)?;
+            Some(need.or("unknown_concentrator", concentrator))
+        }
+        setups::Change::Roll { targets, .. } => {
+            Some(many(targets.iter().take(setups::MAX_TARGETS).cloned().collect())?)
+        }
+        setups::Change::Steer { id, .. } => {
+            let found = setups::targets(view, *id, 0, setups::MAX_TARGETS)?;
+            let names = found.into_iter().map(|(_, target)| target.concentrator);
+            Some(many(names.collect())?.or("unknown_rollout", id.to_string()))
+        }
+        setups::Change::Step { .. } => None,
     })
 }
 
@@ -304,6 +341,7 @@ fn by_operator(change: &Change) -> bool {
             | Change::Audit(_)
             | Change::Alarms(_)
             | Change::Clocks(_)
+            | Change::Setups(setups::Change::Step { .. })
             | Change::Readings(
                 readings::Change::Archive(_)
                     | readings::Change::Forget(_)
@@ -349,6 +387,8 @@ fn by_node(own: NodeId, change: &Change) -> bool {
         Change::Alarms(_) => true,
         // Whether a clock waits for a step, too.
         Change::Clocks(_) => true,
+        // Whether a step is due, too.
+        Change::Setups(change) => matches!(change, setups::Change::Step { .. }),
         Change::Drills(change) => match change {
             drills::Change::Inject { node, .. } | drills::Change::Finish { node, .. } => {
                 *node == own
@@ -386,6 +426,7 @@ fn by_bootstrap(change: &Change) -> bool {
         | Change::Alarms(_)
         | Change::Shared(_)
         | Change::Live(_)
-        | Change::Clocks(_) => false,
+        | Change::Clocks(_)
+        | Change::Setups(_) => false,
     }
 }

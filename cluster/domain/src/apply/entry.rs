@@ -9,7 +9,7 @@ use crate::error::Malformed;
 use crate::units::{NodeId, ProposalId, Stamp};
 use crate::{
     alarms, assets, audit, clocks, commands, drills, keys, leases, live, members, operators,
-    parameters, readings, regions, registry, senders, shared, tasks,
+    parameters, readings, regions, registry, senders, setups, shared, tasks,
 };
 
 /// The format of entries: the first octet of each.
@@ -99,6 +99,8 @@ pub enum Change {
     Live(live::Change),
     /// Clocks of devices.
     Clocks(clocks::Change),
+    /// What concentrators are to be set to.
+    Setups(setups::Change),
 }
 
 impl Entry {
@@ -203,6 +205,7 @@ impl Change {
             Change::Shared(shared::Change::Put { .. }) => "shared.put",
             Change::Live(change) => change.name(),
             Change::Clocks(change) => change.name(),
+            Change::Setups(change) => change.name(),
         }
     }
 
@@ -281,6 +284,7 @@ impl Change {
             Change::Shared(change) => change.object(),
             Change::Live(change) => change.object(),
             Change::Clocks(change) => change.object(),
+            Change::Setups(change) => change.object(),
         }
     }
 }

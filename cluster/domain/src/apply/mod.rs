@@ -27,7 +27,7 @@ use crate::readings::{Batch, Compact, Seal};
 use crate::units::{CommandId, Device, NodeId, ProposalId, Stamp};
 use crate::{
     alarms, assets, audit, clocks, commands, drills, keys, leases, live, members, operators,
-    parameters, readings, regions, registry, senders, shared, tasks,
+    parameters, readings, regions, registry, senders, setups, shared, tasks,
 };
 use table::Typed;
 
@@ -91,6 +91,11 @@ pub enum Done {
     },
     /// What became of each row of a load, in order: why not, or none if it is done.
     Loaded(Vec<Option<Refusal>>),
+    /// A rollout has begun.
+    Rollout {
+        /// Its number.
+        id: u64,
+    },
 }
 
 /// A wake-up for those who listen on a node.
@@ -254,6 +259,7 @@ fn judge(tx: &mut Tx<'_>, proposal: &Proposal) -> Result<Done, Stop> {
         Change::Shared(change) => shared::apply(tx, change),
         Change::Live(change) => live::apply(tx, change),
         Change::Clocks(change) => clocks::apply(tx, change),
+        Change::Setups(change) => setups::apply(tx, change),
     }
 }
 

@@ -29,6 +29,8 @@ pub enum Table {
     LiveViews = 5,
     /// drills: plans by name.
     DrillPlans = 6,
+    /// setups: templates, what is wanted and reported of concentrators, rollouts.
+    Setups = 7,
     /// assets: concentrators by logical device name.
     Concentrators = 8,
     /// assets: meters by serial.
@@ -145,13 +147,14 @@ pub enum Table {
 
 impl Table {
     /// Every table, in order of its number.
-    pub const ALL: [Table; 62] = [
+    pub const ALL: [Table; 63] = [
         Table::Meta,
         Table::Dedup,
         Table::DedupOrder,
         Table::Audit,
         Table::LiveViews,
         Table::DrillPlans,
+        Table::Setups,
         Table::Concentrators,
         Table::Meters,
         Table::Ordinals,

@@ -71,6 +71,29 @@ pub enum Order {
         /// now is left alone.
         off_ms: i64,
     },
+    /// Set a concentrator's parameters as a whole set, and see that it counts.
+    Push {
+        /// Tells this set from others.
+        version: u32,
+        /// So long a new address of a head-end has to prove itself, seconds.
+        trial_s: u16,
+        /// What is to stand where, 1 to 64.
+        wanted: Vec<Wanted>,
+    },
+    /// Restart a concentrator, and see that it did.
+    Restart {
+        /// Why, for the record: 1 to 200 octets.
+        reason: String,
+    },
+}
+
+/// An attribute and the value that it is to have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// Which.
+    pub attribute: Attribute,
+    /// The value, unscaled.
+    pub value: Value,
 }
 
 /// An attribute of a COSEM object.
@@ -128,6 +151,8 @@ pub enum Failure {
     Held(String),
     /// The device could not be reached, so that nothing of the order has left: why.
     Unreached(String),
+    /// The device is still at it; what came of it is seen later.
+    Pending(String),
 }
 
 impl Order {
@@ -138,8 +163,15 @@ impl Order {
             Order::Write { .. }
             | Order::Switch { .. }
             | Order::Clock { .. }
-            | Order::Shift { .. } => false,
+            | Order::Shift { .. }
+            | Order::Push { .. }
+            | Order::Restart { .. } => false,
         }
+    }
+
+    /// Whether only a concentrator can do it.
+    pub fn is_of_concentrators(&self) -> bool {
+        matches!(self, Order::Push { .. } | Order::Restart { .. })
     }
 
     /// Whether it changes the device, and so is proven by reading back.
@@ -160,7 +192,12 @@ impl Order {
             Order::Write { value, .. } if hash::encode(value)?.len() > MAX_VALUE_OCTETS => {
                 bad("a value of more than 16 KiB")
             }
-            Order::Switch { reason, .. } if !(1..=MAX_REASON).contains(&reason.trim().len()) => {
+            Order::Push { wanted, .. } if !(1..=MAX_ATTRIBUTES).contains(&wanted.len()) => {
+                bad("1 to 64 parameters")
+            }
+            Order::Switch { reason, .. } | Order::Restart { reason }
+                if !(1..=MAX_REASON).contains(&reason.trim().len()) =>
+            {
                 bad("a reason of 1 to 200 octets")
             }
             Order::Clock { limit_s, .. } if *limit_s > MAX_SHIFT_S => {
@@ -191,6 +228,7 @@ impl Failure {
             Failure::NotDone(_) => "not_done",
             Failure::Held(_) => "held_back",
             Failure::Unreached(_) => "unreached",
+            Failure::Pending(_) => "pending",
         }
     }
 
@@ -199,7 +237,11 @@ impl Failure {
     pub fn proves_untouched(&self) -> bool {
         !matches!(
             self,
-            Failure::NoAnswer | Failure::ChannelLost | Failure::Malformed(_) | Failure::Line(_)
+            Failure::NoAnswer
+                | Failure::ChannelLost
+                | Failure::Malformed(_)
+                | Failure::Line(_)
+                | Failure::Pending(_)
         )
     }
 
@@ -220,7 +262,8 @@ impl fmt::Display for Failure {
             | Failure::Line(text)
             | Failure::NotDone(text)
             | Failure::Held(text)
-            | Failure::Unreached(text) => f.write_str(text),
+            | Failure::Unreached(text)
+            | Failure::Pending(text) => f.write_str(text),
             Failure::Access(code) => write!(f, "data-access-result {code}"),
             Failure::Busy => {
                 f.write_str("too many orders wait for the device, or its line is busy")

@@ -18,7 +18,7 @@ use crate::error::Fault;
 use crate::live::Session;
 use crate::regions::{self, region_of};
 use crate::units::{CommandId, Device, ProposalId};
-use crate::{clocks, registry};
+use crate::{clocks, registry, setups};
 
 /// Rows that one look goes through at least: most of them may be hidden.
 const CHUNK: usize = 128;
@@ -109,6 +109,11 @@ impl<V: View> Scoped<V> {
                     None => return Ok(false),
                 },
                 clocks::Whose::Nobody => return Ok(false),
+            },
+            // Templates and the heads of rollouts name no device.
+            Table::Setups => match setups::whose(key, row)? {
+                Some(device) => device,
+                None => return Ok(true),
             },
             Table::Alarms if *key == 0_u64.octets() => return Ok(true),
             Table::Reports => match alarms::reporter(key, row)? {

@@ -79,7 +79,7 @@ impl Reason {
             | Failure::ChannelLost
             | Failure::Line(_)
             | Failure::Unreached(_) => Reason::Unreached,
-            Failure::Busy => Reason::Busy,
+            Failure::Busy | Failure::Pending(_) => Reason::Busy,
             Failure::Rejected(_) => Reason::Rejected,
             Failure::Access(_) => Reason::Access,
             Failure::Malformed(_) => Reason::Malformed,

@@ -9,6 +9,7 @@ mod drills;
 mod live;
 mod registry;
 mod senders;
+mod setups;
 mod tasks;
 
 use std::collections::BTreeMap;
@@ -46,7 +47,8 @@ impl<'a> Words<'a> {
     fn of(line: &'a str) -> Words<'a> {
         let mut words = line.split_whitespace();
         let verb = words.next().unwrap_or_default();
-        let named = words.map(|word| word.split_once('=').unwrap_or((word, ""))).collect();
+        let named = verb.contains('=').then_some(verb).into_iter().chain(words);
+        let named = named.map(|word| word.split_once('=').unwrap_or((word, ""))).collect();
         Words { verb, named }
     }
 
@@ -157,6 +159,9 @@ impl Clerk {
             return Ok(said);
         }
         if let Some(said) = senders::show(view, what.copied().unwrap_or_default(), words)? {
+            return Ok(said);
+        }
+        if let Some(said) = setups::show(view, what_name, words, now)? {
             return Ok(said);
         }
         if let Some(said) = clocks::show(view, what_name, words)? {
@@ -310,6 +315,7 @@ fn change(words: &Words<'_>) -> Change {
         "share" | "report" => senders::watched(words),
         "look" | "round" | "leave" => Change::Live(live::change(words)),
         "step" => Change::Clocks(clocks::change(words)),
+        verb if verb.starts_with("setup=") => Change::Setups(setups::change(words)),
         "task" => Change::Tasks(tasks::change(words)),
         "registry" => Change::Registry(registry::change(words)),
         "hold" | "yield" | "begin" | "told" => Change::Senders(senders::change(words)),
@@ -471,7 +477,9 @@ fn command(words: &Words<'_>) -> commands::Change {
                     scaler: Some(0),
                     unit: Some(30),
                 }]),
-                None => clocks::read(words).ok_or_else(|| clocks::failure(words)),
+                None => setups::read(words)
+                    .or_else(|| clocks::read(words))
+                    .ok_or_else(|| clocks::failure(words)),
             },
         },
         "unsent" => commands::Change::Unsent {
@@ -502,6 +510,9 @@ fn order(words: &Words<'_>) -> Order {
     if let Some(wanted) = words.maybe("switch") {
         let reason = text("reason").unwrap_or_default();
         return Order::Switch { close: wanted == "close", reason };
+    }
+    if let Some(reason) = text("restart") {
+        return Order::Restart { reason };
     }
     if words.maybe("write").is_some() {
         let value = Value::Octets(vec![7; words.number("write", 1)]);

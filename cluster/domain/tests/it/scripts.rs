@@ -9,7 +9,7 @@ use std::{env, fs};
 use crate::clerk::Clerk;
 
 /// Areas that must have scripts: the files of `src`, and `apply` itself.
-const AREAS: [&str; 19] = [
+const AREAS: [&str; 20] = [
     "alarms",
     "apply",
     "assets",
@@ -27,6 +27,7 @@ const AREAS: [&str; 19] = [
     "regions",
     "registry",
     "senders",
+    "setups",
     "shared",
     "tasks",
 ];

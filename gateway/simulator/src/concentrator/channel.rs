@@ -217,7 +217,7 @@ impl Concentrator {
     /// Notices a lost channel, and tells the standby about it.
     pub(super) fn channel_if_due(&mut self, now: Now) {
         let overdue = self.channel.in_flight > 0
-            && self.channel.progress_at.is_some_and(|at| now.instant >= at + self.settings.answer);
+            && self.channel.progress_at.is_some_and(|at| now.instant >= at + self.answer_time());
         if let Some(line) = self.channel.active.filter(|_| overdue) {
             tracing::debug!(concentrator = %self.model.ldn, line, "no answer");
             self.channel.lose(line, Loss::NoAnswer, now.instant);
@@ -241,7 +241,7 @@ impl Concentrator {
         let other = 1 - lost.line.min(1);
         let mut lines: Vec<usize> = [other, lost.line].into_iter().filter(usable).collect();
         lines.retain(|line| *line == other || lost.loss == Loss::Closed || lost.attempts > 0);
-        let pause = self.settings.answer.saturating_mul(1 << lost.attempts.min(8)).min(PROMOTE_MAX);
+        let pause = self.answer_time().saturating_mul(1 << lost.attempts.min(8)).min(PROMOTE_MAX);
         let target = lines.get(lost.attempts as usize % lines.len().max(1)).copied();
         let attempts = lost.attempts + u32::from(target.is_some());
         self.channel.lost = Some(Lost { attempts, next_at: now.instant + pause, ..lost });
@@ -309,7 +309,7 @@ impl Concentrator {
         if let Some(stretch) = self.memory.unacknowledged.get(self.channel.in_flight) {
             return Some(*stretch);
         }
-        let now_s = self.field_now_s(now);
+        let now_s = self.pushable_s(self.field_now_s(now));
         let meters = u32::try_from(self.model.meters.len()).unwrap_or(u32::MAX);
         let interval_s = self.settings.interval_s;
         let true_s = now.real_us.div_euclid(1_000_000);
@@ -331,7 +331,8 @@ impl Concentrator {
         }
         let period = i64::from(self.settings.interval_s.max(1));
         let planned = self.memory.planned_to_s.unwrap_or(self.first_s);
-        let next_us = (planned.div_euclid(period) + 1) * period * 1_000_000;
+        let next_s = (planned.div_euclid(period) + 1) * period;
+        let next_us = self.push_due_s(next_s) * 1_000_000;
         let mut wait = self.clock.until_us(now.real_us, next_us);
         if let Some(next_s) = happenings::next_s(&self.memory) {
             wait = wait.min(next_s * 1_000_000 - now.real_us);

@@ -14,8 +14,10 @@ mod line;
 mod meters;
 mod mischief;
 mod server;
+pub mod setup;
 mod store;
 pub mod task;
+pub mod trial;
 mod upkeep;
 
 use std::io;
@@ -30,6 +32,7 @@ use self::channel::Channel;
 use self::line::Line;
 use self::meters::MeterPort;
 use self::mischief::Mischief;
+use self::trial::Trial;
 use crate::clock::FieldClock;
 use crate::fault::{Kind, Plan};
 use crate::field::ConcentratorModel;
@@ -145,6 +148,8 @@ pub struct Concentrator {
     channel: Channel,
     meters: MeterPort,
     mischief: Mischief,
+    head_ends: [String; 2],
+    trial: Trial,
     last_frame: Option<Bytes>,
     kept_at: Option<Instant>,
     fault: Option<io::Error>,
@@ -181,6 +186,7 @@ impl Concentrator {
                 happenings::note(&mut memory, now_s, code::RESTARTED, None);
             }
         }
+        memory.setup.powered();
         let clock = FieldClock::new(now.real_us, first_s * 1_000_000, settings.speed);
         let mut clients = Counters::default();
         for (title, highest) in &memory.clients {
@@ -202,6 +208,8 @@ impl Concentrator {
             sessions: [None, None],
             associate_by: [None, None],
             channel: Channel::default(),
+            head_ends: Default::default(),
+            trial: Trial::new(now.instant),
             last_frame: None,
             kept_at: None,
             fault: None,
@@ -229,6 +237,7 @@ impl Concentrator {
             Err(error) => self.fault = Some(io::Error::other(error)),
         }
         self.set_associate_by(line, Some(now.instant + ASSOCIATE));
+        self.try_line(line, true, false);
         let identity = self.identity(line);
         self.notify(line, identity);
     }
@@ -242,6 +251,7 @@ impl Concentrator {
         self.set_session(line, None);
         self.set_associate_by(line, None);
         self.meters.line_closed(line);
+        self.try_line(line, false, false);
         if self.channel.active() == Some(line) {
             self.happened(code::CHANNEL_LOST, now);
         }
@@ -277,6 +287,7 @@ impl Concentrator {
             self.heartbeat_if_due(line, now);
         }
         self.mischief_if_due(now);
+        self.trial_if_due(now);
         self.channel_if_due(now);
         self.meters_if_due(now);
         self.pump(now);
@@ -289,9 +300,10 @@ impl Concentrator {
         let lines = self.lines.iter().filter_map(|line| line.poll_timeout(now.instant));
         let others = [
             self.associate_by.iter().flatten().min().copied(),
-            self.channel.poll_timeout(self.settings.answer),
+            self.channel.poll_timeout(self.answer_time()),
             self.meters.poll_timeout(),
             self.mischief.poll_timeout(),
+            self.trial.poll_timeout(),
             self.kept_at,
             self.next_capture(now),
         ];
@@ -363,7 +375,7 @@ impl Concentrator {
     /// How long TCP may wait for an acknowledgement before the connection counts as lost.
     #[must_use]
     pub fn tcp_limit(&self) -> Duration {
-        (self.settings.heartbeat * 2).max(self.settings.answer)
+        (self.heartbeat_every() * 2).max(self.answer_time())
     }
 
     /// Counts something that the driver did.
@@ -449,18 +461,21 @@ impl Concentrator {
     fn associated(&mut self, line: usize, now: Now) {
         self.settings.tally.one(Count::Associations);
         self.set_associate_by(line, None);
+        let every = self.heartbeat_every();
         if let Some(state) = self.lines.get_mut(line) {
-            state.heartbeat_at = Some(now.instant + self.settings.heartbeat);
+            state.heartbeat_at = Some(now.instant + every);
         }
+        self.try_line(line, true, true);
         self.channel.line_associated(now.instant);
     }
 
     fn heartbeat_if_due(&mut self, line: usize, now: Now) {
+        let every = self.heartbeat_every();
         let Some(state) = self.lines.get_mut(line) else { return };
         if state.heartbeat_at.is_none_or(|at| at > now.instant) {
             return;
         }
-        state.heartbeat_at = Some(now.instant + self.settings.heartbeat);
+        state.heartbeat_at = Some(now.instant + every);
         if self.client(line).is_some() {
             self.settings.tally.one(Count::Heartbeats);
             let heartbeat = self.heartbeat(now);

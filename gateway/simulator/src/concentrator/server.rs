@@ -1,12 +1,13 @@
 //! The objects of a concentrator's logical device 1, and the bodies of its own notifications.
 //!
-//! It answers; it starts nothing. Writing is limited to the two objects that the head-end owns, and
-//! the clock, which can be shifted, too. The own clock stamps what it tells of itself; rows of
-//! meters bear the meters' clocks.
+//! It answers; it starts nothing. Writing is limited to the two objects that the head-end owns,
+//! the set of parameters as a whole, and the clock, which can be shifted, too. The own clock stamps
+//! what it tells of itself; rows of meters bear the meters' clocks.
 
 use cosem::{AttributeRef, Data, DataAccessError, DateTime, MethodRef};
 
-use super::{Concentrator, Now, SERVER_SAP};
+use super::trial::{PARAMETER_SET, RESTART_SCRIPT, RESTARTS, SCRIPTS, UPTIME};
+use super::{Concentrator, Now, SERVER_SAP, setup};
 use crate::fault::Kind;
 use crate::field::ConcentratorModel;
 use crate::happenings::{self, code};
@@ -31,6 +32,8 @@ pub const ACTIVE_CHANNEL: [u8; 6] = [0, 0, 94, 86, 131, 255];
 
 /// Furthest that the clock is shifted, seconds.
 const MAX_SHIFT_S: i64 = 900;
+/// Unit second (IEC 62056-6-2).
+const SECOND: u8 = 7;
 /// Seconds that a clock is ahead that is off.
 const SKEW_S: i64 = -11;
 
@@ -38,7 +41,7 @@ const SKEW_S: i64 = -11;
 pub const STORE: [u8; 6] = [0, 0, 94, 86, 132, 255];
 
 /// Objects with class and number of attributes.
-const OBJECTS: [(u16, [u8; 6], i8); 11] = [
+const OBJECTS: [(u16, [u8; 6], i8); 15] = [
     (1, DEVICE_NAME, 2),
     (1, SERIAL, 2),
     (1, FIRMWARE_ID, 2),
@@ -47,7 +50,11 @@ const OBJECTS: [(u16, [u8; 6], i8); 11] = [
     (1, LAST_STORED, 2),
     (1, ACTIVE_CHANNEL, 2),
     (1, STORE, 2),
+    (1, PARAMETER_SET, 2),
+    (1, RESTARTS, 2),
+    (3, UPTIME, 3),
     (8, CLOCK, 4),
+    (9, SCRIPTS, 2),
     (15, ASSOCIATION, 2),
     (17, SAP_ASSIGNMENT, 2),
 ];
@@ -97,19 +104,30 @@ impl Concentrator {
             (ACTIVE_CHANNEL, 2) => self.activate(line, client, value, now),
             (LAST_STORED, 2) => self.acknowledged(line, value, now),
             (CLOCK, 2) => self.set_clock(value, now),
+            (PARAMETER_SET, 2) => self.set_parameters(value, now),
             _ => Err(DataAccessError::ReadWriteDenied),
         }
     }
 
-    /// Shifting the clock (class 8, method 6) is the only method besides the association's.
+    /// Besides the association's methods: shifting the clock (class 8, method 6), and the script
+    /// that restarts (class 9, method 1).
     fn invoke(
         &mut self,
         method: &MethodRef,
         parameters: Option<&Data>,
         now: Now,
     ) -> Result<(), DataAccessError> {
-        if (method.class, method.logical_name.0, method.method) != (8, CLOCK, 6) {
-            return Err(DataAccessError::ObjectUndefined);
+        match (method.class, method.logical_name.0, method.method) {
+            (8, CLOCK, 6) => {}
+            (9, SCRIPTS, 1) => {
+                let script = parameters.and_then(Data::as_u64);
+                if script != Some(RESTART_SCRIPT) {
+                    return Err(DataAccessError::ObjectUndefined);
+                }
+                self.restart_soon(now);
+                return Ok(());
+            }
+            _ => return Err(DataAccessError::ObjectUndefined),
         }
         let by_s = parameters.and_then(Data::as_i64).ok_or(DataAccessError::TypeUnmatched)?;
         if !(-MAX_SHIFT_S..=MAX_SHIFT_S).contains(&by_s) {
@@ -158,6 +176,11 @@ impl Concentrator {
             (METER_LIST, _) => self.meter_list(now),
             (LAST_STORED, _) => Data::U32(self.last_stored()),
             (STORE, _) => self.store_bounds(now),
+            (PARAMETER_SET, _) => self.parameter_set(now),
+            (RESTARTS, _) => self.restarts(),
+            (UPTIME, 2) => self.uptime(now),
+            (UPTIME, _) => Data::Structure(vec![Data::I8(0), Data::Enum(SECOND)]),
+            (SCRIPTS, _) => restart_script(),
             (ACTIVE_CHANNEL, _) => Data::Structure(vec![Data::U32(self.epochs.highest)]),
             (CLOCK, 2) => self.clock_value(now),
             (CLOCK, 3) => Data::I16(0),
@@ -167,7 +190,10 @@ impl Concentrator {
                 Data::U16(SERVER_SAP),
                 Data::octets(self.model.ldn.as_bytes()),
             ])]),
-            _ => return Err(DataAccessError::ObjectUndefined),
+            (name, attribute) => {
+                let value = self.setup().get(name, attribute);
+                return value.ok_or(DataAccessError::ObjectUndefined);
+            }
         })
     }
 
@@ -243,7 +269,8 @@ pub fn meters_online(model: &ConcentratorModel) -> u16 {
 }
 
 fn known(wanted: &AttributeRef) -> Result<(), DataAccessError> {
-    let object = OBJECTS.iter().find(|(_, name, _)| *name == wanted.logical_name.0);
+    let mut objects = OBJECTS.iter().chain(&setup::OBJECTS);
+    let object = objects.find(|(_, name, _)| *name == wanted.logical_name.0);
     let (class, _, attributes) = object.ok_or(DataAccessError::ObjectUndefined)?;
     if *class != wanted.class {
         return Err(DataAccessError::ObjectClassInconsistent);
@@ -254,13 +281,17 @@ fn known(wanted: &AttributeRef) -> Result<(), DataAccessError> {
 
 fn object_list() -> Data {
     let entry = |(class, name, attributes): &(u16, [u8; 6], i8)| {
-        let owned = matches!(*name, LAST_STORED | ACTIVE_CHANNEL | CLOCK);
+        let owned = matches!(*name, LAST_STORED | ACTIVE_CHANNEL | CLOCK | PARAMETER_SET);
         let mode = |attribute: i8| if owned && attribute == 2 { 3 } else { 1 };
         let access = (1..=*attributes)
             .map(|a| Data::Structure(vec![Data::I8(a), Data::Enum(mode(a)), Data::Null]))
             .collect();
-        let shift = || Data::Structure(vec![Data::I8(6), Data::Boolean(true)]);
-        let methods = if *name == CLOCK { vec![shift()] } else { Vec::new() };
+        let method = |number| Data::Structure(vec![Data::I8(number), Data::Boolean(true)]);
+        let methods = match *name {
+            CLOCK => vec![method(6)],
+            SCRIPTS => vec![method(1)],
+            _ => Vec::new(),
+        };
         Data::Structure(vec![
             Data::U16(*class),
             Data::U8(0),
@@ -268,5 +299,11 @@ fn object_list() -> Data {
             Data::Structure(vec![Data::Array(access), Data::Array(methods)]),
         ])
     };
-    Data::Array(OBJECTS.iter().map(entry).collect())
+    Data::Array(OBJECTS.iter().chain(&setup::OBJECTS).map(entry).collect())
+}
+
+/// The one script: its action is the concentrator's own.
+fn restart_script() -> Data {
+    let number = u16::try_from(RESTART_SCRIPT).unwrap_or(u16::MAX);
+    Data::Array(vec![Data::Structure(vec![Data::U16(number), Data::Array(Vec::new())])])
 }

@@ -68,13 +68,14 @@ pub async fn run(
     mut carrier: Carrier,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let mut addresses = head_ends.into_iter();
-    let mut places = [0, 1].map(|_| Place::new(addresses.next()));
+    machine.set_head_ends(head_ends);
+    let mut places = [0, 1].map(|line| Place::new(machine.address(line).map(str::to_owned)));
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let now = Now::read();
         machine.handle_timeout(now);
         for (line, place) in places.iter_mut().enumerate() {
+            place.follow(machine.address(line));
             flush(&mut machine, line, place);
             close_if_wanted(&mut machine, line, place);
         }
@@ -109,8 +110,24 @@ impl Place {
         Self { address, wire, back_off: BACK_OFF.0 }
     }
 
+    /// Takes another address. A connection that stands is the machine's to close.
+    fn follow(&mut self, address: Option<&str>) {
+        if self.address.as_deref() == address {
+            return;
+        }
+        let place = Self::new(address.map(str::to_owned));
+        (self.address, self.back_off) = (place.address, place.back_off);
+        if !matches!(self.wire, Wire::Up(_)) {
+            self.wire = place.wire;
+        }
+    }
+
     /// Drops the connection and waits before the next dial.
     fn retry(&mut self) {
+        if self.address.is_none() {
+            self.wire = Wire::Absent;
+            return;
+        }
         self.wire = Wire::Waiting(Instant::now() + jitter(self.back_off));
         self.back_off = (self.back_off * 2).min(BACK_OFF.1);
     }

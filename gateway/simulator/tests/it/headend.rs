@@ -175,6 +175,24 @@ impl Conn {
         }
     }
 
+    pub async fn invoke(
+        &mut self,
+        class: u16,
+        name: [u8; 6],
+        method: i8,
+        parameter: Data,
+    ) -> Result<(), DataAccessError> {
+        let method = cosem::MethodRef::new(class, name, method);
+        self.client.action(Instant::now(), method, Some(parameter)).unwrap();
+        loop {
+            match self.answer().await {
+                Indication::Acted { result, .. } => return result.map(|_| ()),
+                Indication::Failed { failure, .. } => panic!("{failure:?}"),
+                _ => {}
+            }
+        }
+    }
+
     pub async fn get(&mut self, class: u16, name: [u8; 6]) -> Result<Data, DataAccessError> {
         self.client.get(Instant::now(), AttributeRef::new(class, name, 2), None).unwrap();
         loop {

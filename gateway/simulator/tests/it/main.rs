@@ -15,6 +15,8 @@ mod meter_faults;
 #[cfg(test)]
 mod meters;
 #[cfg(test)]
+mod parameters;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod protocol;

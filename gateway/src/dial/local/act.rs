@@ -83,6 +83,9 @@ impl LocalMeter {
                 Ok(Outcome::Acted(shown.reads))
             }
             Order::Switch { .. } => Err(unsupported("no switch is known of an IEC 62056-21 meter")),
+            Order::Push { .. } | Order::Restart { .. } => {
+                Err(unsupported("an order for a concentrator"))
+            }
             Order::Read { .. } | Order::Profile { .. } => Err(unsupported("it only reads")),
         }
     }

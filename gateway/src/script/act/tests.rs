@@ -83,7 +83,7 @@ impl Meter {
         let begun = Instant::now();
         // The meter's clock shows noon in the middle of the first round trip.
         let unix_ms = NOON * 1000 - i64::try_from(trip.as_millis() / 2).unwrap();
-        let mut plan = Plan::new(order, aim, Anchor { at: begun, unix_ms });
+        let mut plan = Plan::new(order, aim, Anchor { at: begun, unix_ms }, 0);
         let mut now = begun;
         let mut next = plan.start(now)?;
         for _ in 0..5 {

@@ -1,7 +1,7 @@
 //! Orders in the API's words, both ways.
 
 use domain::Obis;
-use domain::commands::{Attribute, Order, Value};
+use domain::commands::{Attribute, Order, Value, Wanted};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -87,6 +87,33 @@ pub enum OrderBody {
         /// clock that stands elsewhere by then is left alone.
         off_ms: i64,
     },
+    /// Read every parameter of a concentrator; see its `setup`.
+    ReadSetup {},
+    /// Set a concentrator to what is wanted of it. It is ordered by its `setup` alone.
+    Push {
+        /// Tells this set from others.
+        version: u32,
+        /// So long a new address has to prove itself, seconds.
+        trial_s: u16,
+        /// What is to stand where.
+        wanted: Vec<WantedBody>,
+    },
+    /// Restart a concentrator, and see that it did.
+    Restart {
+        /// Why, for the record: 1 to 200 octets.
+        reason: String,
+    },
+}
+
+/// An attribute and the value that it is to have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WantedBody {
+    /// Which.
+    pub attribute: AttributeBody,
+    /// The value, unscaled.
+    #[schema(value_type = Object)]
+    pub value: serde_json::Value,
 }
 
 /// Positions of a supply switch.
@@ -142,6 +169,12 @@ impl OrderBody {
                 Order::Clock { limit_s: limit_s.unwrap_or(DEFAULT_SHIFT_S), set: *set }
             }
             OrderBody::Shift { by_s, off_ms } => Order::Shift { by_s: *by_s, off_ms: *off_ms },
+            OrderBody::ReadSetup {} => Order::Read { attributes: domain::setups::attributes() },
+            OrderBody::Push { .. } => {
+                let text = "what is wanted of a concentrator is pushed by its setup";
+                return Err(Problem::bad("bad_order", text));
+            }
+            OrderBody::Restart { reason } => Order::Restart { reason: reason.clone() },
         })
     }
 
@@ -172,6 +205,15 @@ impl OrderBody {
                 OrderBody::Clock { limit_s: Some(*limit_s), set: *set }
             }
             Order::Shift { by_s, off_ms } => OrderBody::Shift { by_s: *by_s, off_ms: *off_ms },
+            Order::Push { version, trial_s, wanted } => {
+                let one = |one: &Wanted| WantedBody {
+                    attribute: attribute_body(&one.attribute),
+                    value: of_value(&one.value),
+                };
+                let wanted = wanted.iter().map(one).collect();
+                OrderBody::Push { version: *version, trial_s: *trial_s, wanted }
+            }
+            Order::Restart { reason } => OrderBody::Restart { reason: reason.clone() },
         }
     }
 }

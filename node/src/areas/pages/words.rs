@@ -66,6 +66,9 @@ impl CommandBody {
             OrderBody::Switch { to: SwitchTo::Open, .. } => ("open", String::new()),
             OrderBody::Switch { to: SwitchTo::Close, .. } => ("close", String::new()),
             OrderBody::Clock { .. } => ("clock", String::new()),
+            OrderBody::ReadSetup {} => ("read", String::new()),
+            OrderBody::Push { wanted, .. } => ("push", format!("({})", wanted.len())),
+            OrderBody::Restart { .. } => ("restart", String::new()),
             OrderBody::Shift { by_s, .. } => ("shift", format!("{by_s:+} s")),
         };
         format!("{} {of}", t.word("order", kind)).trim_end().to_owned()
