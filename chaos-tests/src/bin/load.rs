@@ -149,11 +149,9 @@ async fn read_all(demo: &Demo, arguments: &Arguments) -> anyhow::Result<()> {
         }
         let took = began.elapsed().as_secs_f64();
         let (done, failed, left) = (&seen["done"], &seen["failed"], &seen["left"]);
-        println!(
-            "run {}: {done} meters read, {failed} failed, {left} left, in {took:.1} s: {:.0} a second",
-            seen["number"],
-            done.as_f64().unwrap_or(0.0) / took
-        );
+        let rate = done.as_f64().unwrap_or(0.0) / took;
+        let number = &seen["number"];
+        println!("run {number}: {done} read, {failed} failed, {left} left: {rate:.0} a second");
     }
     Ok(())
 }

@@ -28,7 +28,7 @@ use crate::drills::evidence::Evidence;
 use crate::drills::scenario::{self, Scenario};
 use crate::exit::{Exit, Failure};
 use crate::run::Signals;
-pub use kept::write;
+pub use kept::{ReportArgs, VerifyArgs, write};
 pub use print::figures;
 pub use trial::{Trial, judge_measured};
 
@@ -126,37 +126,6 @@ pub struct RunArgs {
     /// How to reach the cluster.
     #[command(flatten)]
     cluster: ClusterArgs,
-}
-
-/// What `report` takes.
-#[derive(Args)]
-pub struct ReportArgs {
-    /// Number of the drill; the newest that has a report when left out.
-    id: Option<u64>,
-    /// As a page that needs nothing besides itself.
-    #[arg(long, conflicts_with = "json")]
-    html: bool,
-    /// Writes the report's files into this folder: as sealed, what proves it, a page.
-    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["json", "html"])]
-    out: Option<PathBuf>,
-    /// How to reach the cluster.
-    #[command(flatten)]
-    cluster: ClusterArgs,
-}
-
-/// What `verify` takes.
-#[derive(Args)]
-pub struct VerifyArgs {
-    /// Where `report.json` and `seal.json` are.
-    #[arg(default_value = ".")]
-    folder: PathBuf,
-    /// The cluster's public key, 64 hexadecimal digits, as you had it from `holdfast drill key`
-    /// before: a key that came with the report proves nothing.
-    #[arg(long, value_name = "HEX")]
-    key: String,
-    /// One JSON document instead of words.
-    #[arg(long)]
-    json: bool,
 }
 
 impl DrillCommand {

@@ -111,7 +111,11 @@ pub struct TaskAdd {
     #[arg(long, value_parser = seconds)]
     pub reach: Option<u32>,
     /// A concentrator whose meters are read, several with several; all when nothing is named.
-    #[arg(long = "concentrator", value_name = "NAME", conflicts_with_all = ["meters", "models", "regions"])]
+    #[arg(
+        long = "concentrator",
+        value_name = "NAME",
+        conflicts_with_all = ["meters", "models", "regions"]
+    )]
     pub concentrators: Vec<String>,
     /// A meter that is read, several with several.
     #[arg(long = "meter", value_name = "SERIAL", conflicts_with_all = ["models", "regions"])]

@@ -3,12 +3,14 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::Args;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{ReportArgs, VerifyArgs, print, undo};
+use super::{print, undo};
 use crate::areas::drills::page;
+use crate::cli::ClusterArgs;
 use crate::cli::client::Api;
 use crate::cli::output::field;
 use crate::drills::paper::{self, Proof};
@@ -16,6 +18,37 @@ use crate::drills::report::Report;
 use crate::drills::signature;
 use crate::exit::Failure;
 use crate::secret::unhex;
+
+/// What `report` takes.
+#[derive(Args)]
+pub struct ReportArgs {
+    /// Number of the drill; the newest that has a report when left out.
+    id: Option<u64>,
+    /// As a page that needs nothing besides itself.
+    #[arg(long, conflicts_with = "json")]
+    html: bool,
+    /// Writes the report's files into this folder: as sealed, what proves it, a page.
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["json", "html"])]
+    out: Option<PathBuf>,
+    /// How to reach the cluster.
+    #[command(flatten)]
+    pub(super) cluster: ClusterArgs,
+}
+
+/// What `verify` takes.
+#[derive(Args)]
+pub struct VerifyArgs {
+    /// Where `report.json` and `seal.json` are.
+    #[arg(default_value = ".")]
+    folder: PathBuf,
+    /// The cluster's public key, 64 hexadecimal digits, as you had it from `holdfast drill key`
+    /// before: a key that came with the report proves nothing.
+    #[arg(long, value_name = "HEX")]
+    key: String,
+    /// One JSON document instead of words.
+    #[arg(long)]
+    pub(super) json: bool,
+}
 
 pub(super) async fn report(api: &Api, args: &ReportArgs) -> Result<(), Failure> {
     let id = match args.id {
