@@ -231,6 +231,9 @@ pub struct ListArgs {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let json = cli.command.json();
+    if !matches!(cli.command, Command::Run(_) | Command::Monitor(_)) {
+        end_with_the_reader();
+    }
     let Err(failure) = dispatch(cli.command) else { return ExitCode::SUCCESS };
     if json {
         let body = serde_json::json!({"code": failure.code, "detail": failure.message});
@@ -239,6 +242,20 @@ pub fn main() -> ExitCode {
         eprintln!("{failure}");
     }
     ExitCode::from(failure.exit as u8)
+}
+
+/// Who reads what a verb prints may stop reading (`| head`): the verb ends then as other programs
+/// do, by the number of the signal that they get, and does not call it a fault.
+fn end_with_the_reader() {
+    const BROKEN_PIPE: i32 = 128 + 13;
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let said = panic.payload().downcast_ref::<String>().map(String::as_str).unwrap_or_default();
+        if said.starts_with("failed printing to stdout") && said.contains("Broken pipe") {
+            std::process::exit(BROKEN_PIPE);
+        }
+        usual(panic);
+    }));
 }
 
 impl Command {

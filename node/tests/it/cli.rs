@@ -23,6 +23,21 @@ fn exit_codes_are_a_contract() {
     }
 }
 
+/// `holdfast ... | head -1`: the reader goes while there is more to print.
+#[test]
+fn who_stops_reading_is_no_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cluster").display().to_string();
+    let mut verb = command(&["init", "--node", "n1=127.0.0.1", "--dir", &path]);
+    let (ours, theirs) = std::io::pipe().unwrap();
+    // Gone before it prints: it makes keys first.
+    drop(ours);
+    let output = verb.stdout(theirs).stderr(std::process::Stdio::piped()).output().unwrap();
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(141), "{said}");
+    assert_eq!(said, "", "not a word");
+}
+
 #[test]
 fn every_verb_is_documented() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/cli.md");
