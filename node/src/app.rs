@@ -14,6 +14,7 @@ use gateway::model::Catalog;
 use tokio::sync::Notify;
 
 use crate::areas::backups::Exports;
+use crate::areas::changes::Listeners;
 use crate::areas::collection::Collected;
 use crate::areas::live::Viewers;
 use crate::config::Config;
@@ -45,6 +46,7 @@ struct Inner {
     names: Names,
     looks: Looks,
     viewers: Viewers,
+    listeners: Listeners,
     power: Mutex<Power>,
 }
 
@@ -101,6 +103,7 @@ impl App {
             names: Names::default(),
             looks: Looks::default(),
             viewers: Viewers::default(),
+            listeners: Listeners::default(),
             power: Mutex::default(),
         };
         App { inner: Arc::new(inner) }
@@ -149,6 +152,11 @@ impl App {
     /// Who looks at a meter live through this node.
     pub fn viewers(&self) -> &Viewers {
         &self.inner.viewers
+    }
+
+    /// Who listens to changes at this node.
+    pub fn listeners(&self) -> &Listeners {
+        &self.inner.listeners
     }
 
     /// What can be searched for.

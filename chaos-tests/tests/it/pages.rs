@@ -118,7 +118,11 @@ async fn choose_password(browser: &Browser, first: &str) -> anyhow::Result<()> {
 /// Orders a read on the page and waits for the value.
 async fn read_now(browser: &Browser, serial: &str) -> anyhow::Result<String> {
     browser.click(&format!("form[action='/meters/{serial}/read'] button")).await?;
+    browser.fill("#obis", "1-0:2.8.0").await?;
     let seen = browser.until("a value on the meter's page", ANSWERED).await?;
+    // The page was renewed under his hands, and what he types is still there.
+    let typed = browser.run("return document.querySelector('#obis').value").await?;
+    ensure!(typed == "1-0:2.8.0", "typed and gone: {typed}");
     let value = seen.as_str().context("a text")?.to_owned();
     let digits = value.chars().filter(char::is_ascii_digit).count();
     ensure!(digits > 0 && value.ends_with("Wh"), "{value:?} is no energy");
@@ -178,9 +182,8 @@ async fn switch(town: &Town, browser: &Browser) -> anyhow::Result<()> {
             break;
         }
         ensure!(Instant::now() < until, "not switched to {to}: {seen}");
+        // The page shows it by itself.
         tokio::time::sleep(Duration::from_millis(300)).await;
-        let here = browser.address().await?;
-        browser.go(&here).await?;
     }
     let trail = town.demo.http.get(&town.url("/api/v1/audit?operator=ana&limit=50")).await?;
     let noted = trail["items"].as_array().context("records")?;
@@ -271,7 +274,6 @@ async fn a_meter_is_found_and_read_by_keyboard_alone() -> anyhow::Result<()> {
     browser.press(ENTER).await?;
     let value = browser.until("a value on the meter's page", ANSWERED).await?;
     println!("{name} found and meter {serial} read by keyboard: {value}");
-    // The page renews itself and the focus begins anew: the way out is short all the same.
     browser.tab_to("form[action='/logout'] button").await?;
     browser.press(ENTER).await?;
     browser.until("logged out", "return location.pathname == '/login'").await?;

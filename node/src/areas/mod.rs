@@ -6,6 +6,7 @@
 pub mod alarms;
 pub mod audit;
 pub mod backups;
+pub mod changes;
 pub mod channels;
 pub mod clocks;
 pub mod cluster;
@@ -88,6 +89,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(registry::exchange))
         .routes(routes!(audit::list))
         .routes(routes!(cluster::show))
+        .routes(routes!(changes::show))
         .routes(routes!(scada::points))
         .routes(routes!(alarms::list))
         .routes(routes!(alarms::own))

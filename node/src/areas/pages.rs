@@ -1,6 +1,7 @@
 //! The pages for people: the cluster, the meters, one meter's load curve, the login form.
 //!
-//! Server-rendered; a page renews itself by its head, only the live view of a meter has a script.
+//! Server-rendered; a script swaps the parts of a page that changed, another one shows a meter
+//! live. Without them every page is whole, of the moment when it was loaded.
 //! Invariants: nothing comes from another host; every chart has its table; state is never colour
 //! alone; every view is a URL.
 
@@ -62,12 +63,14 @@ pub fn assets() -> Router<App> {
     let css = include_str!("../../assets/page.css");
     let icon = include_str!("../../assets/icon.svg");
     let live = include_str!("../../assets/live.js");
+    let fresh = include_str!("../../assets/fresh.js");
     let file = |kind: &'static str, text: &'static str| {
         get(move || async move { ([(header::CONTENT_TYPE, kind)], text) })
     };
     Router::new()
         .route("/assets/page.css", file("text/css; charset=utf-8", css))
         .route("/assets/live.js", file("text/javascript; charset=utf-8", live))
+        .route("/assets/fresh.js", file("text/javascript; charset=utf-8", fresh))
         .route("/assets/icon.svg", file("image/svg+xml", icon))
 }
 

@@ -145,11 +145,20 @@ async fn of_session(
         }
     }
     let Some(session) = found else { return Ok(None) };
-    app.sessions_in_use().note(hash, session.used, now);
+    if !by_itself(headers) {
+        app.sessions_in_use().note(hash, session.used, now);
+    }
     let rights = operators::rights(&view, &session.operator, now)?;
     let name = session.operator;
     let language = language_of(&view, &name)?.unwrap_or_else(|| accepted(headers));
     Ok(rights.map(|rights| Caller { name, rights, session: Some(hash), language }))
+}
+
+/// Whether a page asks, and not its reader: a page that renews itself is no sign that somebody is
+/// there, so an idle session ends in front of it.
+fn by_itself(headers: &HeaderMap) -> bool {
+    let events = text(headers, header::ACCEPT.as_str()) == Some("text/event-stream");
+    events || headers.contains_key("x-holdfast-renewal")
 }
 
 /// The language of an account; none of the founder, who has none.
@@ -263,6 +272,18 @@ mod tests {
             (vec![("host", "a:1")], true),
         ] {
             assert_eq!(same_site(&headers(&pairs)), expect, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn a_page_that_renews_itself_is_no_use_of_a_session() {
+        for (pairs, expect) in [
+            (vec![("accept", "text/html"), ("x-holdfast-renewal", "1")], true),
+            (vec![("accept", "text/event-stream")], true),
+            (vec![("accept", "text/html")], false),
+            (vec![], false),
+        ] {
+            assert_eq!(by_itself(&headers(&pairs)), expect, "{pairs:?}");
         }
     }
 

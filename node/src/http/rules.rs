@@ -66,6 +66,7 @@ pub const RULES: &[(&str, &str, Rule)] = &[
     ("POST", "/api/v1/points/{number}/remove", Rule::Some(P::Assets)),
     ("POST", "/api/v1/points/{number}/exchange", Rule::Some(P::Assets)),
     ("GET", "/api/v1/audit", Rule::Whole(P::Audit)),
+    ("GET", "/api/v1/changes", Rule::Some(P::Look)),
     ("GET", "/api/v1/cluster", Rule::Some(P::Look)),
     ("GET", "/api/v1/cluster/members", Rule::Some(P::Look)),
     ("POST", "/api/v1/cluster/members", Rule::Whole(P::Cluster)),

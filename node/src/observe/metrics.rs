@@ -37,6 +37,8 @@ pub struct Metrics {
     pub commands: IntCounterVec,
     /// Live views that go on, of the whole cluster.
     pub live_views: IntGauge,
+    /// Streams of changes that this node tells.
+    pub change_streams: IntGauge,
     /// Rounds of live views read here, by result.
     pub live_rounds: IntCounterVec,
     /// Runs of the background jobs, by job and result.
@@ -176,6 +178,7 @@ impl Metrics {
             ingest_parts: make.counter("ingest_parts_total", "Parts in those proposals")?,
             commands,
             live_views: make.gauge("live_views", "Live views of meters that go on")?,
+            change_streams: make.gauge("change_streams", "Streams of changes told here")?,
             live_rounds: make.counters(
                 "live_rounds_total",
                 "Rounds of live views read here",

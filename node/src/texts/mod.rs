@@ -154,6 +154,11 @@ impl Text {
         self
     }
 
+    /// With its places open, for a script of the page that fills them.
+    pub fn open(&self) -> &str {
+        &self.pattern
+    }
+
     /// As markup, with code marked as such.
     pub fn marked(&self) -> String {
         let mut out = String::new();

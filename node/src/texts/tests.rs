@@ -166,7 +166,9 @@ fn texts_are_filled_and_escaped() {
     let marked = Language::Russian.say("operators.none_yet").marked();
     assert!(marked.contains("<code>holdfast operator add</code>"), "{marked}");
     // What was not filled is seen as such; what is not known is shown as it is.
-    assert_eq!(Language::English.say("base.renews").to_string().matches('–').count(), 1);
+    assert_eq!(Language::English.say("base.stale").to_string().matches('–').count(), 1);
+    // A script of the page fills it.
+    assert!(Language::Chinese.say("base.stale").open().contains("{time}"));
     assert_eq!(Language::Chinese.say("no.such.key").to_string(), "no.such.key");
     assert_eq!(Language::Spanish.word("role", "no_such"), "no_such");
     let coded = Language::Spanish.coded("command_state", "queued");

@@ -26,6 +26,7 @@ fn one_node_answers_as_documented() {
     commands(port, &token);
     parameters(port, &token);
     pages(port, &token);
+    changes(port, &token);
     assert_eq!(node.stop(Duration::from_secs(40)), Some(0), "SIGTERM is a clean end");
 }
 
@@ -68,6 +69,51 @@ fn login(port: u16, token: &str) {
     ];
     let crossed = request(port, "POST", "/api/v1/commands", &crossed, "{}").unwrap();
     assert_eq!((crossed.status, crossed.code().as_str()), (403, "cross_site"));
+}
+
+/// What changes is told by its kind, to who asked for that kind.
+fn changes(port: u16, token: &str) {
+    use std::io::{BufRead, BufReader, Write};
+    let refused = get(port, token, "/api/v1/changes?topics=weather");
+    assert_eq!((refused.status, refused.code().as_str()), (400, "unknown_topic"));
+    let listen = |topics: &str| {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let text = format!(
+            "GET /api/v1/changes?topics={topics} HTTP/1.1\r\nhost: x\r\n\
+             authorization: Bearer {token}\r\n\r\n"
+        );
+        stream.write_all(text.as_bytes()).unwrap();
+        let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+        assert!(lines.next().unwrap().contains(" 200 "));
+        lines.filter_map(|line| Some(line.strip_prefix("data: ")?.to_owned()))
+    };
+    let heard = |text: String| -> serde_json::Value { serde_json::from_str(&text).unwrap() };
+    let mut events = listen("devices,drills");
+    let open = heard(events.next().unwrap());
+    assert_eq!(open["topics"], json!(["devices", "drills"]));
+    let body = json!({"id": "HFDTEST000000009", "system_title": "4846440000000009",
+        "name": "told", "guek": KEY, "gak": KEY});
+    let before = open["applied_index"].as_u64().unwrap();
+    let added = post(port, token, "/api/v1/concentrators", &body);
+    assert_eq!(added.status, 201, "{}", added.body);
+    let told = heard(events.next().unwrap());
+    assert_eq!(told["topics"], json!(["devices"]));
+    assert!(told["applied_index"].as_u64().unwrap() > before, "{told}");
+    // A caller may listen so often and no more, and a place that is left is free again.
+    let mut more: Vec<_> = (0..15).map(|_| listen("drills")).collect();
+    let refused = get(port, token, "/api/v1/changes");
+    assert_eq!((refused.status, refused.code().as_str()), (429, "too_many_streams"));
+    more.clear();
+    let until = std::time::Instant::now() + Duration::from_secs(30);
+    let streams = || {
+        let text = request(port, "GET", "/metrics", &[], "").unwrap().body;
+        text.lines().any(|line| line == "holdfast_change_streams 1")
+    };
+    while !streams() {
+        assert!(std::time::Instant::now() < until, "places are not given back");
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 fn health(port: u16, token: &str) {
@@ -318,7 +364,11 @@ fn pages(port: u16, token: &str) {
         assert_eq!(page.status, 200, "{path}");
         assert!(page.body.contains(text), "{path} lacks {text}");
         if !path.starts_with("/api") {
-            assert!(!page.body.contains("<script"), "{path}: no script at all");
+            let scripts = page.body.matches("<script").count();
+            let fresh =
+                page.body.matches("<script src=\"/assets/fresh.js\" defer></script>").count();
+            assert_eq!((scripts, fresh), (1, 1), "{path}: a script of ours, and none inline");
+            assert!(!page.body.contains("http-equiv"), "{path}: nobody's typing is wiped away");
             assert!(!page.body.contains("style=\""), "{path}: no inline style");
         }
     }

@@ -335,6 +335,10 @@ fn every_route_with_every_role() {
                 if path.ends_with("/sums") {
                     path += "?from=2026-11-01T00:00:00Z&to=2026-11-02T00:00:00Z";
                 }
+                if path.ends_with("/changes") {
+                    // A stream has no end; what is asked wrongly is answered at once.
+                    path += "?topics=weather";
+                }
                 if path.ends_with("/live") {
                     path += "?length_s=1";
                 }

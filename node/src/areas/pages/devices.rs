@@ -60,7 +60,6 @@ struct MeterPage {
     may_look: bool,
     looks: bool,
     commands: Vec<CommandBody>,
-    waiting: bool,
     /// When there is something to say about it.
     clock: Option<DeviceClockBody>,
     belongs: Vec<RelatedBody>,
@@ -163,7 +162,6 @@ async fn meter_page(
         may_read: app.may(Permission::Read),
         may_look,
         looks: looks && may_look,
-        waiting: own.iter().any(|command| command.is_open()),
         commands: own.into_iter().map(|command| commands::body(app, command)).collect(),
         clock: Some(clocks::of(&view, serial)?).filter(|one| one.standing != "unremarked"),
         belongs,
