@@ -300,6 +300,8 @@ async fn pages(town: &Town) -> anyhow::Result<Vec<(&'static str, String)>> {
         ("drills", "/drills".to_owned()),
         ("operators", "/operators".to_owned()),
         ("audit", "/audit".to_owned()),
+        ("parameters", "/parameters".to_owned()),
+        ("parameter", "/parameters/live.length_seconds".to_owned()),
         ("account", "/me".to_owned()),
         ("problem", "/meters/NOSUCHMETER".to_owned()),
     ])

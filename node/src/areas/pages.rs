@@ -8,6 +8,7 @@
 mod account;
 mod curve;
 mod devices;
+mod parameters;
 mod people;
 mod registry;
 mod words;
@@ -53,6 +54,8 @@ pub fn router() -> Router<App> {
         .route("/me/factor/confirm", post(account::confirm))
         .route("/operators", get(people::operators))
         .route("/audit", get(people::audit))
+        .route("/parameters", get(parameters::list))
+        .route("/parameters/{name}", get(parameters::show).post(parameters::set))
         .route("/search", get(registry::search))
         .route("/registry/{kind}", get(registry::list))
         .route("/registry/{kind}/{number}", get(registry::show))

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::Path;
 use axum::http::HeaderMap;
 use domain::parameters::{self, Definition, Setting};
-use domain::{Stamp, View};
+use domain::{ProposalId, Stamp, View};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -106,6 +106,20 @@ fn setting(setting: &Setting) -> SettingBody {
     }
 }
 
+/// Every parameter as it counts now.
+pub fn all(app: &Asked) -> Result<Vec<ParameterBody>, Problem> {
+    let (view, now) = (app.view()?, app.live()?.cluster.stamp_now());
+    let one = |definition: &Definition| {
+        Ok(body(definition, &parameters::history(&view, definition.name)?, now))
+    };
+    parameters::DEFINITIONS.iter().map(one).collect()
+}
+
+/// One parameter with its history.
+pub fn one(app: &Asked, name: &str) -> Result<ParameterDetail, Problem> {
+    detail(&app.view()?, name, app.live()?.cluster.stamp_now())
+}
+
 fn detail(view: &dyn View, name: &str, now: Stamp) -> Result<ParameterDetail, Problem> {
     let definition = parameters::definition(name)
         .ok_or_else(|| Problem::missing("unknown_parameter", name.to_owned()))?;
@@ -118,12 +132,7 @@ fn detail(view: &dyn View, name: &str, now: Stamp) -> Result<ParameterDetail, Pr
 #[utoipa::path(get, path = "/api/v1/parameters", tag = "cluster",
     responses((status = 200, body = Page<ParameterBody>)))]
 pub async fn list(app: Asked) -> Result<Json<Page<ParameterBody>>, Problem> {
-    let (view, now) = (app.view()?, app.live()?.cluster.stamp_now());
-    let one = |definition: &Definition| {
-        Ok(body(definition, &parameters::history(&view, definition.name)?, now))
-    };
-    let items = parameters::DEFINITIONS.iter().map(one).collect::<Result<_, Problem>>()?;
-    Ok(Json(Page { items, next: None }))
+    Ok(Json(Page { items: all(&app)?, next: None }))
 }
 
 /// One parameter with its history.
@@ -133,7 +142,7 @@ pub async fn list(app: Asked) -> Result<Json<Page<ParameterBody>>, Problem> {
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn show(app: Asked, Path(name): Path<String>) -> Result<Json<ParameterDetail>, Problem> {
-    detail(&app.view()?, &name, app.live()?.cluster.stamp_now()).map(Json)
+    one(&app, &name).map(Json)
 }
 
 /// Set a parameter: a new version of it.
@@ -156,11 +165,21 @@ pub async fn set(
         .get("idempotency-key")
         .map(|value| value.to_str().map_err(|_| Problem::bad("bad_idempotency_key", "not ASCII")));
     let id = keys::request_id("parameter", key.transpose()?)?;
+    order(&app, id, &name, new).await.map(Json)
+}
+
+/// Sets a parameter under an id, so that a repeat is one setting.
+pub async fn order(
+    app: &Asked,
+    id: ProposalId,
+    name: &str,
+    new: NewSetting,
+) -> Result<ParameterDetail, Problem> {
     let from = new.from.as_deref().map(|text| time::parse("from", text)).transpose()?;
     let past = || Problem::bad("bad_time", "from: a time before 1970");
     let from = from.map(|from_s| u64::try_from(from_s).map_err(|_| past())).transpose()?;
     let change = parameters::Change::Set {
-        name: name.clone(),
+        name: name.to_owned(),
         value: new.value,
         from: from.map(Stamp::from_seconds),
         seen: new.seen,
@@ -168,5 +187,5 @@ pub async fn set(
     };
     app.propose(id, domain::Change::Parameters(change)).await?;
     let view = app.fresh_view().await?;
-    detail(&view, &name, app.live()?.cluster.stamp_now()).map(Json)
+    detail(&view, name, app.live()?.cluster.stamp_now())
 }
