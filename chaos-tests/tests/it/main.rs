@@ -12,6 +12,7 @@ mod full_disk;
 mod interop;
 mod orders;
 mod pages;
+mod parameters;
 mod plans;
 mod rounds;
 mod setups;

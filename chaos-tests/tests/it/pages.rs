@@ -19,14 +19,14 @@ const PHRASE: &str = "a phrase for the pages";
 const ANSWERED: &str = "const row = document.querySelector('[aria-labelledby=commands] tbody tr'); \
     return row && row.querySelector('.badge.acknowledged') && row.children[1].innerText";
 
-struct Town {
-    demo: Demo,
-    dir: tempfile::TempDir,
+pub struct Town {
+    pub demo: Demo,
+    pub dir: tempfile::TempDir,
 }
 
 impl Town {
     /// With a load profile of so many hours before now.
-    async fn start(port: u16, hours: u32) -> anyhow::Result<Town> {
+    pub async fn start(port: u16, hours: u32) -> anyhow::Result<Town> {
         let dir = tempfile::tempdir()?;
         let demo = Demo::start(Options {
             dir: dir.path().join("demo"),
@@ -42,7 +42,7 @@ impl Town {
         Ok(town)
     }
 
-    fn url(&self, path: &str) -> String {
+    pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.demo.nodes[0].1)
     }
 
@@ -97,7 +97,12 @@ impl Town {
     }
 }
 
-async fn log_in(browser: &Browser, url: &str, user: &str, password: &str) -> anyhow::Result<()> {
+pub async fn log_in(
+    browser: &Browser,
+    url: &str,
+    user: &str,
+    password: &str,
+) -> anyhow::Result<()> {
     browser.go(&format!("{url}/login")).await?;
     browser.fill("#user", user).await?;
     browser.fill("#password", password).await?;

@@ -82,8 +82,9 @@ fn russian_and_chinese_are_written_in_their_letters() {
 #[test]
 fn every_text_is_used_and_every_one_used_is_there() {
     let known = keys(Language::English);
-    let sections: BTreeSet<&str> =
-        known.iter().filter_map(|key| Some(key.rsplit_once('.')?.0)).collect();
+    // Codes may have dots of their own: a list's name ends at the second one.
+    let list = |key: &&'static str| key.strip_prefix("code.")?.split('.').next();
+    let lists: BTreeSet<&str> = known.iter().filter_map(list).collect();
     let mut used = BTreeSet::new();
     let mut sources = templates();
     sources.extend(files(&root().join("src"), "rs"));
@@ -93,7 +94,7 @@ fn every_text_is_used_and_every_one_used_is_there() {
             assert!(known.contains(key), "{path}: no text {key}");
         }
         for list in quoted(text, "t.coded(\"").chain(quoted(text, "t.word(\"")) {
-            assert!(sections.contains(format!("code.{list}").as_str()), "{path}: no list {list}");
+            assert!(lists.contains(list), "{path}: no list {list}");
         }
         used.extend(text.split('"').filter_map(|literal| known.get(literal)));
     }
@@ -155,6 +156,20 @@ fn every_code_of_a_list_has_its_words() {
     assert!(codes.map(|code| has("refusal", code)).count() > 200);
     for reason in ["login", "promoted", "owner_lost", "ordered", "returned"] {
         has("channel_reason", reason);
+    }
+}
+
+#[test]
+fn parameters_mean_the_same_on_every_page() {
+    for one in domain::parameters::DEFINITIONS {
+        assert_eq!(Language::English.word("parameter", one.name), one.about);
+        assert_eq!(Language::English.word("unit", one.unit), one.unit);
+        for language in Language::ALL {
+            for key in [format!("parameter.{}", one.name), format!("unit.{}", one.unit)] {
+                let found = catalogue::find(language, &format!("code.{key}"));
+                assert!(found.is_some(), "no words of {key} in {}", language.code());
+            }
+        }
     }
 }
 
