@@ -17,6 +17,7 @@ mod plans;
 mod rounds;
 mod setups;
 mod survival;
+mod town;
 
 use tokio::sync::{Mutex, MutexGuard};
 

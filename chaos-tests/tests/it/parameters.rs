@@ -5,7 +5,7 @@ use chaos_tests::browser::Browser;
 use serde_json::Value;
 
 use crate::alone;
-use crate::pages::{Town, log_in};
+use crate::town::{Town, log_in};
 
 const NAME: &str = "live.length_seconds";
 
