@@ -199,6 +199,7 @@ async fn a_meter_is_found_and_read_by_keyboard_alone() -> anyhow::Result<()> {
 /// Every page of a person who may see all, by its name in the guide.
 async fn pages(town: &Town) -> anyhow::Result<Vec<(&'static str, String)>> {
     let (name, serial) = town.customer(1).await?;
+    town.task("daily-registers").await?;
     let meter = town.demo.http.get(&town.url(&format!("/api/v1/meters/{serial}"))).await?;
     let concentrator = meter["concentrator"].as_str().context("a concentrator")?;
     let points = town.demo.http.get(&town.url("/api/v1/registry/points?limit=1")).await?;
@@ -215,6 +216,9 @@ async fn pages(town: &Town) -> anyhow::Result<Vec<(&'static str, String)>> {
         ("drills", "/drills".to_owned()),
         ("operators", "/operators".to_owned()),
         ("audit", "/audit".to_owned()),
+        ("collection", "/collection".to_owned()),
+        ("tasks", "/tasks".to_owned()),
+        ("task", "/tasks/daily-registers".to_owned()),
         ("parameters", "/parameters".to_owned()),
         ("parameter", "/parameters/live.length_seconds".to_owned()),
         ("account", "/me".to_owned()),

@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use chaos_tests::browser::Browser;
 use chaos_tests::demo::{Demo, Options};
 use hyper::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub struct Town {
     pub demo: Demo,
@@ -52,16 +52,34 @@ impl Town {
         }
     }
 
-    pub async fn post(&self, path: &str) -> anyhow::Result<Value> {
-        let limit = Duration::from_secs(20);
-        let answer = self.demo.http.send(Method::POST, &self.url(path), None, None, limit).await?;
+    pub async fn post(&self, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
+        let (url, limit, body) = (self.url(path), Duration::from_secs(20), body.as_ref());
+        let answer = self.demo.http.send(Method::POST, &url, body, None, limit).await?;
         ensure!(answer.status < 300, "{path}: {answer:?}");
         answer.json()
     }
 
+    /// A task that has run.
+    pub async fn task(&self, name: &str) -> anyhow::Result<()> {
+        let rule = json!({"name": name, "what": "registers", "cron": "15 0 * * *", "spread_s": 1});
+        if self.demo.http.get(&self.url(&format!("/api/v1/tasks/{name}"))).await.is_err() {
+            self.post("/api/v1/tasks", Some(rule)).await?;
+            self.post(&format!("/api/v1/tasks/{name}/run"), None).await?;
+        }
+        let until = Instant::now() + Duration::from_secs(90);
+        loop {
+            let task = self.demo.http.get(&self.url(&format!("/api/v1/tasks/{name}"))).await?;
+            if task["run"]["state"] == "complete" {
+                return Ok(());
+            }
+            ensure!(Instant::now() < until, "no run: {task}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
     /// A password for the first login.
     pub async fn password(&self, name: &str) -> anyhow::Result<String> {
-        let made = self.post(&format!("/api/v1/operators/{name}/password")).await?;
+        let made = self.post(&format!("/api/v1/operators/{name}/password"), None).await?;
         Ok(made["password"].as_str().context("a password")?.to_owned())
     }
 

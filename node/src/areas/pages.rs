@@ -11,6 +11,7 @@ mod devices;
 mod parameters;
 mod people;
 mod registry;
+mod tasks;
 mod words;
 
 use askama::Template;
@@ -54,6 +55,12 @@ pub fn router() -> Router<App> {
         .route("/me/factor/confirm", post(account::confirm))
         .route("/operators", get(people::operators))
         .route("/audit", get(people::audit))
+        .route("/collection", get(tasks::collection))
+        .route("/tasks", get(tasks::list))
+        .route("/tasks/{name}", get(tasks::show))
+        .route("/tasks/{name}/run", post(tasks::run))
+        .route("/tasks/{name}/pause", post(tasks::pause))
+        .route("/tasks/{name}/resume", post(tasks::resume))
         .route("/parameters", get(parameters::list))
         .route("/parameters/{name}", get(parameters::show).post(parameters::set))
         .route("/search", get(registry::search))
@@ -133,6 +140,8 @@ pub struct Who {
     pub look: bool,
     /// Whether the registry may be seen.
     pub customers: bool,
+    /// Whether collection tasks may be seen.
+    pub tasks: bool,
     /// Whether operators may be seen.
     pub operators: bool,
     /// Whether the audit trail may be seen.
@@ -146,8 +155,9 @@ impl Who {
             user: app.caller().name.clone(),
             look: app.may(Permission::Look),
             customers: app.may(Permission::Customers),
+            tasks: app.may_everywhere(Permission::Tasks),
             operators: app.may(Permission::Approve),
-            audit: app.may(Permission::Audit),
+            audit: app.may_everywhere(Permission::Audit),
         }
     }
 }

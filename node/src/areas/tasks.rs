@@ -13,7 +13,7 @@ use domain::{Device, View, assets};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-pub use body::{NewTask, RunBody, TaskBody};
+pub use body::{NewTask, RunBody, TaskBody, WhomBody};
 
 use crate::areas::{Page, keys, matches, number, time};
 use crate::http::asked::Asked;
@@ -80,11 +80,23 @@ pub async fn list(
     app: Asked,
     Params(params): Params<TaskParams>,
 ) -> Result<Json<Page<TaskBody>>, Problem> {
+    Ok(Json(Page { items: found(&app, params.query.as_deref())?, next: None }))
+}
+
+/// The tasks whose names contain a text.
+pub fn found(app: &Asked, query: Option<&str>) -> Result<Vec<TaskBody>, Problem> {
     let (view, now) = (app.view()?, app.live()?.cluster.stamp_now());
     let found = tasks::tasks(&view)?;
-    let wanted = found.iter().filter(|task| matches(params.query.as_deref(), &[&task.name]));
-    let items = wanted.map(|task| body::task(&view, task, now)).collect::<Result<_, _>>()?;
-    Ok(Json(Page { items, next: None }))
+    let wanted = found.iter().filter(|task| matches(query, &[&task.name]));
+    wanted.map(|task| Ok(body::task(&view, task, now)?)).collect()
+}
+
+/// A task with its runs, newest first.
+pub fn with_runs(app: &Asked, name: &str) -> Result<(TaskBody, Vec<RunBody>), Problem> {
+    let (view, now) = (app.view()?, app.live()?.cluster.stamp_now());
+    let task = known(&view, name)?;
+    let runs = tasks::runs(&view, &task)?;
+    Ok((body::task(&view, &task, now)?, runs.iter().rev().map(body::run).collect()))
 }
 
 /// Make a task, or change one: its open run ends.
@@ -200,8 +212,17 @@ pub async fn failures(
     Path(name): Path<String>,
     Params(params): Params<GivenUpParams>,
 ) -> Result<Json<Page<GivenUpBody>>, Problem> {
+    given_up(&app, &name, &params).map(Json)
+}
+
+/// Meters that were given up in a run of a task.
+pub fn given_up(
+    app: &Asked,
+    name: &str,
+    params: &GivenUpParams,
+) -> Result<Page<GivenUpBody>, Problem> {
     let view = app.view()?;
-    let task = known(&view, &name)?;
+    let task = known(&view, name)?;
     let behind = params.cursor.as_deref().map(device).transpose()?;
     let limit = params.limit.unwrap_or(100).clamp(1, 1000);
     let number = params.run.unwrap_or(task.runs);
@@ -217,7 +238,7 @@ pub async fn failures(
         let serial = place.map_or_else(|| one.ordinal.to_string(), |place| place.serial);
         Ok(GivenUpBody { serial, concentrator, reason: one.reason.name().to_owned() })
     });
-    Ok(Json(Page { items: items.collect::<Result<_, Problem>>()?, next }))
+    Ok(Page { items: items.collect::<Result<_, Problem>>()?, next })
 }
 
 /// How far the clocks of concentrators are off, as a task of clocks measured them last. Those of

@@ -102,6 +102,11 @@ impl Asked {
         self.caller.rights.may_somewhere(what)
     }
 
+    /// Whether the caller may do something in every region.
+    pub fn may_everywhere(&self, what: Permission) -> bool {
+        self.caller.rights.may_everywhere(what)
+    }
+
     /// Proposes a change in the caller's name; a refusal becomes its problem.
     pub async fn propose(&self, id: ProposalId, change: Change) -> Result<(u64, Done), Problem> {
         self.app.propose(id, &self.caller.name, change).await

@@ -51,6 +51,11 @@ impl Rights {
         self.founder || self.with(what).next().is_some()
     }
 
+    /// Whether something may be done in every region.
+    pub fn may_everywhere(&self, what: Permission) -> bool {
+        self.founder || self.with(what).any(|top| top == ROOT)
+    }
+
     /// Where something may be done: what a question of that kind sees.
     pub fn scope(&self, view: &dyn View, what: Permission) -> Result<Scope, Fault> {
         let tops: BTreeSet<u32> = self.with(what).collect();

@@ -146,7 +146,7 @@ fn page(
     let ParameterDetail { parameter, mut history } = detail;
     history.reverse();
     let (who, t) = (Who::of(app), app.language());
-    let may_set = app.may(Permission::Parameters);
+    let may_set = app.may_everywhere(Permission::Parameters);
     let good = said.is_ok();
     let said = said.unwrap_or_else(|text| text);
     ParameterPage { who, t, p: parameter, history, may_set, typed, said, good }
