@@ -18,6 +18,7 @@ use crate::areas::changes::Listeners;
 use crate::areas::collection::Collected;
 use crate::areas::live::Viewers;
 use crate::config::Config;
+use crate::http::limits::Limits;
 use crate::http::logins::{InUse, WrongLogins};
 use crate::http::looks::Looks;
 use crate::http::problem::Problem;
@@ -43,6 +44,7 @@ struct Inner {
     exports: Exports,
     in_use: InUse,
     wrong_logins: WrongLogins,
+    limits: Limits,
     names: Names,
     looks: Looks,
     viewers: Viewers,
@@ -89,6 +91,7 @@ impl App {
             Catalog::shipped()
         });
         let exports = Exports::default();
+        let limits = Limits::new(&config.http);
         let inner = Inner {
             config,
             master,
@@ -100,6 +103,7 @@ impl App {
             exports,
             in_use: InUse::default(),
             wrong_logins: WrongLogins::default(),
+            limits,
             names: Names::default(),
             looks: Looks::default(),
             viewers: Viewers::default(),
@@ -142,6 +146,11 @@ impl App {
     /// Who logged in wrongly lately.
     pub fn wrong_logins(&self) -> &WrongLogins {
         &self.inner.wrong_logins
+    }
+
+    /// How often somebody may ask.
+    pub fn limits(&self) -> &Limits {
+        &self.inner.limits
     }
 
     /// Looks at personal data that the trail is to be told of.

@@ -4,53 +4,9 @@
 //! is refused by name; `docs/reference/configuration.md` is written from this table, and a test
 //! holds the two equal.
 
+use super::kinds::key;
+pub use super::kinds::{Key, Kind};
 pub use super::sections::SECTIONS;
-
-/// What a value must look like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Non-empty text of at most 255 octets.
-    Text,
-    /// A whole number from .0 to .1.
-    Integer(i64, i64),
-    /// `true` or `false`.
-    Flag,
-    /// An address and a port to listen on, `127.0.0.1:8080` or `[::]:8080`.
-    Listen,
-    /// A host name or address and a port, `n1.example:7001`.
-    HostPort,
-    /// A path; a relative one starts at the folder of the configuration file.
-    Path,
-    /// So many octets in hexadecimal.
-    Hex(usize),
-    /// One of a few words.
-    Choice(&'static [&'static str]),
-}
-
-/// One key.
-#[derive(Clone, Copy, Debug)]
-pub struct Key {
-    /// The table that it stands in.
-    pub section: &'static str,
-    /// Its name.
-    pub name: &'static str,
-    /// What its value must look like.
-    pub kind: Kind,
-    /// The value when the key is left out, as TOML; `None`: the key must be given.
-    pub default: Option<&'static str>,
-    /// What it means, with its unit, and what a wrong value does.
-    pub about: &'static str,
-}
-
-const fn key(
-    section: &'static str,
-    name: &'static str,
-    kind: Kind,
-    default: Option<&'static str>,
-    about: &'static str,
-) -> Key {
-    Key { section, name, kind, default, about }
-}
 
 /// The words that `log.level` takes.
 pub const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
@@ -210,6 +166,46 @@ pub const KEYS: &[Key] = &[
         Some("false"),
         "Set it when a TLS proxy stands in front: the cookie is then sent over HTTPS only, \
          under a `__Host-` name.",
+    ),
+    key(
+        "http",
+        "requests_per_second",
+        Kind::Integer(0, 1_000_000),
+        Some("2000"),
+        "Requests of one address (of IPv6: of one /64) a second at this node, ten seconds' \
+         worth at once; 0: no limit. Behind a proxy all have its address: too low, and they \
+         stand in each other's way.",
+    ),
+    key(
+        "http",
+        "logins_per_minute",
+        Kind::Integer(0, 1_000_000),
+        Some("600"),
+        "Logins of one address a minute, right or wrong, as many at once; 0: no limit. Wrong ones \
+         are held to 20 a minute besides.",
+    ),
+    key(
+        "http",
+        "reads_per_second",
+        Kind::Integer(0, 1_000_000),
+        Some("1000"),
+        "Reads of one operator or program a second at this node, ten seconds' worth at once; 0: no \
+         limit. Too low: pages and control rooms are refused.",
+    ),
+    key(
+        "http",
+        "writes_per_second",
+        Kind::Integer(0, 1_000_000),
+        Some("1000"),
+        "The same for changes and orders. Too low: programs that register meters are refused.",
+    ),
+    key(
+        "http",
+        "exports_per_second",
+        Kind::Integer(0, 1_000_000),
+        Some("100"),
+        "The same for long answers: values of many meters, the registry's lists, the audit trail, \
+         conflicts, integrity.",
     ),
     key(
         "cluster",

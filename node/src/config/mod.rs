@@ -7,6 +7,7 @@
 pub mod check;
 pub mod document;
 pub mod keys;
+mod kinds;
 mod sections;
 
 use std::net::SocketAddr;
@@ -134,6 +135,16 @@ pub struct Http {
     pub session_hours: u64,
     /// Whether cookies go over HTTPS only.
     pub secure_cookie: bool,
+    /// Requests of one address a second; 0: no limit.
+    pub requests_per_second: u32,
+    /// Logins of one address a minute; 0: no limit.
+    pub logins_per_minute: u32,
+    /// Reads of one caller a second; 0: no limit.
+    pub reads_per_second: u32,
+    /// Writes of one caller a second; 0: no limit.
+    pub writes_per_second: u32,
+    /// Exports of one caller a second; 0: no limit.
+    pub exports_per_second: u32,
 }
 
 /// `[gateway]`.

@@ -19,9 +19,9 @@ use domain::{Stamp, parameters, regions};
 use crate::app::App;
 use crate::areas::pages;
 use crate::http::asked::{Caller, Known};
-use crate::http::looks;
 use crate::http::problem::Problem;
 use crate::http::rules::{Rule, rule};
+use crate::http::{limits, looks};
 use crate::secret;
 use crate::texts::Language;
 
@@ -36,6 +36,9 @@ pub async fn require(State(app): State<App>, request: Request, next: Next) -> Re
             let rule = rule(parts.method.as_str(), path);
             let look = looks::personal(&parts.method, &parts.uri, rule);
             let caller = known.0.clone();
+            if let Some(refused) = limits::by_caller(&app, &parts, &caller.name) {
+                return refused;
+            }
             parts.extensions.insert(known);
             let answer = next.run(Request::from_parts(parts, body)).await;
             if let Some(look) = look.filter(|_| answer.status().is_success()) {

@@ -1,13 +1,15 @@
 //! The HTTP side: routes, login, limits, headers. What the routes do stands in `areas`.
 //!
 //! Invariants: everything but health, metrics and login needs a token; every answer carries the
-//! security headers; every request has a deadline, a bounded body and is counted by route pattern.
+//! security headers; every request has a deadline, a bounded body and is counted by route pattern;
+//! nobody but health and metrics asks without limit.
 
 pub mod asked;
 pub mod auth;
 pub mod credentials;
 pub mod extract;
 pub mod health;
+pub mod limits;
 pub mod logins;
 pub mod looks;
 pub mod patient;
@@ -76,6 +78,7 @@ pub fn router(app: App) -> Router {
         .fallback(unknown_route)
         .layer(middleware::from_fn_with_state(app.clone(), deadline))
         .layer(DefaultBodyLimit::max(body_limit))
+        .layer(middleware::from_fn_with_state(app.clone(), limits::by_address))
         .layer(middleware::from_fn_with_state(app.clone(), count))
         .layer(middleware::from_fn(secure))
         .with_state(app)

@@ -14,6 +14,7 @@ use prometheus::{
 use super::power_metrics::PowerGauges;
 use crate::app::App;
 use crate::areas::figures;
+use crate::http::limits::Kind;
 
 /// Seconds; they contain the promises of reads, commands and pages.
 const SECONDS: [f64; 12] = [0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 8.0, 15.0, 30.0];
@@ -23,6 +24,7 @@ const SECONDS: [f64; 12] = [0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 8.0
 pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
+    limited: IntCounterVec,
     request_seconds: HistogramVec,
     stored: IntGaugeVec,
     expected: IntGaugeVec,
@@ -149,7 +151,12 @@ impl Metrics {
         for result in ["acknowledged", "failed", "refused"] {
             commands.with_label_values(&[result]);
         }
+        let limited = make.counters("http_limited_total", "HTTP requests too many", &["kind"])?;
+        for kind in Kind::ALL {
+            limited.with_label_values(&[kind.name()]);
+        }
         Ok(Metrics {
+            limited,
             requests: make.counters("http_requests_total", "HTTP requests answered", &labels)?,
             request_seconds,
             stored: make.gauges(
@@ -214,6 +221,11 @@ impl Metrics {
     pub fn http(&self, route: &str, method: &str, status: u16, took: Duration) {
         self.requests.with_label_values(&[route, method, &status.to_string()]).inc();
         self.request_seconds.with_label_values(&[route, method]).observe(took.as_secs_f64());
+    }
+
+    /// Counts a request that was one too many, by what is limited.
+    pub fn limited(&self, kind: &str) {
+        self.limited.with_label_values(&[kind]).inc();
     }
 
     /// All metrics of the process in text format 0.0.4.

@@ -30,6 +30,65 @@ fn one_node_answers_as_documented() {
     assert_eq!(node.stop(Duration::from_secs(40)), Some(0), "SIGTERM is a clean end");
 }
 
+/// Who asks more than the node's limits allow is told how long to wait, and nobody else is.
+#[test]
+fn who_asks_too_often_has_to_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, token, port) = one_node(dir.path());
+    let text = std::fs::read_to_string(&config).unwrap();
+    let limits = "[http]\nlogins_per_minute = 3\nreads_per_second = 1\nexports_per_second = 2\n";
+    std::fs::write(&config, text.replace("[http]\n", limits)).unwrap();
+    let mut node = run(&config, port);
+    let too_many = |path: &str, most: usize| {
+        let mut answers = (0..most).map(|_| get(port, &token, path));
+        answers.find(|answer| answer.status == 429).expect("a limit")
+    };
+    let refused = too_many("/api/v1/meters", 200);
+    assert_eq!(refused.code(), "too_many_requests");
+    assert_eq!(refused.header("content-type").unwrap(), "application/problem+json");
+    assert_eq!(refused.header("retry-after").as_deref(), Some("1"));
+    assert!(refused.body.contains("reads of this login at this node; again after 1 s"));
+    // Reads are used up; exports, health and metrics are not.
+    assert_eq!(get(port, &token, "/api/v1/conflicts").status, 200);
+    too_many("/api/v1/conflicts", 200);
+    let order = post(port, &token, "/api/v1/commands", &json!({}));
+    assert_ne!(order.status, 429, "writes have an allowance of their own: {order:?}");
+    a_page_says_so(port, &token);
+    let kind = [("content-type", "application/json")];
+    let body = json!({"user": "admin", "password": token}).to_string();
+    let logins = (0..5).map(|_| request(port, "POST", "/api/v1/session", &kind, &body).unwrap());
+    let logins: Vec<(u16, Option<String>)> =
+        logins.map(|login| (login.status, login.header("retry-after"))).collect();
+    let good = logins.iter().filter(|(status, _)| *status == 200).count();
+    let wait = logins.last().and_then(|(_, wait)| wait.clone()).expect("told how long");
+    assert!((3..5).contains(&good), "{logins:?}");
+    assert!((1..=20).contains(&wait.parse::<u32>().unwrap()), "one comes in 20 s: {wait}");
+    let mut metrics = String::new();
+    for _ in 0..50 {
+        let answer = request(port, "GET", "/metrics", &[], "").unwrap();
+        assert_eq!(answer.status, 200, "metrics are never refused");
+        metrics = answer.body;
+    }
+    for kind in ["read", "export", "login"] {
+        let none = format!("holdfast_http_limited_total{{kind=\"{kind}\"}} 0");
+        assert!(metrics.contains("holdfast_http_limited_total") && !metrics.contains(&none));
+    }
+    assert!(metrics.contains("holdfast_http_limited_total{kind=\"address\"} 0"));
+    assert_eq!(node.stop(Duration::from_secs(40)), Some(0));
+}
+
+fn a_page_says_so(port: u16, token: &str) {
+    let bearer = format!("Bearer {token}");
+    let headers =
+        [("authorization", bearer.as_str()), ("accept", "text/html"), ("accept-language", "es")];
+    let mut pages = (0..200).map(|_| request(port, "GET", "/meters", &headers, "").unwrap());
+    let page = pages.find(|page| page.status == 429).expect("a limit");
+    assert!(page.header("content-type").unwrap().starts_with("text/html"), "{page:?}");
+    assert!(page.body.contains("demasiadas peticiones; espere un momento"), "{}", page.body);
+    assert_eq!(page.header("retry-after").as_deref(), Some("1"));
+    assert!(page.header("content-security-policy").is_some());
+}
+
 fn without_a_token(port: u16) {
     for path in ["/api/v1/cluster", "/api/v1/meters", "/api/v1/meters/X", "/api/openapi.json", "/"]
     {
