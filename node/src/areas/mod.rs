@@ -17,6 +17,7 @@ pub mod conflicts;
 pub mod cursor;
 pub mod drills;
 pub mod figures;
+pub mod gaps;
 pub mod history;
 pub mod keys;
 pub mod live;
@@ -142,6 +143,8 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(readings::query))
         .routes(routes!(collection::show))
         .routes(routes!(collection::list))
+        .routes(routes!(gaps::of_meter))
+        .routes(routes!(gaps::behind))
         .routes(routes!(summing::show))
         .routes(routes!(values::list))
         .routes(routes!(values::latest))

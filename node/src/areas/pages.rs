@@ -12,6 +12,7 @@ mod parameters;
 mod people;
 mod registry;
 mod tasks;
+mod topology;
 mod words;
 
 use askama::Template;
@@ -56,6 +57,8 @@ pub fn router() -> Router<App> {
         .route("/operators", get(people::operators))
         .route("/audit", get(people::audit))
         .route("/collection", get(tasks::collection))
+        .route("/concentrators/{id}/gaps", get(tasks::gaps))
+        .route("/topology", get(topology::topology))
         .route("/tasks", get(tasks::list))
         .route("/tasks/{name}", get(tasks::show))
         .route("/tasks/{name}/run", post(tasks::run))

@@ -13,6 +13,7 @@ mod collection;
 mod decode;
 mod devices;
 mod drill;
+mod gaps;
 mod import;
 mod live;
 mod login;
@@ -134,6 +135,8 @@ enum Command {
     Readings(values::ReadingsCommand),
     /// How much of what was due is stored: first pass, after refill, overall, by concentrator.
     Collection(collection::CollectionArgs),
+    /// Which values were due and are not stored: of a meter, or of a concentrator's meters.
+    Gaps(gaps::GapsArgs),
     /// What is read again and again, of whom, when; and what came of it.
     #[command(subcommand)]
     Task(tasks::TaskCommand),
@@ -285,6 +288,7 @@ impl Command {
             Command::Parameters(verb) => verb.cluster().json,
             Command::Readings(verb) => verb.cluster().json,
             Command::Collection(args) => args.cluster.json,
+            Command::Gaps(args) => args.cluster.json,
             Command::Task(verb) => verb.cluster().json,
             Command::Clock(verb) => verb.cluster().json,
             Command::Setup(verb) => verb.cluster().json,
@@ -334,6 +338,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Search(args) => runtime()?.block_on(registry::search(&args)),
         Command::Readings(verb) => runtime()?.block_on(values::many(verb)),
         Command::Collection(args) => runtime()?.block_on(collection::collection(&args)),
+        Command::Gaps(args) => runtime()?.block_on(gaps::gaps(&args)),
         Command::Task(verb) => runtime()?.block_on(tasks::task(verb)),
         Command::Clock(verb) => runtime()?.block_on(clocks::clock(verb)),
         Command::Setup(verb) => runtime()?.block_on(setups::setup(verb)),

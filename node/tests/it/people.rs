@@ -379,6 +379,8 @@ fn lists_are_scoped(town: &Town) {
         ("/search?text=street", "North Street", "South Street"),
         ("/registry/points", "North Street", "South Street"),
         ("/meters", "MN", "MS"),
+        ("/topology", "North", "South"),
+        ("/topology", "CN", "CS"),
         ("/", "CN", "CS"),
     ] {
         let order = json!({"kind": "read", "attributes": [{"obis": "1-0:1.8.0"}]});
@@ -394,6 +396,8 @@ fn lists_are_scoped(town: &Town) {
         let answer = post(town.port, &session, "/api/v1/commands", &body);
         assert_eq!((answer.status, answer.code().as_str()), (status, code), "{target}");
     }
+    let elsewhere = get(town.port, &session, "/topology?region=2");
+    assert!(elsewhere.status == 404 && elsewhere.body.contains("unknown_region"));
     let of_readings = get(town.port, &session, "/api/v1/conflicts?meter=MS");
     assert_eq!((of_readings.status, of_readings.code().as_str()), (404, "unknown_meter"));
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -116,6 +116,43 @@ fn the_collection_is_told_in_four_numbers(demo: &Demo) {
     }
 }
 
+/// What was due and is not stored is in the gaps, each value once.
+fn gaps_are_what_is_not_stored(demo: &Demo, serials: &[&str]) {
+    let to = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let until = Instant::now() + Duration::from_secs(30);
+    loop {
+        let window = format!("from=2020-01-01T00:00:00Z&to={to}");
+        let all = demo.get(&format!("/api/v1/collection?{window}"))["window"].clone();
+        let (mut open, mut missing) = (0, 0);
+        for serial in serials {
+            let gaps = demo.get(&format!("/api/v1/meters/{serial}/gaps?{window}"));
+            for gap in gaps["items"].as_array().unwrap() {
+                let values = gap["values"].as_u64().unwrap();
+                *(if gap["state"] == "missing" { &mut missing } else { &mut open }) += values;
+            }
+        }
+        let of = |name: &str| all[name].as_u64().unwrap();
+        if (open + missing, missing) == (of("expected") - of("stored"), of("missing")) {
+            println!("{open} open and {missing} missing of {}", of("expected"));
+            break;
+        }
+        // Values come in meanwhile.
+        assert!(Instant::now() < until, "{open} open, {missing} missing, but {all}");
+    }
+    let told = demo.cli(&["gaps", "--concentrator", "HFDSIM0000000001", "--json"]);
+    assert!(told.status.success(), "{}", stderr(&told));
+    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+    for one in told["items"].as_array().unwrap() {
+        assert!(serials.contains(&one["serial"].as_str().unwrap()), "{told}");
+    }
+    for (path, code) in [
+        ("/api/v1/meters/NONE/gaps", "unknown_meter"),
+        ("/api/v1/concentrators/NONE/gaps", "unknown_concentrator"),
+    ] {
+        assert_eq!(get(demo.port, &demo.token, path).code(), code);
+    }
+}
+
 #[test]
 fn stored_values_are_asked_for_in_every_way() {
     let dir = tempfile::tempdir().unwrap();
@@ -129,6 +166,7 @@ fn stored_values_are_asked_for_in_every_way() {
         .collect();
     assert_eq!(serials.len(), 3);
     the_collection_is_told_in_four_numbers(&demo);
+    gaps_are_what_is_not_stored(&demo, &serials);
     // A range that no value is added to any more.
     let (whole, _) = demo.values(serials[0], "from=2000-01-01T00:00:00Z");
     let (first_s, last_s) = (whole[0].0, whole[whole.len() - 2].0);

@@ -182,7 +182,7 @@ fn count(all: &mut Collection, day: &KnownDay, interval: u16, (from_s, to_s): (i
 
 /// The window cut to what is known: nothing is due after the last stamp, and slots of days long
 /// gone are no longer kept.
-fn window(view: &dyn View, from_s: i64, to_s: i64) -> Result<Collection, Fault> {
+pub(super) fn window(view: &dyn View, from_s: i64, to_s: i64) -> Result<Collection, Fault> {
     let now_s = last_stamp(view)?.seconds();
     let kept_s = now_s.saturating_sub(i64::from(KEPT_DAYS - 2) * super::slots::DAY_S);
     let (from_s, to_s) = (from_s.max(kept_s), to_s.min(now_s));

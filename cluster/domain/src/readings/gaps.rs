@@ -11,10 +11,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::collect::{due_since, known_days, profiles_of};
+use super::collect::{due_since, known_days, profiles_of, window};
 use super::ingest::{KEPT_DAYS, Origin, stage};
 use super::slots::{DAY_S, day_of, interval_fits, interval_s};
-use super::{Origins, Part};
+use super::{Origins, Part, Progress};
 use crate::apply::{Done, Effect, Tx, View};
 use crate::error::{Fault, Stop, refuse};
 use crate::units::{Device, Stamp};
@@ -69,6 +69,26 @@ pub struct Hole {
     pub newest_s: Option<i64>,
 }
 
+/// Slots of a meter in a row that were due and are not stored: `from_s < end_s <= to_s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The profile; 15 minutes for a meter that has delivered none yet.
+    pub interval_minutes: u16,
+    /// Seconds UTC, exclusive, aligned to the interval.
+    pub from_s: i64,
+    /// Seconds UTC, inclusive, aligned to the interval.
+    pub to_s: i64,
+    /// Whether the meter has answered for them: it does not hold them.
+    pub lost: bool,
+}
+
+impl Gap {
+    /// How many slots it has.
+    pub fn slots(&self) -> u64 {
+        slots_within((self.from_s, self.to_s), self.interval_minutes)
+    }
+}
+
 impl Refill {
     /// What it is about: the device by whose channel it came, and how many spans it answers for.
     pub(crate) fn object(&self) -> String {
@@ -80,8 +100,12 @@ impl Refill {
 impl Hole {
     /// How many slots it has.
     pub fn slots(&self) -> u64 {
-        u64::try_from((self.to_s - self.from_s) / interval_s(self.interval_minutes)).unwrap_or(0)
+        slots_within((self.from_s, self.to_s), self.interval_minutes)
     }
+}
+
+fn slots_within((from_s, to_s): (i64, i64), interval_minutes: u16) -> u64 {
+    u64::try_from((to_s - from_s) / interval_s(interval_minutes)).unwrap_or(0)
 }
 
 pub(super) fn apply(tx: &mut Tx<'_>, refill: &Refill) -> Result<Done, Stop> {
@@ -200,6 +224,23 @@ pub fn holes_of(
     Ok(found)
 }
 
+/// What was due of a meter and is not stored, for interval ends with `from_s < end <= to_s`, in
+/// order of profile and time: what may still come and what is missing for good. Only of what is
+/// kept: 62 days up to the last stamp.
+pub fn gaps_of(
+    view: &dyn View,
+    meter: &assets::Meter,
+    (from_s, to_s): (i64, i64),
+) -> Result<Vec<Gap>, Fault> {
+    let all = window(view, from_s, to_s)?;
+    let until_s = meter.retired.map_or(all.to_s, |at| at.seconds().min(all.to_s));
+    let mut found = Vec::new();
+    for (interval, progress) in profiles_of(view, meter.ordinal)? {
+        found.extend(of_profile(view, meter, (interval, &progress), (all.from_s, until_s))?);
+    }
+    Ok(found)
+}
+
 /// Within which time missing values are asked for at a stamp, by the parameters of the cluster:
 /// `from_s < end_s <= to_s`. None: they are not asked for.
 pub fn refill_window(view: &dyn View, now: Stamp) -> Result<Option<(i64, i64)>, Fault> {
@@ -222,49 +263,58 @@ pub fn slots_of(hole: &Hole) -> impl Iterator<Item = i64> + use<> {
 fn of_meter(
     view: &dyn View,
     meter: &assets::Meter,
-    (from_s, to_s): (i64, i64),
+    span: (i64, i64),
     found: &mut Vec<Hole>,
 ) -> Result<(), Fault> {
     for (interval, progress) in profiles_of(view, meter.ordinal)? {
-        let step_s = interval_s(interval);
-        let since_s = due_since(meter, interval, &progress).max(from_s);
-        let (first, last) = (since_s.div_euclid(step_s), to_s.div_euclid(step_s));
-        if first >= last {
-            continue;
-        }
-        let span = (first * step_s, last * step_s);
-        let mut days = known_days(view, meter.ordinal, interval, &progress, span)?.into_iter();
-        let mut known = days.next();
         let newest_s = progress.series.iter().map(|series| series.last_s).max();
-        let mut open: Option<Hole> = None;
-        for slot in first + 1..=last {
-            let end_s = slot * step_s;
-            let day = day_of(end_s);
-            while known.as_ref().is_some_and(|known| known.day < day) {
-                known = days.next();
-            }
-            let is_known = known.as_ref().is_some_and(|known| {
-                known.day == day
-                    && (known.stored.has(interval, end_s) || known.is_answered(interval, end_s))
-            });
-            match (&mut open, is_known) {
-                (Some(hole), false) => hole.to_s = end_s,
-                (None, false) => {
-                    open = Some(Hole {
-                        serial: meter.serial.clone(),
-                        ordinal: meter.ordinal,
-                        interval_minutes: interval,
-                        from_s: end_s - step_s,
-                        to_s: end_s,
-                        newest_s,
-                    });
-                }
-                (_, true) => found.extend(open.take()),
-            }
-        }
-        found.extend(open);
+        let gaps = of_profile(view, meter, (interval, &progress), span)?;
+        found.extend(gaps.into_iter().filter(|gap| !gap.lost).map(|gap| Hole {
+            serial: meter.serial.clone(),
+            ordinal: meter.ordinal,
+            interval_minutes: interval,
+            from_s: gap.from_s,
+            to_s: gap.to_s,
+            newest_s,
+        }));
     }
     Ok(())
+}
+
+fn of_profile(
+    view: &dyn View,
+    meter: &assets::Meter,
+    (interval, progress): (u16, &Progress),
+    (from_s, to_s): (i64, i64),
+) -> Result<Vec<Gap>, Fault> {
+    let step_s = interval_s(interval);
+    let since_s = due_since(meter, interval, progress).max(from_s);
+    let (first, last) = (since_s.div_euclid(step_s), to_s.div_euclid(step_s));
+    let mut found: Vec<Gap> = Vec::new();
+    if first >= last {
+        return Ok(found);
+    }
+    let span = (first * step_s, last * step_s);
+    let mut days = known_days(view, meter.ordinal, interval, progress, span)?.into_iter();
+    let mut known = days.next();
+    for slot in first + 1..=last {
+        let end_s = slot * step_s;
+        let day = day_of(end_s);
+        while known.as_ref().is_some_and(|known| known.day < day) {
+            known = days.next();
+        }
+        let known = known.as_ref().filter(|known| known.day == day);
+        if known.is_some_and(|known| known.stored.has(interval, end_s)) {
+            continue;
+        }
+        let lost = known.is_some_and(|known| known.is_answered(interval, end_s));
+        let begin_s = end_s - step_s;
+        match found.last_mut() {
+            Some(gap) if gap.to_s == begin_s && gap.lost == lost => gap.to_s = end_s,
+            _ => found.push(Gap { interval_minutes: interval, from_s: begin_s, to_s: end_s, lost }),
+        }
+    }
+    Ok(found)
 }
 
 /// What is known of one day of one profile of a meter.

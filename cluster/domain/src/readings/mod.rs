@@ -27,7 +27,9 @@ pub use collect::{
 };
 pub use compact::{COMPACT_AFTER_DAYS, Compact, LATE_SHARE, MONTH_RECIPE, due_compactions};
 pub(crate) use gaps::collected;
-pub use gaps::{Answered, Hole, MAX_ANSWERED, Refill, holes, holes_of, refill_window, slots_of};
+pub use gaps::{
+    Answered, Gap, Hole, MAX_ANSWERED, Refill, gaps_of, holes, holes_of, refill_window, slots_of,
+};
 pub use ingest::{MAX_INGEST_ROWS, MAX_PARTS};
 pub use overlay::{Correct, Corrected, MAX_CORRECTED, Method, Quality, corrections, counting};
 pub use seal::{RECIPE, due_seals, is_sealed};

@@ -177,6 +177,11 @@ proptest! {
         gaps.reverse();
         prop_assert_eq!(found, gaps);
         let counted = readings::collection(&field.view, window.0, window.1).unwrap();
+        let meter = assets::meter(&field.view, "M1").unwrap().unwrap();
+        let all = readings::gaps_of(&field.view, &meter, window).unwrap();
+        let of = |lost| all.iter().filter(|gap| gap.lost == lost).map(readings::Gap::slots).sum();
+        let open: u64 = holes.iter().map(readings::Hole::slots).sum();
+        prop_assert_eq!((of(true), of(false)), (missing as u64, open));
         let of = |way: Way| origins.values().filter(|origin| **origin == way as u8).count() as u64;
         prop_assert_eq!(
             (counted.first_pass(), counted.refilled, counted.brought, counted.missing),

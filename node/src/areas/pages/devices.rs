@@ -18,6 +18,7 @@ use crate::areas::channels::{self, GrantBody, Switch};
 use crate::areas::clocks::{self, DeviceClockBody};
 use crate::areas::commands::{self, AttributeBody, CommandBody, NewCommand, OrderBody};
 use crate::areas::concentrators::{ConcentratorBody, body as concentrator_body};
+use crate::areas::gaps::{self, GapBody, GapParams};
 use crate::areas::meters::{self, MeterBody, MeterDetail, MeterParams};
 use crate::areas::readings::{choose, points, quality};
 use crate::areas::search::{self, RelatedBody};
@@ -29,6 +30,8 @@ use crate::texts::Language;
 
 /// Rows of the table below a curve.
 const SHOWN_VALUES: usize = 96;
+/// Gaps that a meter's page shows.
+const SHOWN_GAPS: usize = 20;
 /// Grants of a channel that its page shows.
 const SHOWN_GRANTS: usize = 16;
 /// How many of the newest commands are looked through for a meter's own.
@@ -67,6 +70,9 @@ struct MeterPage {
     svg: Option<String>,
     columns: Vec<String>,
     rows: Vec<Row>,
+    /// The newest first.
+    gaps: Vec<GapBody>,
+    more_gaps: bool,
 }
 
 pub(super) struct Row {
@@ -150,6 +156,10 @@ async fn meter_page(
     let (svg, table) = chart(app, &view, &m, hours).await?;
     let (columns, rows) = table.unwrap_or_default();
     let belongs = search::of_meter(app, &view, serial)?;
+    let mut gaps = gaps::found(&view, serial, &GapParams::default())?;
+    gaps.sort_by(|one, other| other.from.cmp(&one.from));
+    let more_gaps = gaps.len() > SHOWN_GAPS;
+    gaps.truncate(SHOWN_GAPS);
     let found = domain::commands::recent(&view, None, LOOKED_THROUGH)?;
     let own = found.iter().filter(|command| command.target == serial).take(SHOWN_COMMANDS);
     let own: Vec<_> = own.collect();
@@ -169,6 +179,8 @@ async fn meter_page(
         svg,
         columns,
         rows,
+        gaps,
+        more_gaps,
     })
 }
 

@@ -10,7 +10,9 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Redirect, Response};
 
 use super::{Who, clock, encode, grouped, refused, render};
+use crate::areas::ListParams;
 use crate::areas::collection::{ConcentratorRate, NumbersBody, SpreadBody, WindowBody};
+use crate::areas::gaps::{self, MeterGaps};
 use crate::areas::tasks::{self, GivenUpBody, GivenUpParams, RunBody, TaskBody, WhomBody};
 use crate::http::asked::Asked;
 use crate::http::extract::Params;
@@ -38,6 +40,16 @@ struct CollectionPage {
 }
 
 #[derive(Template)]
+#[template(path = "gaps.html")]
+struct GapsPage {
+    who: Who,
+    t: Language,
+    concentrator: String,
+    meters: Vec<MeterGaps>,
+    next: Option<String>,
+}
+
+#[derive(Template)]
 #[template(path = "tasks.html")]
 struct TasksPage {
     who: Who,
@@ -57,7 +69,7 @@ struct TaskPage {
 }
 
 /// Millionths as `98.7 %`, rounded down: 100 % means all.
-fn share(ppm: Option<u64>) -> String {
+pub(super) fn share(ppm: Option<u64>) -> String {
     ppm.map_or("–".to_owned(), |ppm| format!("{}.{} %", ppm / 10_000, ppm % 10_000 / 1000))
 }
 
@@ -180,6 +192,24 @@ fn collected(app: &Asked) -> Result<CollectionPage, Problem> {
         concentrators: found.into_iter().take(SHOWN).map(one).collect(),
         more,
     })
+}
+
+/// The meters behind a concentrator that have gaps.
+pub async fn gaps(
+    app: Asked,
+    Path(id): Path<String>,
+    Params(params): Params<ListParams>,
+) -> Response {
+    let page = gaps_page(&app, id, params).await;
+    page.map_or_else(|problem| refused(&app, problem), |page| render(&page))
+}
+
+async fn gaps_page(app: &Asked, id: String, params: ListParams) -> Result<GapsPage, Problem> {
+    let page = gaps::of_concentrator(app, &id, params).await?;
+    let of = encode(&id);
+    let next = page.next.map(|next| format!("/concentrators/{of}/gaps?cursor={}", encode(&next)));
+    let (who, t) = (Who::of(app), app.language());
+    Ok(GapsPage { who, t, concentrator: id, meters: page.items, next })
 }
 
 /// Every task with its last run.

@@ -5,6 +5,7 @@ use super::devices::Row;
 use crate::areas::channels::GrantBody;
 use crate::areas::commands::{AttributeBody, CommandBody, OrderBody, SwitchTo};
 use crate::areas::concentrators::ChannelBody;
+use crate::areas::gaps::{GapBody, MeterGaps};
 use crate::areas::meters::{MeterBody, SeriesBody};
 use crate::texts::{Language, escaped};
 
@@ -27,6 +28,26 @@ impl SeriesBody {
 
     pub(super) fn last_clock(&self) -> String {
         clock(&self.last)
+    }
+}
+
+impl MeterGaps {
+    pub(super) fn first_clock(&self) -> String {
+        clock(&self.first)
+    }
+
+    pub(super) fn last_clock(&self) -> String {
+        clock(&self.last)
+    }
+}
+
+impl GapBody {
+    pub(super) fn begin_clock(&self) -> String {
+        clock(&self.from)
+    }
+
+    pub(super) fn end_clock(&self) -> String {
+        clock(&self.to)
     }
 }
 
