@@ -254,6 +254,59 @@ fn first_column(page: &str) -> BTreeSet<&str> {
     rows.filter_map(|row| row.split_once('`')).map(|(word, _)| word).collect()
 }
 
+/// Sections of OWASP ASVS 5.0.0, each with how many of its lines are of levels 1 and 2; those of
+/// level 3 stand behind them.
+const ASVS: &str = "1.1:2 1.2:9 1.3:11 1.4:3 1.5:2 2.1:3 2.2:3 2.3:4 2.4:1 3.2:2 3.3:4 3.4:6 \
+    3.5:5 3.7:2 4.1:3 4.2:1 4.3:2 4.4:4 5.1:1 5.2:3 5.3:2 5.4:3 6.1:3 6.2:12 6.3:4 6.4:4 6.5:5 \
+    6.6:3 6.8:4 7.1:3 7.2:4 7.3:2 7.4:5 7.5:2 7.6:2 8.1:2 8.2:3 8.3:1 8.4:1 9.1:3 9.2:4 10.1:2 \
+    10.2:2 10.3:4 10.4:11 10.5:5 10.6:2 10.7:3 11.1:2 11.2:3 11.3:3 11.4:4 11.5:1 11.6:1 12.1:3 \
+    12.2:2 12.3:4 13.1:1 13.2:5 13.3:2 13.4:5 14.1:2 14.2:4 14.3:3 15.1:3 15.2:3 15.3:7 16.1:1 \
+    16.2:5 16.3:4 16.4:3 16.5:3 17.1:1 17.2:4 17.3:2";
+
+#[test]
+fn every_line_of_the_asvs_has_its_test_or_its_reason() {
+    let lines = ASVS.split_whitespace().filter_map(|section| section.split_once(':'));
+    let all: BTreeSet<String> = lines
+        .flat_map(|(section, many)| {
+            let many: u32 = many.parse().expect("a number");
+            (1..=many).map(move |line| format!("V{section}.{line}"))
+        })
+        .collect();
+    let page = document("docs/reference/asvs.md");
+    let rows: Vec<Vec<&str>> = page
+        .lines()
+        .filter(|line| line.starts_with("| V"))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    let answered = rows.iter().flat_map(|row| row[0].split(", "));
+    let mut once = BTreeSet::new();
+    let twice: Vec<String> =
+        answered.filter(|line| !once.insert((*line).to_owned())).map(str::to_owned).collect();
+    hold(twice, "lines that are answered twice");
+    let wrong = all.symmetric_difference(&once).cloned().collect();
+    hold(wrong, "lines that docs/reference/asvs.md leaves out, or that are none of level 1 or 2");
+    let sources: String = files(".rs").into_iter().map(|file| file.text).collect();
+    let mut broken = Vec::new();
+    for row in &rows {
+        let words: Vec<&str> = row[3].split('`').skip(1).step_by(2).collect();
+        let is_test = |word: &&&str| word.matches('_').count() > 1 && !word.contains(['.', ' ']);
+        let tests: Vec<_> =
+            words.iter().filter(is_test).filter(|w| !w.starts_with("holdfast_")).collect();
+        for test in &tests {
+            let found = ["\nfn ", "\n    fn ", "\nasync fn ", "\n        fn "]
+                .iter()
+                .any(|before| sources.contains(&format!("{before}{test}(")));
+            if !found {
+                broken.push(format!("{}: there is no test {test}", row[0]));
+            }
+        }
+        if row[3].is_empty() {
+            broken.push(format!("{}: neither a test nor a reason", row[0]));
+        }
+    }
+    hold(broken, "docs/reference/asvs.md names tests that are none, or says nothing");
+}
+
 #[test]
 fn every_configuration_key_is_documented() {
     let keys = document("node/src/config/keys.rs");

@@ -63,7 +63,7 @@ pub use line::settings::{Parity, SerialPort};
 pub use live::{live_attributes, live_name};
 pub use order::{Anchor, Outcome, Pace, ProfileRead, ProfileRow, Work};
 pub use roster::{ChannelRole, ChannelStatus, Login};
-pub use tls::server_config;
+pub use tls::ServerTls;
 pub use upcall::{
     Admission, Admit, Ask, Claim, Claimed, HolesQuery, MeterAccess, MeterCredentials, MeterHoles,
     MeterKeys, MeterQuery, RaiseCounter, Release, Reserve, RosterQuery, Standby, Upcall,

@@ -18,6 +18,7 @@ use crate::areas::changes::Listeners;
 use crate::areas::collection::Collected;
 use crate::areas::live::Viewers;
 use crate::config::Config;
+use crate::http::denied::Denied;
 use crate::http::limits::Limits;
 use crate::http::logins::{InUse, WrongLogins};
 use crate::http::looks::Looks;
@@ -44,6 +45,7 @@ struct Inner {
     exports: Exports,
     in_use: InUse,
     wrong_logins: WrongLogins,
+    denied: Denied,
     limits: Limits,
     names: Names,
     looks: Looks,
@@ -103,6 +105,7 @@ impl App {
             exports,
             in_use: InUse::default(),
             wrong_logins: WrongLogins::default(),
+            denied: Denied::default(),
             limits,
             names: Names::default(),
             looks: Looks::default(),
@@ -141,6 +144,11 @@ impl App {
     /// Sessions that were used here and are to be noted as used.
     pub fn sessions_in_use(&self) -> &InUse {
         &self.inner.in_use
+    }
+
+    /// Who was refused what in this minute.
+    pub fn denied(&self) -> &Denied {
+        &self.inner.denied
     }
 
     /// Who logged in wrongly lately.

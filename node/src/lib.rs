@@ -16,6 +16,7 @@
 
 pub mod app;
 pub mod areas;
+pub mod certificates;
 pub mod cli;
 pub mod config;
 pub mod demo;

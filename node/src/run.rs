@@ -13,15 +13,14 @@ use std::time::Duration;
 
 use cluster::{Cluster, Identity, OpenError, Peer};
 use domain::NodeId;
-use gateway::{Gateway, StartError};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
+use gateway::{Gateway, ServerTls, StartError};
 use sd_notify::NotifyState;
 use storage::Store;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::app::{App, Live};
+use crate::certificates::{Certificates, certificate_end};
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::http;
@@ -45,7 +44,9 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     // From the first moment: without a listener SIGHUP would end the process.
     let mut reloads = listen(SignalKind::hangup())?;
     let master = Arc::new(MasterKey::load(&config.keys.master_key_file)?);
-    let (identity, certificate_end_s) = identity(&config)?;
+    let (identity, own_end_s) = identity(&config)?;
+    let shown = Certificates::read(&config)?;
+    let certificate_end_s = shown.end_s.map_or(own_end_s, |end_s| end_s.min(own_end_s));
     let client_title = client_title(&config)?;
     let metrics = Metrics::new()
         .map_err(|error| Failure::failed("metrics_failed", format!("metrics: {error}")))?;
@@ -54,12 +55,12 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     // The folder is looked at before anything listens: its faults are the likeliest.
     writable(&config.node.data_dir)?;
     let app = App::new(config.clone(), master, metrics);
-    let server =
-        Server::start(config.http.listen, config.http.max_connections, http::router(app.clone()))
-            .await?;
+    let (at, most) = (config.http.listen, config.http.max_connections);
+    let tls = shown.http.as_ref().map(ServerTls::config);
+    let server = Server::start(at, most, http::router(app.clone()), tls).await?;
     tracing::info!(address = %server.address, "HTTP listens; the node is not ready yet");
     let booted = tokio::select! {
-        booted = boot(&app, &config, &identity, client_title) => booted,
+        booted = boot(&app, &config, &identity, client_title, &shown) => booted,
         () = signals.next() => Err(Failure::failed("stopped", "stopped while starting")),
     };
     let node = match booted {
@@ -74,7 +75,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     tell_manager(NotifyState::Ready);
     let outcome = tokio::select! {
         () = signals.next() => Ok(()),
-        () = renewals(&app, &config, &node.live, &mut reloads) => Ok(()),
+        () = renewals(&app, &config, &node.live, &shown, &mut reloads) => Ok(()),
         () = node.live.restart.notified() => {
             // Not 0: a supervisor that starts what failed starts this again.
             Err(Failure::new(Exit::TryAgain, "restart_ordered", "a drill has this node start anew"))
@@ -92,12 +93,24 @@ pub async fn run(config: Config) -> Result<(), Failure> {
 
 /// Reads the certificate again at each SIGHUP, and when a drill asks for it. One that cannot be
 /// used, or that another node refuses, is told and changes nothing. Never ends.
-async fn renewals(app: &App, config: &Config, live: &Live, reloads: &mut Signal) {
+async fn renewals(
+    app: &App,
+    config: &Config,
+    live: &Live,
+    shown: &Certificates,
+    reloads: &mut Signal,
+) {
     loop {
         tokio::select! {
             _ = reloads.recv() => {}
             () = live.renewal.notified() => {}
         }
+        let ports = shown.renew(config);
+        if let Err(failure) = &ports {
+            let (code, reason) = (&failure.code, &failure.message);
+            tracing::error!(%code, %reason, "the certificates of the ports stay as they were");
+        }
+        let ports_end_s = ports.ok().flatten().unwrap_or(i64::MAX);
         let renewed = match identity(config) {
             Ok((identity, end_s)) => {
                 let renewed = live.cluster.renew_identity(&identity).await;
@@ -106,7 +119,8 @@ async fn renewals(app: &App, config: &Config, live: &Live, reloads: &mut Signal)
             Err(failure) => Err(failure),
         };
         match renewed {
-            Ok((nodes, end_s)) => {
+            Ok((nodes, own_end_s)) => {
+                let end_s = own_end_s.min(ports_end_s);
                 app.metrics().certificate_end.set(end_s);
                 app.metrics().certificate_renewals.inc();
                 tracing::info!(nodes, end_s, "the certificate was read again and is used");
@@ -131,6 +145,7 @@ async fn boot(
     config: &Config,
     identity: &Identity,
     client_title: [u8; 8],
+    shown: &Certificates,
 ) -> Result<Running, Failure> {
     let registry = app.metrics().registry().clone();
     let (store, opening) = open_store(config, &registry).await?;
@@ -141,7 +156,8 @@ async fn boot(
         cluster.stop().await;
         return Err(failure);
     }
-    let started = Gateway::start(gateway_config(config), None, &registry).await;
+    let tls = shown.field.as_ref().map(ServerTls::config);
+    let started = Gateway::start(gateway_config(config), tls, &registry).await;
     let (gateway, questions) = match started {
         Ok(started) => started,
         Err(error) => {
@@ -279,6 +295,7 @@ fn gateway_config(config: &Config) -> gateway::Config {
     let given = &config.gateway;
     gateway::Config {
         listen: given.listen,
+        tls_listen: given.tls_address(),
         max_connections: given.max_connections,
         max_connections_per_address: given.max_connections_per_address,
         answer_timeout_ms: given.answer_timeout_ms,
@@ -321,14 +338,6 @@ fn identity(config: &Config) -> Result<(Identity, i64), Failure> {
     let identity = Identity::from_pem(&authority, &chain, &key).map_err(|error| bad(&error))?;
     let end_s = certificate_end(&chain).ok_or_else(|| bad(&"the certificate has no end"))?;
     Ok((identity, end_s))
-}
-
-/// End of the first certificate of a PEM chain, Unix time: notAfter (RFC 5280, 4.1.2.5) as UTCTime
-/// or GeneralizedTime. The first is the node's own, those behind it are its issuers.
-fn certificate_end(chain: &[u8]) -> Option<i64> {
-    let own = CertificateDer::pem_slice_iter(chain).next()?.ok()?;
-    let (_, certificate) = x509_parser::parse_x509_certificate(&own).ok()?;
-    Some(certificate.validity().not_after.timestamp())
 }
 
 /// Links to other nodes fail when it ends, and a new certificate takes time to get.

@@ -217,7 +217,7 @@ async fn pages(town: &Town) -> anyhow::Result<Vec<(&'static str, String)>> {
         ("operators", "/operators".to_owned()),
         ("audit", "/audit".to_owned()),
         ("collection", "/collection".to_owned()),
-        ("topology", "/topology?region=1".to_owned()),
+        ("topology", "/topology?region=1&transformer=T-001".to_owned()),
         ("gaps", format!("/concentrators/{concentrator}/gaps")),
         ("tasks", "/tasks".to_owned()),
         ("task", "/tasks/daily-registers".to_owned()),

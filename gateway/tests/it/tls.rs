@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::NodeId;
-use gateway::{ChannelRole, Config, server_config};
+use gateway::{ChannelRole, Config, ServerTls};
 use rcgen::CertifiedKey;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -47,10 +47,10 @@ fn name() -> ServerName<'static> {
 
 async fn house(certificate: &Certificate, client_authority: Option<&str>) -> House {
     let (chain, key) = (certificate.pem.as_bytes(), certificate.key.as_bytes());
-    let tls = server_config(chain, key, client_authority.map(str::as_bytes)).unwrap();
+    let tls = ServerTls::new(chain, key, client_authority.map(str::as_bytes), &[]).unwrap();
     let plain = Config::for_test();
     let config = Config { tls_listen: Some(plain.listen), ..plain };
-    join(cluster(), NodeId(1), config, Some(tls)).await
+    join(cluster(), NodeId(1), config, Some(tls.config())).await
 }
 
 /// Carries every connection on to `target` inside TLS, as a concentrator's modem would.

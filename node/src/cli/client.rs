@@ -3,14 +3,21 @@
 //! Knows no routes. Invariants: every request has a deadline; with several addresses the first
 //! that takes a connection is asked; the token is never printed.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Request, StatusCode, header};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use rustls::crypto::CryptoProvider;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -27,7 +34,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// A client of one cluster.
 #[derive(Clone)]
 pub struct Api {
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     urls: Vec<String>,
     token: Option<Zeroizing<String>>,
 }
@@ -45,22 +52,30 @@ impl Api {
             (None, None) => None,
         };
         let urls = args.url.split(',').map(str::trim).filter(|url| !url.is_empty());
-        Api::new(urls.map(str::to_string).collect(), token)
+        Api::trusting(urls.map(str::to_string).collect(), token, args.ca_file.as_deref())
     }
 
-    /// A client of these addresses.
+    /// A client of these addresses that trusts whom the system trusts.
     pub fn new(urls: Vec<String>, token: Option<Zeroizing<String>>) -> Result<Api, Failure> {
+        Api::trusting(urls, token, None)
+    }
+
+    /// A client of these addresses that trusts the authorities of a file alone, where one is given.
+    pub fn trusting(
+        urls: Vec<String>,
+        token: Option<Zeroizing<String>>,
+        ca_file: Option<&Path>,
+    ) -> Result<Api, Failure> {
         for url in &urls {
-            if !url.starts_with("http://") {
-                let text = format!("{url}: give http://host:port; TLS is a proxy's work for now");
+            if !url.starts_with("http://") && !url.starts_with("https://") {
+                let text = format!("{url}: give https://host:port or http://host:port");
                 return Err(Failure::usage(text));
             }
         }
         if urls.is_empty() {
             return Err(Failure::usage("no --url"));
         }
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let connector = connector(urls.iter().any(|url| url.starts_with("https://")), ca_file)?;
         let client = Client::builder(TokioExecutor::new()).build(connector);
         Ok(Api { client, urls, token })
     }
@@ -339,6 +354,49 @@ fn judge(status: StatusCode, text: &str) -> Result<Value, Failure> {
 }
 
 /// An error with its causes: the outer one alone says only that something failed.
+/// Connections with TLS and without. The system's authorities are read only when they are needed.
+fn connector(
+    has_tls: bool,
+    ca_file: Option<&Path>,
+) -> Result<HttpsConnector<HttpConnector>, Failure> {
+    let mut http = HttpConnector::new();
+    http.enforce_http(false);
+    http.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let builder = HttpsConnectorBuilder::new();
+    let builder = match ca_file {
+        None if has_tls => builder.with_provider_and_native_roots(provider).map_err(|error| {
+            let text = format!("the system's certificates: {error}; give --ca-file");
+            Failure::failed("bad_certificate", text)
+        })?,
+        _ => builder.with_tls_config(trusting(ca_file, provider)?),
+    };
+    Ok(builder.https_or_http().enable_http1().wrap_connector(http))
+}
+
+fn trusting(ca_file: Option<&Path>, provider: CryptoProvider) -> Result<ClientConfig, Failure> {
+    let mut roots = RootCertStore::empty();
+    if let Some(path) = ca_file {
+        let text = std::fs::read(path)
+            .map_err(|error| Failure::file("cannot read the authority", path, &error))?;
+        let bad = || {
+            let text = format!("{}: no certificate (PEM)", path.display());
+            Failure::failed("bad_certificate", text)
+        };
+        for certificate in CertificateDer::pem_slice_iter(&text) {
+            roots.add(certificate.map_err(|_| bad())?).map_err(|_| bad())?;
+        }
+        if roots.is_empty() {
+            return Err(bad());
+        }
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider));
+    let builder = builder
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Failure::failed("bad_certificate", error.to_string()))?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

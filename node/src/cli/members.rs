@@ -360,7 +360,7 @@ async fn seen_best(api: &Api) -> Result<Value, Failure> {
     let members = api.get(LIST).await?;
     let leader = members["leader"].as_str().and_then(|name| find(&members, name));
     let Some(url) = leader.and_then(|node| node["url"].as_str()) else { return Ok(members) };
-    if !url.starts_with("http://") {
+    if !url.starts_with("http") {
         return Ok(members);
     }
     Ok(api.at(url).get(LIST).await.unwrap_or(members))

@@ -214,6 +214,9 @@ pub struct ClusterArgs {
     /// A file that holds the token.
     #[arg(long, value_name = "FILE", conflicts_with = "token")]
     pub token_file: Option<PathBuf>,
+    /// Authorities to trust (PEM) instead of the system's.
+    #[arg(long, value_name = "FILE", env = "HOLDFAST_CA_FILE")]
+    pub ca_file: Option<PathBuf>,
     /// Results and failures as JSON.
     #[arg(long)]
     pub json: bool,

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 use toml::{Table, Value};
 
-use super::keys::{self, KEYS, Kind};
+use super::keys::{self, Kind};
 
 /// One fault: which key, which value, why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,7 +104,7 @@ fn check_section(section: &str, given: &Table, faults: &mut Vec<Fault>) -> Table
             continue;
         }
         let Some(key) = keys::find(section, name) else {
-            let names = KEYS.iter().filter(|k| k.section == section).map(|k| k.name);
+            let names = keys::all().filter(|k| k.section == section).map(|k| k.name);
             faults.push(Fault::new(inner, shown(name, value), unknown("key", name, names)));
             continue;
         };
@@ -115,7 +115,7 @@ fn check_section(section: &str, given: &Table, faults: &mut Vec<Fault>) -> Table
             Err(reason) => faults.push(Fault::new(inner, shown(name, value), reason)),
         }
     }
-    for key in KEYS.iter().filter(|k| k.section == section && !given.contains_key(k.name)) {
+    for key in keys::all().filter(|k| k.section == section && !given.contains_key(k.name)) {
         match key.default.and_then(default_value) {
             Some(value) => {
                 out.insert(key.name.to_string(), value);
@@ -153,6 +153,7 @@ fn check_value(kind: Kind, value: &Value) -> Result<(), String> {
         (Kind::Text, Value::String(s)) => !s.is_empty() && s.len() <= 255,
         (Kind::Path, Value::String(s)) => !s.is_empty() && !s.contains('\0'),
         (Kind::Listen, Value::String(s)) => s.parse::<SocketAddr>().is_ok(),
+        (Kind::MaybeListen, Value::String(s)) => s == "none" || s.parse::<SocketAddr>().is_ok(),
         (Kind::HostPort, Value::String(s)) => is_host_port(s),
         (Kind::Hex(octets), Value::String(s)) => {
             s.len() == octets * 2 && s.bytes().all(|b| b.is_ascii_hexdigit())
@@ -167,6 +168,7 @@ fn expected(kind: Kind) -> String {
     match kind {
         Kind::Integer(low, high) => format!("a whole number from {low} to {high}"),
         Kind::Listen => "an IP address and a port, such as 127.0.0.1:8080".into(),
+        Kind::MaybeListen => "an IP address and a port, or none".into(),
         Kind::HostPort => "a host and a port, such as n1.example:7001".into(),
         Kind::Text => "text of 1 to 255 octets".into(),
         Kind::Choice(words) => format!("one of {}", words.join(", ")),

@@ -1,6 +1,6 @@
 //! The page `docs/reference/configuration.md`, made from the table of keys.
 
-use super::keys::{KEYS, SECTIONS, describe};
+use super::keys::{SECTIONS, all, describe};
 
 /// `docs/reference/configuration.md`, whole.
 pub fn document() -> String {
@@ -10,7 +10,7 @@ pub fn document() -> String {
         let brackets = if section.contains('.') { ("[[", "]]") } else { ("[", "]") };
         out.push_str(&format!("\n## `{}{section}{}`\n\n{about}\n\n", brackets.0, brackets.1));
         out.push_str("| key | value | default | meaning |\n|---|---|---|---|\n");
-        for key in KEYS.iter().filter(|k| k.section == *section) {
+        for key in all().filter(|k| k.section == *section) {
             let default = key.default.map_or("must be given".to_string(), |d| format!("`{d}`"));
             out.push_str(&format!(
                 "| `{}` | {} | {default} | {} |\n",

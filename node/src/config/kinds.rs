@@ -13,6 +13,8 @@ pub enum Kind {
     Flag,
     /// An address and a port to listen on, `127.0.0.1:8080` or `[::]:8080`.
     Listen,
+    /// The same, or `none`.
+    MaybeListen,
     /// A host name or address and a port, `n1.example:7001`.
     HostPort,
     /// A path; a relative one starts at the folder of the configuration file.

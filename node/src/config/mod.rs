@@ -8,6 +8,7 @@ pub mod check;
 pub mod document;
 pub mod keys;
 mod kinds;
+mod ports;
 mod sections;
 
 use std::net::SocketAddr;
@@ -133,7 +134,11 @@ pub struct Http {
     pub max_body_bytes: usize,
     /// How long a login lasts.
     pub session_hours: u64,
-    /// Whether cookies go over HTTPS only.
+    /// The certificate that the port shows, or `none`.
+    pub tls_certificate_file: PathBuf,
+    /// Its private key, or `none`.
+    pub tls_key_file: PathBuf,
+    /// Whether cookies go over HTTPS only, because a proxy in front speaks TLS.
     pub secure_cookie: bool,
     /// Requests of one address a second; 0: no limit.
     pub requests_per_second: u32,
@@ -147,12 +152,53 @@ pub struct Http {
     pub exports_per_second: u32,
 }
 
+impl Http {
+    /// What the port shows; none: it speaks plain HTTP.
+    pub fn pair(&self) -> Option<Pair> {
+        Pair::of(&self.tls_certificate_file, &self.tls_key_file)
+    }
+
+    /// Whether browsers come by HTTPS alone, to this port or to a proxy in front of it.
+    pub fn is_secure(&self) -> bool {
+        self.secure_cookie || self.pair().is_some()
+    }
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// The chain (PEM), the own certificate first.
+    pub certificate_file: PathBuf,
+    /// The private key (PEM).
+    pub key_file: PathBuf,
+}
+
+impl Pair {
+    fn of(certificate: &Path, key: &Path) -> Option<Pair> {
+        let (certificate_file, key_file) = (given(certificate)?, given(key)?);
+        Some(Pair { certificate_file, key_file })
+    }
+}
+
+/// A path that is not left out.
+fn given(path: &Path) -> Option<PathBuf> {
+    (path != Path::new("none")).then(|| path.to_path_buf())
+}
+
 /// `[gateway]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gateway {
     /// TCP address that concentrators dial.
     pub listen: SocketAddr,
+    /// TCP address that they dial with TLS, or `none`.
+    pub tls_listen: String,
+    /// The certificate that they are shown there, or `none`.
+    pub tls_certificate_file: PathBuf,
+    /// Its private key, or `none`.
+    pub tls_key_file: PathBuf,
+    /// Who signed theirs, or `none`.
+    pub tls_client_ca_file: PathBuf,
     /// Connections at a time.
     pub max_connections: usize,
     /// Connections of one remote address.
@@ -180,6 +226,23 @@ pub struct Gateway {
     pub serial: Vec<gateway::SerialPort>,
     /// Folder of added meter models.
     pub models: PathBuf,
+}
+
+impl Gateway {
+    /// Where concentrators dial with TLS.
+    pub fn tls_address(&self) -> Option<SocketAddr> {
+        self.tls_listen.parse().ok()
+    }
+
+    /// What they are shown there.
+    pub fn pair(&self) -> Option<Pair> {
+        Pair::of(&self.tls_certificate_file, &self.tls_key_file)
+    }
+
+    /// Who signed theirs; none: they show none.
+    pub fn tls_client_ca(&self) -> Option<PathBuf> {
+        given(&self.tls_client_ca_file)
+    }
 }
 
 /// `[storage]`.
@@ -318,9 +381,31 @@ fn between_values(table: &Table, faults: &mut Vec<Fault>) {
         let reason = "must be name@host, name@host:port or none";
         faults.push(Fault::new("ups.at", at, reason));
     }
+    between_certificates(table, faults);
     let peers = table.get("cluster").and_then(|c| c.get("peers")).and_then(toml::Value::as_array);
     let given = peers.map(Vec::as_slice).unwrap_or_default();
     between_peers(given, number("node", "id"), faults);
+}
+
+/// A certificate needs its key, and a port for TLS needs both.
+fn between_certificates(table: &Table, faults: &mut Vec<Fault>) {
+    let is_given = |section: &str, name: &str| {
+        let value = table.get(section).and_then(|s| s.get(name)).and_then(toml::Value::as_str);
+        value.is_some_and(|text| text != "none")
+    };
+    let mut needs = |section: &str, name: &str, other: &str| {
+        if is_given(section, name) && !is_given(section, other) {
+            let reason = format!("is needed beside {section}.{name}");
+            faults.push(Fault::new(format!("{section}.{other}"), "none", reason));
+        }
+    };
+    for section in ["http", "gateway"] {
+        needs(section, "tls_certificate_file", "tls_key_file");
+        needs(section, "tls_key_file", "tls_certificate_file");
+    }
+    needs("gateway", "tls_listen", "tls_certificate_file");
+    needs("gateway", "tls_certificate_file", "tls_listen");
+    needs("gateway", "tls_client_ca_file", "tls_listen");
 }
 
 fn between_peers(peers: &[toml::Value], own: Option<i64>, faults: &mut Vec<Fault>) {
@@ -351,8 +436,13 @@ fn absolute(config: &mut Config, folder: &Path) {
         &mut config.tls.key_file,
         &mut config.keys.master_key_file,
         &mut config.gateway.models,
+        &mut config.http.tls_certificate_file,
+        &mut config.http.tls_key_file,
+        &mut config.gateway.tls_certificate_file,
+        &mut config.gateway.tls_key_file,
+        &mut config.gateway.tls_client_ca_file,
     ] {
-        if path.is_relative() {
+        if path.is_relative() && given(path).is_some() {
             *path = folder.join(&*path);
         }
     }
@@ -368,7 +458,15 @@ fn files(config: &Config) -> Vec<Fault> {
         ("tls.certificate_file", &config.tls.certificate_file),
         ("tls.key_file", &config.tls.key_file),
         ("keys.master_key_file", &config.keys.master_key_file),
+        ("http.tls_certificate_file", &config.http.tls_certificate_file),
+        ("http.tls_key_file", &config.http.tls_key_file),
+        ("gateway.tls_certificate_file", &config.gateway.tls_certificate_file),
+        ("gateway.tls_key_file", &config.gateway.tls_key_file),
+        ("gateway.tls_client_ca_file", &config.gateway.tls_client_ca_file),
     ] {
+        if given(path).is_none() {
+            continue;
+        }
         if let Err(error) = std::fs::File::open(path) {
             faults.push(Fault::new(key, path.display(), error.to_string()));
         }

@@ -66,8 +66,14 @@ async fn permitted(app: &App, parts: &Parts) -> Result<Known, Problem> {
     let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let rule = rule(parts.method.as_str(), path);
     let what = rule.map_or(Permission::Look, Rule::permission);
-    if !caller.rights.is_founder() {
-        may(app, &caller, rule)?;
+    if !caller.rights.is_founder()
+        && let Err(problem) = may(app, &caller, rule)
+    {
+        let what = format!("{} {path}", parts.method);
+        if app.denied().is_news(&caller.name, &what, crate::app::now_s()) {
+            tracing::info!(operator = %caller.name, code = %problem.code, what, "not allowed");
+        }
+        return Err(problem);
     }
     Ok(Known(Arc::new(caller), what))
 }
@@ -196,12 +202,12 @@ pub fn cookie_session(app: &App, headers: &HeaderMap) -> Option<(String, Session
 
 /// The name of the session cookie. Browsers take the `__Host-` prefix over HTTPS only.
 pub fn cookie_name(app: &App) -> &'static str {
-    if app.config().http.secure_cookie { "__Host-holdfast" } else { "holdfast" }
+    if app.config().http.is_secure() { "__Host-holdfast" } else { "holdfast" }
 }
 
 /// The `Set-Cookie` value of a session of so many seconds; an empty token ends it.
 pub fn set_cookie(app: &App, token: &str, seconds: u64) -> String {
-    let secure = if app.config().http.secure_cookie { "; Secure" } else { "" };
+    let secure = if app.config().http.is_secure() { "; Secure" } else { "" };
     let age = if token.is_empty() { 0 } else { seconds };
     let name = cookie_name(app);
     format!("{name}={token}; Path=/; HttpOnly; SameSite=Lax; Max-Age={age}{secure}")

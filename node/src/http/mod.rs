@@ -7,6 +7,7 @@
 pub mod asked;
 pub mod auth;
 pub mod credentials;
+pub mod denied;
 pub mod extract;
 pub mod health;
 pub mod limits;
@@ -46,6 +47,9 @@ const DOCS_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
     'unsafe-inline'; img-src 'self' data:; connect-src 'self'; font-src 'self'; base-uri 'none'; \
     form-action 'self'; frame-ancestors 'none'";
 
+/// A browser that came by HTTPS comes by nothing else for two years (RFC 6797).
+const HTTPS_ONLY: &str = "max-age=63072000; includeSubDomains";
+
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Holdfast", description = "Head-end for electricity meters, as a cluster."),
@@ -80,7 +84,7 @@ pub fn router(app: App) -> Router {
         .layer(DefaultBodyLimit::max(body_limit))
         .layer(middleware::from_fn_with_state(app.clone(), limits::by_address))
         .layer(middleware::from_fn_with_state(app.clone(), count))
-        .layer(middleware::from_fn(secure))
+        .layer(middleware::from_fn_with_state(app.clone(), secure))
         .with_state(app)
 }
 
@@ -130,7 +134,7 @@ async fn count(State(app): State<App>, request: Request, next: Next) -> Response
     response
 }
 
-async fn secure(request: Request, next: Next) -> Response {
+async fn secure(State(app): State<App>, request: Request, next: Next) -> Response {
     let docs = request.uri().path().starts_with("/api/docs");
     let embedded = request.uri().path().starts_with("/assets/");
     let mut response = next.run(request).await;
@@ -146,6 +150,9 @@ async fn secure(request: Request, next: Next) -> Response {
         ("permissions-policy", "camera=(), geolocation=(), microphone=()"),
     ] {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    if app.config().http.is_secure() {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HTTPS_ONLY));
     }
     // Readings are personal data: no cache keeps them.
     let cache = if embedded { "public, max-age=3600" } else { "no-store" };

@@ -1,4 +1,5 @@
-//! The accept loop: connections at a time bounded, slow headers cut off, a stop that drains.
+//! The accept loop: connections at a time bounded, slow handshakes and headers cut off, a stop that
+//! drains.
 //!
 //! Knows nothing of routes. Invariants: a connection costs a permit before it is accepted, so
 //! excess waits in the kernel's queue; after the stop no new request is begun, those under way
@@ -14,8 +15,11 @@ use axum::{Extension, Router};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use crate::exit::Failure;
@@ -50,13 +54,16 @@ impl Server {
         address: SocketAddr,
         max_connections: usize,
         router: Router,
+        tls: Option<Arc<ServerConfig>>,
     ) -> Result<Server, Failure> {
         let listener = TcpListener::bind(address).await.map_err(|error| bind(address, &error))?;
         let address = listener.local_addr().map_err(|error| bind(address, &error))?;
         let max_connections = u32::try_from(max_connections).unwrap_or(u32::MAX >> 3);
         let permits = Arc::new(Semaphore::new(max_connections as usize));
         let (stop, stopped) = watch::channel(false);
-        let loop_task = tokio::spawn(accept_loop(listener, permits.clone(), stopped, router));
+        let tls = tls.map(TlsAcceptor::from);
+        let accepting = accept_loop(listener, permits.clone(), stopped, router, tls);
+        let loop_task = tokio::spawn(accepting);
         Ok(Server { stop, loop_task, permits, max_connections, address })
     }
 
@@ -89,6 +96,7 @@ async fn accept_loop(
     permits: Arc<Semaphore>,
     mut stopped: watch::Receiver<bool>,
     router: Router,
+    tls: Option<TlsAcceptor>,
 ) {
     loop {
         let Ok(permit) = permits.clone().acquire_owned().await else { return };
@@ -99,7 +107,16 @@ async fn accept_loop(
         match accepted {
             Ok((stream, remote)) => {
                 let router = router.clone().layer(Extension(Remote(remote)));
-                tokio::spawn(serve(stream, router, stopped.clone(), permit));
+                // Small answers must not wait for each other; a failure here only costs time.
+                let _ = stream.set_nodelay(true);
+                let (tls, stopped) = (tls.clone(), stopped.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        None => serve(stream, router, stopped).await,
+                        Some(tls) => serve_tls(stream, router, stopped, tls).await,
+                    }
+                    drop(permit);
+                });
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -114,14 +131,41 @@ async fn stopping(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
-async fn serve(
-    stream: TcpStream,
+/// The first octet of a TLS handshake (RFC 8446, 5.1); no method of HTTP begins with it.
+const HANDSHAKE: u8 = 22;
+/// What who speaks HTTP to a TLS port is told.
+const SPEAK_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\n\
+    connection: close\r\ncontent-length: 137\r\n\r\n{\"type\":\"urn:holdfast:problem:tls_needed\",\
+    \"title\":\"Bad Request\",\"status\":400,\"code\":\"tls_needed\",\"detail\":\"this port \
+    speaks https alone\"}";
+
+async fn serve_tls(
+    mut stream: TcpStream,
+    router: Router,
+    stopped: watch::Receiver<bool>,
+    tls: TlsAcceptor,
+) {
+    let handshake = async {
+        let mut first = [0];
+        if stream.peek(&mut first).await? == 1 && first != [HANDSHAKE] {
+            stream.write_all(SPEAK_TLS).await?;
+            return Ok(None);
+        }
+        tls.accept(stream).await.map(Some)
+    };
+    match tokio::time::timeout(HEADER_TIMEOUT, handshake).await {
+        Ok(Ok(Some(stream))) => serve(stream, router, stopped).await,
+        Ok(Ok(None)) => tracing::debug!("plain HTTP at the TLS port"),
+        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!("a TLS handshake took too long"),
+    }
+}
+
+async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
     router: Router,
     mut stopped: watch::Receiver<bool>,
-    permit: OwnedSemaphorePermit,
 ) {
-    // Small answers must not wait for each other; a failure here only costs time.
-    let _ = stream.set_nodelay(true);
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         router.clone().oneshot(request.map(Body::new))
     });
@@ -141,5 +185,4 @@ async fn serve(
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
     }
-    drop(permit);
 }

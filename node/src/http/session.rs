@@ -94,6 +94,14 @@ pub struct NewPassword {
     pub new: String,
 }
 
+/// A second factor that is wanted.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FactorWanted {
+    /// The caller's password.
+    pub password: String,
+}
+
 /// A second factor to be confirmed.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct NewFactor {
@@ -238,13 +246,7 @@ pub async fn change_password(app: &Asked, remote: Remote, new: NewPassword) -> R
     let name = app.caller().name.clone();
     let known = own(app, &name)?;
     let hash = known.password.map(|password| password.hash);
-    if app.wrong_logins().too_many(Some(remote.0.ip())) {
-        return Err(too_many());
-    }
-    if !credentials::verify(app, old, hash.clone()).await? {
-        app.wrong_logins().count(Some(remote.0.ip()));
-        return Err(wrong());
-    }
+    prove_again(app, remote, old, hash.clone()).await?;
     credentials::check_quality(&name, &new)?;
     if credentials::verify(app, new.clone(), hash).await? {
         return Err(Problem::bad("weak_password", "it is the old one"));
@@ -256,19 +258,48 @@ pub async fn change_password(app: &Asked, remote: Remote, new: NewPassword) -> R
     Ok(())
 }
 
-/// Begin with a second factor. It counts once it is confirmed with a code.
-#[utoipa::path(post, path = "/api/v1/session/factor", tag = "session", responses(
-    (status = 200, body = NewFactor),
-    (status = 422, body = ProblemBody, content_type = "application/problem+json"),
-))]
-pub async fn factor(app: Asked) -> Result<Json<NewFactor>, Problem> {
-    begin_factor(&app).await.map(Json)
+/// Refuses who is logged in and does not know the password.
+async fn prove_again(
+    app: &Asked,
+    remote: Remote,
+    password: Zeroizing<String>,
+    hash: Option<String>,
+) -> Result<(), Problem> {
+    if app.wrong_logins().too_many(Some(remote.0.ip())) {
+        return Err(too_many());
+    }
+    if !credentials::verify(app, password, hash).await? {
+        app.wrong_logins().count(Some(remote.0.ip()));
+        return Err(wrong());
+    }
+    Ok(())
 }
 
-/// Makes a second factor for the caller.
-pub async fn begin_factor(app: &Asked) -> Result<NewFactor, Problem> {
+/// Begin with a second factor, with one's password. It counts once it is confirmed with a code.
+#[utoipa::path(post, path = "/api/v1/session/factor", tag = "session",
+    request_body = FactorWanted, responses(
+    (status = 200, body = NewFactor),
+    (status = 401, body = ProblemBody, content_type = "application/problem+json"),
+    (status = 422, body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub async fn factor(
+    app: Asked,
+    Extension(remote): Extension<Remote>,
+    Body(wanted): Body<FactorWanted>,
+) -> Result<Json<NewFactor>, Problem> {
+    begin_factor(&app, remote, wanted).await.map(Json)
+}
+
+/// Makes a second factor for the caller, after his password: who finds a screen unlocked shall not
+/// lock its owner out.
+pub async fn begin_factor(
+    app: &Asked,
+    remote: Remote,
+    wanted: FactorWanted,
+) -> Result<NewFactor, Problem> {
     let name = app.caller().name.clone();
-    own(app, &name)?;
+    let hash = own(app, &name)?.password.map(|password| password.hash);
+    prove_again(app, remote, Zeroizing::new(wanted.password), hash).await?;
     let octets = credentials::new_factor()?;
     let wrapped = app.master().wrap(&octets).ok_or_else(Problem::fault)?;
     let (secret, uri) = credentials::factor_texts(&name, &octets).ok_or_else(Problem::fault)?;

@@ -12,7 +12,7 @@ fn exit_codes_are_a_contract() {
         (vec!["fly"], 2),
         (vec!["meter", "add", "M1"], 2),
         (vec!["meter", "read", "M1", "--profile", "1-0:99.1.0"], 2),
-        (vec!["status", "--url", "https://127.0.0.1:1"], 2),
+        (vec!["status", "--url", "ftp://127.0.0.1:1"], 2),
         (vec!["status", "--url", "http://127.0.0.1:1"], 69),
         (vec!["check-config", "/nowhere/node.toml"], 64),
         (vec!["run", "--config", "/nowhere/node.toml"], 64),

@@ -309,6 +309,9 @@ fn secured(port: u16, token: &str) {
 }
 
 fn bad_input(port: u16, token: &str) {
+    assert_eq!(request(port, "TRACE", "/livez", &[], "").unwrap().status, 405);
+    let twice = get(port, token, "/api/v1/meters?limit=1&limit=2");
+    assert_eq!((twice.status, twice.code().as_str()), (400, "bad_query"), "{twice:?}");
     for (body, status, code) in [
         (json!({"serial": "X"}), 400, "bad_attach"),
         (json!({"serial": "X", "address": "h:1", "auth": "hls5"}), 400, "bad_auth"),

@@ -33,4 +33,6 @@ mod support;
 #[cfg(test)]
 mod tasks;
 #[cfg(test)]
+mod tls;
+#[cfg(test)]
 mod values;

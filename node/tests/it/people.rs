@@ -128,7 +128,10 @@ fn people_log_in_and_out() {
 }
 
 fn second_factor(town: &Town, session: &str) {
-    let begun = post(town.port, session, "/api/v1/session/factor", &Value::Null);
+    let path = "/api/v1/session/factor";
+    let guessed = post(town.port, session, path, &json!({"password": "a wrong phrase"}));
+    assert_eq!((guessed.status, guessed.code().as_str()), (401, "wrong_login"));
+    let begun = post(town.port, session, path, &json!({"password": PHRASE}));
     assert_eq!(begun.status, 200, "{begun:?}");
     let begun = begun.json();
     assert!(begun["uri"].as_str().unwrap().starts_with("otpauth://totp/Holdfast:nora?secret="));
@@ -190,7 +193,9 @@ fn account_page(town: &Town) {
     assert!(page.body.contains("Cambiar su contraseña"), "{page:?}");
     assert!(language("de").body.contains("bad_language"), "no such language");
     assert_eq!(language("en").status, 303);
-    let factor = send("POST", "/me/factor", cookie, "same-origin", "");
+    let factor = send("POST", "/me/factor", cookie, "same-origin", "password=wrong");
+    assert!(factor.body.contains("The password until now was wrong."), "{factor:?}");
+    let factor = send("POST", "/me/factor", cookie, "same-origin", &format!("password={old}"));
     assert!(factor.body.contains("otpauth://totp/Holdfast:nora"), "{factor:?}");
     let wrong = send("POST", "/me/factor/confirm", cookie, "same-origin", "code=abcdef");
     assert!(wrong.body.contains("That code was wrong."), "{wrong:?}");

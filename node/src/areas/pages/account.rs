@@ -15,7 +15,7 @@ use crate::http::asked::Asked;
 use crate::http::extract::Params;
 use crate::http::problem::Problem;
 use crate::http::server::Remote;
-use crate::http::session::{self, Me, NewFactor, NewPassword};
+use crate::http::session::{self, FactorWanted, Me, NewFactor, NewPassword};
 use crate::texts::Language;
 
 #[derive(Template)]
@@ -97,8 +97,12 @@ pub async fn password(
 }
 
 /// Begins with a second factor and shows its secret.
-pub async fn factor(app: Asked) -> Response {
-    match session::begin_factor(&app).await {
+pub async fn factor(
+    app: Asked,
+    Extension(remote): Extension<Remote>,
+    Form(wanted): Form<FactorWanted>,
+) -> Response {
+    match session::begin_factor(&app, remote, wanted).await {
         Ok(factor) => page(&app, Some(factor), Ok(String::new())),
         Err(problem) => page(&app, None, Err(told(&app, &problem))),
     }
