@@ -10,7 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::apply::table::{END, Typed, after};
-use crate::apply::{Author, Change as Whole, Done, Outcome, Proposal, Table, Tx, View, hash};
+use crate::apply::{Author, Change as Any, Done, Outcome, Proposal, Table, Tx, View, hash};
 use crate::error::{Fault, Stop, refuse};
 use crate::units::{ProposalId, Stamp};
 use crate::{drills, operators};
@@ -25,19 +25,68 @@ pub enum Change {
         /// At what: 1 to 32 paths or questions, each of up to 200 octets.
         what: Vec<String>,
     },
+    /// A record of the trail as the cluster's key has signed it, and with it all before.
+    Signed {
+        /// Which.
+        sequence: u64,
+        /// Its hash.
+        hash: [u8; 32],
+        /// 64 octets over both. Nodes make and check it; the trail only holds it.
+        signature: Vec<u8>,
+    },
 }
+
+/// Who signs the trail, in its records.
+pub const CLUSTER: &str = "(cluster)";
+const SIGNED: &str = "audit.signed";
+/// So many records without a signature are too many.
+const SIGN_RECORDS: u64 = 1000;
+/// So long, seconds, none is left without one.
+const SIGN_S: i64 = 3600;
+/// Octets of a signature.
+const SIGNATURE: usize = 64;
 
 /// The most looks of one record.
 pub const MAX_LOOKS: usize = 32;
 /// The most octets of a look.
 pub const MAX_LOOK: usize = 200;
 
-/// A look writes nothing but its record.
-pub(crate) fn apply(change: &Change) -> Result<Done, Stop> {
-    let Change::Looked { what, .. } = change;
-    let fits = |one: &String| !one.is_empty() && one.len() <= MAX_LOOK;
-    if what.is_empty() || what.len() > MAX_LOOKS || !what.iter().all(fits) {
-        return Err(refuse("bad_look", "1 to 32 looks of up to 200 octets"));
+impl Change {
+    /// What it is, for the trail.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Change::Looked { .. } => "audit.looked",
+            Change::Signed { .. } => SIGNED,
+        }
+    }
+
+    /// What it is about.
+    pub(crate) fn object(&self) -> String {
+        match self {
+            Change::Looked { what, .. } => what.join(" "),
+            Change::Signed { sequence, signature, .. } => {
+                let digits = signature.iter().map(|octet| format!("{octet:02x}"));
+                format!("{sequence} {}", digits.collect::<String>())
+            }
+        }
+    }
+}
+
+/// A look or a signature writes nothing but its record.
+pub(crate) fn apply(tx: &Tx<'_>, change: &Change) -> Result<Done, Stop> {
+    match change {
+        Change::Looked { what, .. } => {
+            let fits = |one: &String| !one.is_empty() && one.len() <= MAX_LOOK;
+            if what.is_empty() || what.len() > MAX_LOOKS || !what.iter().all(fits) {
+                return Err(refuse("bad_look", "1 to 32 looks of up to 200 octets"));
+            }
+        }
+        Change::Signed { sequence, hash, signature } => {
+            let known = TRAIL.get(tx, sequence)?;
+            if signature.len() != SIGNATURE || known.is_none_or(|record| record.hash != *hash) {
+                return Err(refuse("bad_signature", format!("record {sequence} is another")));
+            }
+        }
     }
     Ok(Done::Noted)
 }
@@ -74,6 +123,51 @@ pub struct Record {
     pub hash: [u8; 32],
 }
 
+impl Record {
+    /// Which record this one signs, with the signature; none when it is no signature.
+    pub fn signed(&self) -> Option<(u64, Vec<u8>)> {
+        if self.action != SIGNED || self.refused.is_some() {
+            return None;
+        }
+        let (sequence, digits) = self.object.split_once(' ')?;
+        let octet = |pair: &[u8]| {
+            let pair = std::str::from_utf8(pair).ok()?;
+            u8::from_str_radix(pair, 16).ok()
+        };
+        let octets: Option<Vec<u8>> = digits.as_bytes().chunks(2).map(octet).collect();
+        Some((sequence.parse().ok()?, octets?))
+    }
+}
+
+/// A trail that is looked through from its first record on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Chain {
+    head: Head,
+}
+
+impl Chain {
+    /// Takes the next record, if it is the next and as it was written.
+    pub fn takes(&mut self, record: &Record) -> Result<bool, Fault> {
+        let sequence = self.head.sequence + 1;
+        let fits = record.sequence == sequence
+            && record.previous == self.head.hash
+            && record.hash == digest(record)?;
+        if fits {
+            self.head = Head { sequence, hash: record.hash };
+        }
+        Ok(fits)
+    }
+}
+
+/// What was found to be whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whole {
+    /// Records.
+    pub records: u64,
+    /// Signatures among them.
+    pub signed: u64,
+}
+
 /// The end of the trail, kept by `apply` so that the next record finds it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Head {
@@ -94,19 +188,20 @@ pub struct Broken {
 pub(crate) fn actor(proposal: &Proposal) -> Option<&str> {
     match (&proposal.author, &proposal.change) {
         // A drill stands in the trail by its begin; its numbered writes would bury everything else.
-        (_, Whole::Drills(drills::Change::Probe { .. })) => None,
+        (_, Any::Drills(drills::Change::Probe { .. })) => None,
         // A monitor keeps its lease and notes what it tells every few seconds: that is no deed.
-        (_, Whole::Senders(_)) => None,
+        (_, Any::Senders(_)) => None,
         (Author::Operator(name), _) => Some(name),
         (
             Author::Node(_),
-            Whole::Operators(
+            Any::Operators(
                 operators::Change::Login { name, .. }
                 | operators::Change::Failed { name, .. }
                 | operators::Change::Logout { name, .. },
             ),
         ) => Some(name),
-        (Author::Node(_), Whole::Audit(Change::Looked { operator, .. })) => Some(operator),
+        (Author::Node(_), Any::Audit(Change::Looked { operator, .. })) => Some(operator),
+        (Author::Node(_), Any::Audit(Change::Signed { .. })) => Some(CLUSTER),
         _ => None,
     }
 }
@@ -154,31 +249,60 @@ pub fn last(view: &dyn View) -> Result<u64, Fault> {
     Ok(crate::apply::audit_head(view)?.sequence)
 }
 
+/// The record that is to be signed at a time: the newest, when many or old ones have no signature
+/// behind them.
+pub fn due_signature(view: &dyn View, now: Stamp) -> Result<Option<Record>, Fault> {
+    let behind = last(view)?.saturating_sub(SIGN_RECORDS);
+    let newest = records(view, behind, PAGE)?;
+    let place = newest.iter().rposition(|record| record.signed().is_some());
+    let unsigned = newest.get(place.map_or(0, |place| place + 1)..).unwrap_or_default();
+    let many = place.is_none() && behind > 0;
+    let old = unsigned.first().is_some_and(|first| {
+        // The first of all is signed at once: from then on there is one.
+        place.is_none() || now.seconds() - first.stamp.seconds() >= SIGN_S
+    });
+    Ok(unsigned.last().filter(|_| many || old).cloned())
+}
+
 /// Checks the chain from its first record to its end. Gives the number of records, or where it
 /// first breaks. Reads the whole trail: an operation of seconds for millions of records.
 pub fn verify(view: &dyn View) -> Result<Result<u64, Broken>, Fault> {
-    let mut head = Head::default();
+    let found = verify_signed(view, |_, _, _| true)?;
+    Ok(found.map(|whole| whole.records))
+}
+
+/// As [`verify`], and asks of each signature whether it holds: over which record, its hash, and the
+/// signature.
+pub fn verify_signed(
+    view: &dyn View,
+    holds: impl Fn(u64, &[u8; 32], &[u8]) -> bool,
+) -> Result<Result<Whole, Broken>, Fault> {
+    let (mut chain, mut signed) = (Chain::default(), 0);
     loop {
-        let page = records(view, head.sequence, PAGE)?;
+        let page = records(view, chain.head.sequence, PAGE)?;
         for record in &page {
-            let sequence = head.sequence + 1;
-            let fits = record.sequence == sequence
-                && record.previous == head.hash
-                && record.hash == digest(record)?;
-            if !fits {
+            let sequence = chain.head.sequence + 1;
+            if !chain.takes(record)? {
                 return Ok(Err(Broken { sequence }));
             }
-            head = Head { sequence, hash: record.hash };
+            if let Some((of, signature)) = record.signed() {
+                let known = TRAIL.get(view, &of)?.filter(|known| known.sequence < sequence);
+                if !known.is_some_and(|known| holds(of, &known.hash, &signature)) {
+                    return Ok(Err(Broken { sequence }));
+                }
+                signed += 1;
+            }
         }
         if page.len() < PAGE {
             break;
         }
     }
+    let records = chain.head.sequence;
     // A trail cut at its end is whole in itself: only the head that apply keeps gives it away.
-    if crate::apply::audit_head(view)? == head {
-        return Ok(Ok(head.sequence));
+    if crate::apply::audit_head(view)? == chain.head {
+        return Ok(Ok(Whole { records, signed }));
     }
-    Ok(Err(Broken { sequence: head.sequence + 1 }))
+    Ok(Err(Broken { sequence: records + 1 }))
 }
 
 fn digest(record: &Record) -> Result<[u8; 32], Fault> {

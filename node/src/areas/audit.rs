@@ -34,6 +34,9 @@ pub struct AuditParams {
     pub from: Option<String>,
     /// Not after this time (RFC 3339).
     pub to: Option<String>,
+    /// Oldest first, for a copy of the whole trail.
+    #[serde(default)]
+    pub oldest_first: bool,
     /// 1 to 1000 records; 100 when left out.
     pub limit: Option<usize>,
     /// `next` of the page before.
@@ -59,6 +62,15 @@ pub struct RecordBody {
     pub index: u64,
     /// blake3 of the change in full, 64 hex digits.
     pub change: String,
+    /// Id of the proposal, 32 hex digits.
+    #[serde(default)]
+    pub proposal: String,
+    /// The log's stamp: milliseconds of Unix time, and a count below them.
+    #[serde(default)]
+    pub stamp: u64,
+    /// Hash of the record before, 64 hex digits.
+    #[serde(default)]
+    pub previous: String,
     /// Hash of the record, 64 hex digits; the next one holds it, too.
     pub hash: String,
 }
@@ -119,10 +131,13 @@ pub async fn list(
 pub fn find(view: &dyn View, params: &AuditParams) -> Result<Page<RecordBody>, Problem> {
     let wanted = Wanted::of(params)?;
     let limit = params.limit.unwrap_or(100).clamp(1, 1000);
-    let before = match &params.cursor {
-        Some(text) => {
-            text.parse().map_err(|_| Problem::bad("bad_cursor", "not a cursor of this list"))?
-        }
+    let bad = |_| Problem::bad("bad_cursor", "not a cursor of this list");
+    let cursor: Option<u64> = params.cursor.as_deref().map(str::parse).transpose().map_err(bad)?;
+    if params.oldest_first {
+        return oldest(view, &wanted, cursor.unwrap_or(0), limit);
+    }
+    let before = match cursor {
+        Some(before) => before,
         None => audit::last(view)?.saturating_add(1),
     };
     let (mut items, mut at) = (Vec::new(), before);
@@ -140,7 +155,7 @@ pub fn find(view: &dyn View, params: &AuditParams) -> Result<Page<RecordBody>, P
                 return Ok(Page { items, next: None });
             }
             if wanted.takes(&record) {
-                items.push(body(record));
+                items.push(RecordBody::of(record));
             }
         }
         at = at.min(behind + 1);
@@ -149,16 +164,50 @@ pub fn find(view: &dyn View, params: &AuditParams) -> Result<Page<RecordBody>, P
     Ok(Page { items, next })
 }
 
-fn body(record: Record) -> RecordBody {
-    RecordBody {
-        sequence: record.sequence,
-        time: time::stamp(record.stamp),
-        operator: record.operator,
-        action: record.action,
-        object: record.object,
-        refused: record.refused,
-        index: record.index,
-        change: hex(&record.change),
-        hash: hex(&record.hash),
+fn oldest(
+    view: &dyn View,
+    wanted: &Wanted<'_>,
+    behind: u64,
+    limit: usize,
+) -> Result<Page<RecordBody>, Problem> {
+    let (mut items, mut at) = (Vec::new(), behind);
+    let end = behind.saturating_add(LOOKED);
+    while at < end {
+        let found = audit::records(view, at, CHUNK)?;
+        let last = found.len() < CHUNK;
+        for record in found {
+            if items.len() == limit || record.stamp.seconds() > wanted.to_s {
+                let next = (items.len() == limit).then(|| at.to_string());
+                return Ok(Page { items, next });
+            }
+            at = record.sequence;
+            if wanted.takes(&record) {
+                items.push(RecordBody::of(record));
+            }
+        }
+        if last {
+            return Ok(Page { items, next: None });
+        }
+    }
+    Ok(Page { items, next: Some(at.to_string()) })
+}
+
+impl RecordBody {
+    /// A record in the API's words.
+    pub fn of(record: Record) -> RecordBody {
+        RecordBody {
+            sequence: record.sequence,
+            time: time::stamp(record.stamp),
+            operator: record.operator,
+            action: record.action,
+            object: record.object,
+            refused: record.refused,
+            index: record.index,
+            change: hex(&record.change),
+            proposal: record.proposal.to_string(),
+            stamp: record.stamp.0,
+            previous: hex(&record.previous),
+            hash: hex(&record.hash),
+        }
     }
 }

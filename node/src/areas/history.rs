@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 
 use crate::areas::readings::{Reading, Source, choose, obis, reading, told};
 use crate::areas::{clocks, keys, time};
+use crate::drills::signature;
 use crate::http::asked::Asked;
 use crate::http::extract::Body;
 use crate::http::problem::{Problem, ProblemBody};
@@ -68,8 +69,14 @@ pub struct Integrity {
     pub applied_index: u64,
     /// State hash at it, 64 hex digits.
     pub state_hash: String,
-    /// Records of the audit trail; null when its chain is broken.
+    /// Records of the audit trail; null when its chain or a signature in it is broken.
     pub audit_records: Option<u64>,
+    /// Signatures of the cluster among them.
+    #[serde(default)]
+    pub audit_signed: u64,
+    /// The first record that is missing, moved or changed, or whose signature does not hold.
+    #[serde(default)]
+    pub audit_broken_at: Option<u64>,
     /// Days and months that wait for their files.
     pub waiting: usize,
     /// Damaged files, whose range is not served.
@@ -215,10 +222,22 @@ fn newest(source: &Source, serial: String) -> Result<LatestBody, Problem> {
 ))]
 pub async fn integrity(app: Asked) -> Result<Json<Integrity>, Problem> {
     let cluster = app.live()?.cluster.clone();
+    let key = app.master().signer().map_err(|error| {
+        tracing::error!(%error, "signatures cannot be checked");
+        Problem::fault()
+    })?;
+    let key = key.public();
     let read = move || {
         let digest = cluster.readings().digest();
         let status = cluster.status();
-        let audit_records = audit::verify(&cluster.view())?.ok();
+        let holds = |sequence: u64, hash: &[u8; 32], signature: &[u8]| {
+            signature::trail_holds(&key, sequence, hash, signature)
+        };
+        let trail = audit::verify_signed(&cluster.view(), holds)?;
+        let (audit_records, audit_signed, audit_broken_at) = match trail {
+            Ok(whole) => (Some(whole.records), whole.signed, None),
+            Err(broken) => (None, 0, Some(broken.sequence)),
+        };
         let sealed = digest.sealed.into_iter().map(|one| SealedBody {
             interval_minutes: one.key.interval_minutes,
             shard: one.key.shard,
@@ -234,6 +253,8 @@ pub async fn integrity(app: Asked) -> Result<Json<Integrity>, Problem> {
             applied_index: status.applied_index,
             state_hash: hex(&status.state_hash),
             audit_records,
+            audit_signed,
+            audit_broken_at,
             waiting: digest.waiting,
             damaged: digest.damaged,
             sealed: sealed.collect(),

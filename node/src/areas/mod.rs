@@ -15,6 +15,7 @@ pub mod commands;
 pub mod concentrators;
 pub mod conflicts;
 pub mod cursor;
+pub mod dictionaries;
 pub mod drills;
 pub mod figures;
 pub mod gaps;
@@ -138,6 +139,8 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(meters::show))
         .routes(routes!(parameters::list))
         .routes(routes!(parameters::show, parameters::set))
+        .routes(routes!(dictionaries::list))
+        .routes(routes!(dictionaries::show))
         .routes(routes!(models::list))
         .routes(routes!(models::show))
         .routes(routes!(readings::query))

@@ -5,6 +5,7 @@
 
 mod acceptance;
 mod add;
+mod audit;
 mod backup;
 mod channels;
 mod client;
@@ -12,6 +13,7 @@ mod clocks;
 mod collection;
 mod decode;
 mod devices;
+mod dictionaries;
 mod drill;
 mod gaps;
 mod import;
@@ -129,12 +131,14 @@ enum Command {
     /// Find a customer, point, meter or part of the network by any part of what it is called.
     Search(registry::SearchArgs),
     /// Who did what: the audit trail, newest first.
-    Audit(regions::AuditArgs),
+    Audit(audit::AuditArgs),
     /// Stored values of many meters.
     #[command(subcommand)]
     Readings(values::ReadingsCommand),
     /// How much of what was due is stored: first pass, after refill, overall, by concentrator.
     Collection(collection::CollectionArgs),
+    /// The codes that answers use, with their words in a language.
+    Dictionary(dictionaries::DictionaryArgs),
     /// Which values were due and are not stored: of a meter, or of a concentrator's meters.
     Gaps(gaps::GapsArgs),
     /// What is read again and again, of whom, when; and what came of it.
@@ -292,6 +296,7 @@ impl Command {
             Command::Readings(verb) => verb.cluster().json,
             Command::Collection(args) => args.cluster.json,
             Command::Gaps(args) => args.cluster.json,
+            Command::Dictionary(args) => args.cluster.json,
             Command::Task(verb) => verb.cluster().json,
             Command::Clock(verb) => verb.cluster().json,
             Command::Setup(verb) => verb.cluster().json,
@@ -336,11 +341,12 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Passwd(args) => runtime()?.block_on(login::passwd(&args)),
         Command::Operator(verb) => runtime()?.block_on(operators::operator(verb)),
         Command::Region(verb) => runtime()?.block_on(regions::region(verb)),
-        Command::Audit(args) => runtime()?.block_on(regions::audit(&args)),
+        Command::Audit(args) => runtime()?.block_on(audit::audit(&args)),
         Command::Registry(verb) => runtime()?.block_on(registry::registry(*verb)),
         Command::Search(args) => runtime()?.block_on(registry::search(&args)),
         Command::Readings(verb) => runtime()?.block_on(values::many(verb)),
         Command::Collection(args) => runtime()?.block_on(collection::collection(&args)),
+        Command::Dictionary(args) => runtime()?.block_on(dictionaries::dictionary(&args)),
         Command::Gaps(args) => runtime()?.block_on(gaps::gaps(&args)),
         Command::Task(verb) => runtime()?.block_on(tasks::task(verb)),
         Command::Clock(verb) => runtime()?.block_on(clocks::clock(verb)),

@@ -1,13 +1,12 @@
-//! `holdfast region` and `holdfast audit`: the tree of the utility, and who did what.
+//! `holdfast region`: the tree of the utility.
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::client::Api;
 use super::output::{field, table, text};
 use super::verbs::{fetch, print_list, rows};
 use super::{ClusterArgs, ListArgs};
-use crate::areas::pages::encode;
 use crate::exit::Failure;
 
 /// Verbs of regions.
@@ -76,32 +75,6 @@ pub enum RegionCommand {
         #[command(flatten)]
         cluster: ClusterArgs,
     },
-}
-
-/// What `audit` takes.
-#[derive(Args)]
-pub struct AuditArgs {
-    /// Only what this operator asked for.
-    #[arg(long)]
-    pub operator: Option<String>,
-    /// Only actions that begin so, such as `commands.`.
-    #[arg(long)]
-    pub action: Option<String>,
-    /// Only what was refused.
-    #[arg(long)]
-    pub refused: bool,
-    /// Not before this time (RFC 3339).
-    #[arg(long)]
-    pub from: Option<String>,
-    /// Not after this time (RFC 3339).
-    #[arg(long)]
-    pub to: Option<String>,
-    /// How the list is cut; the text is looked for in operator, action and object.
-    #[command(flatten)]
-    pub list: ListArgs,
-    /// How to reach the cluster.
-    #[command(flatten)]
-    pub cluster: ClusterArgs,
 }
 
 impl RegionCommand {
@@ -175,29 +148,4 @@ fn said(region: &Value, json: bool) {
     }
     let path = region["path"].as_array().into_iter().flatten().map(text);
     println!("{} {}", field(region, &["id"]), path.collect::<Vec<_>>().join(" / "));
-}
-
-/// Does what `holdfast audit` says.
-pub async fn audit(args: &AuditArgs) -> Result<(), Failure> {
-    let mut query = String::new();
-    let mut add = |name: &str, value: Option<&String>| {
-        if let Some(value) = value {
-            query.push_str(&format!("{name}={}&", encode(value)));
-        }
-    };
-    add("operator", args.operator.as_ref());
-    add("action", args.action.as_ref());
-    add("from", args.from.as_ref());
-    add("to", args.to.as_ref());
-    if args.refused {
-        query.push_str("refused=true&");
-    }
-    let items = fetch(&format!("/api/v1/audit?{query}"), &args.list, &args.cluster).await?;
-    let head = ["NO", "TIME", "WHO", "ACTION", "OBJECT", "REFUSED"];
-    print_list(&items, args.cluster.json, &head, |record| {
-        ["sequence", "time", "operator", "action", "object", "refused"]
-            .map(|name| field(record, &[name]))
-            .to_vec()
-    });
-    Ok(())
 }

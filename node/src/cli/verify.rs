@@ -54,7 +54,8 @@ pub fn differences(nodes: &[Integrity]) -> Vec<String> {
         let damaged = one.damaged.iter().map(|name| format!("{}: {name} is damaged", one.node));
         wrong.extend(damaged);
         if one.audit_records.is_none() {
-            wrong.push(format!("{}: the audit trail's chain is broken", one.node));
+            let at = one.audit_broken_at.map_or_else(String::new, |at| format!(" at record {at}"));
+            wrong.push(format!("{}: the audit trail is broken{at}", one.node));
         }
     }
     for (at, one) in nodes.iter().enumerate() {
@@ -141,6 +142,8 @@ mod tests {
             applied_index,
             state_hash: "h".to_owned(),
             audit_records: Some(1),
+            audit_signed: 0,
+            audit_broken_at: None,
             waiting: 0,
             damaged: Vec::new(),
             sealed,
@@ -176,10 +179,11 @@ mod tests {
         let mut bad = node("n2", 30, vec![sealed(1, 5, 10, "a")]);
         bad.damaged.push("lp15/x".to_owned());
         (bad.audit_records, bad.state_hash) = (None, "other".to_owned());
+        bad.audit_broken_at = Some(7);
         let all = [
             "n1 and n2: state hashes at 30",
             "n2: lp15/x is damaged",
-            "n2: the audit trail's chain is broken",
+            "n2: the audit trail is broken at record 7",
         ];
         check(day(), bad, &all);
     }

@@ -1,4 +1,5 @@
-//! The cluster's signature over a report, for people who trust none of its nodes.
+//! The cluster's signature over a report of a drill, or over the audit trail, for people who trust
+//! none of its nodes.
 //!
 //! Ed25519 (RFC 8032) with a key that every node derives from the master key, so that it stays the
 //! same while certificates and nodes come and go. The seal tells nodes that a report is theirs;
@@ -15,6 +16,9 @@ const PURPOSE: &[u8] = b"holdfast drill report 1\0";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no key can be made of the seed")]
 pub struct NoKey;
+
+/// The same for the audit trail.
+const TRAIL: &[u8] = b"holdfast audit trail 1\0";
 
 /// Makes signatures.
 pub struct Signer(Ed25519KeyPair);
@@ -37,11 +41,25 @@ impl Signer {
     pub fn sign(&self, drill: u64, report: &[u8]) -> Vec<u8> {
         self.0.sign(&message(drill, report)).as_ref().to_vec()
     }
+
+    /// A signature of 64 octets over a record of the audit trail, and so over all before it.
+    pub fn sign_trail(&self, sequence: u64, hash: &[u8; 32]) -> Vec<u8> {
+        self.0.sign(&record(sequence, hash)).as_ref().to_vec()
+    }
 }
 
 /// Whether a signature is of this key, over this report of this drill.
 pub fn holds(public: &[u8], drill: u64, report: &[u8], signature: &[u8]) -> bool {
     UnparsedPublicKey::new(&ED25519, public).verify(&message(drill, report), signature).is_ok()
+}
+
+/// Whether a signature is of this key, over this record of an audit trail.
+pub fn trail_holds(public: &[u8], sequence: u64, hash: &[u8; 32], signature: &[u8]) -> bool {
+    UnparsedPublicKey::new(&ED25519, public).verify(&record(sequence, hash), signature).is_ok()
+}
+
+fn record(sequence: u64, hash: &[u8; 32]) -> Vec<u8> {
+    [TRAIL, &sequence.to_be_bytes(), hash].concat()
 }
 
 fn message(drill: u64, report: &[u8]) -> Vec<u8> {
@@ -50,7 +68,18 @@ fn message(drill: u64, report: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Signer, holds};
+    use super::{Signer, holds, trail_holds};
+
+    #[test]
+    fn a_record_of_the_trail_is_signed_for_nothing_else() {
+        let signer = Signer::new(&[7; 32]).expect("a key");
+        let (public, hash) = (signer.public(), [9; 32]);
+        let signature = signer.sign_trail(12, &hash);
+        assert!(trail_holds(&public, 12, &hash, &signature));
+        assert!(!trail_holds(&public, 13, &hash, &signature), "another record");
+        assert!(!trail_holds(&public, 12, &[8; 32], &signature), "changed");
+        assert!(!holds(&public, 12, &hash, &signature), "no report of a drill");
+    }
 
     #[test]
     fn a_signature_fits_one_report_of_one_drill_of_one_cluster() {

@@ -119,6 +119,8 @@ pub const RULES: &[(&str, &str, Rule)] = &[
     ("GET", "/api/v1/parameters", Rule::Some(P::Look)),
     ("GET", "/api/v1/parameters/{name}", Rule::Some(P::Look)),
     ("POST", "/api/v1/parameters/{name}", Rule::Whole(P::Parameters)),
+    ("GET", "/api/v1/dictionaries", Rule::Own),
+    ("GET", "/api/v1/dictionaries/{name}", Rule::Own),
     ("GET", "/api/v1/models", Rule::Some(P::Look)),
     ("GET", "/api/v1/models/{name}", Rule::Some(P::Look)),
     ("GET", "/api/v1/commands", Rule::Some(P::Look)),

@@ -7,6 +7,7 @@
 
 mod catalogue;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter, Write};
 
 /// What the API calls the root of all regions.
@@ -127,6 +128,25 @@ impl Language {
             Language::English | Language::Chinese => number.to_owned(),
         }
     }
+}
+
+/// The names of the lists of codes, each with how many codes it has.
+pub fn dictionaries() -> BTreeMap<String, usize> {
+    let mut found = BTreeMap::new();
+    for key in catalogue::all(Language::English).keys() {
+        let list = key.strip_prefix("code.").and_then(|rest| rest.split_once('.'));
+        if let Some((list, _)) = list {
+            *found.entry(list.to_owned()).or_insert(0) += 1;
+        }
+    }
+    found
+}
+
+/// The codes of a list, in their order; none of a list that there is not.
+pub fn codes(list: &str) -> BTreeSet<String> {
+    let prefix = format!("code.{list}.");
+    let keys = catalogue::all(Language::English).keys();
+    keys.filter_map(|key| key.strip_prefix(&prefix)).map(str::to_owned).collect()
 }
 
 /// `0.85` as 850; what is no such number counts nothing.

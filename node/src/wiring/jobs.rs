@@ -10,6 +10,8 @@ use domain::{Change, audit, commands, operators, readings};
 
 use super::{NotDone, Wires};
 
+/// A look for records of the audit trail that nobody has signed.
+const SIGN_LOOK: Duration = Duration::from_secs(5);
 const MISS_EVERY: Duration = Duration::from_secs(5);
 const EXPIRE_EVERY: Duration = Duration::from_millis(500);
 const SEAL_EVERY: Duration = Duration::from_secs(30);
@@ -148,6 +150,33 @@ pub async fn tell_looks(wires: Wires) {
                 wires.app.looks().put_back(&operator, what);
             }
             count(&wires, "looks", outcome);
+        }
+    }
+}
+
+/// Signs the end of the audit trail, by the hour and by the thousand.
+pub async fn sign_trail(wires: Wires) {
+    while wires.pause(SIGN_LOOK).await {
+        if !leads(&wires) {
+            continue;
+        }
+        let due = audit::due_signature(&wires.cluster.view(), wires.cluster.stamp_now());
+        let record = match due {
+            Ok(Some(record)) => record,
+            Ok(None) => continue,
+            Err(fault) => {
+                wires.fault("sign", &fault);
+                continue;
+            }
+        };
+        match wires.app.master().signer() {
+            Ok(signer) => {
+                let (sequence, hash) = (record.sequence, record.hash);
+                let signature = signer.sign_trail(sequence, &hash);
+                let change = Change::Audit(audit::Change::Signed { sequence, hash, signature });
+                count(&wires, "sign", wires.propose(change, PATIENCE).await);
+            }
+            Err(error) => tracing::error!(%error, "the audit trail cannot be signed"),
         }
     }
 }

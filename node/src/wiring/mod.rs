@@ -154,6 +154,7 @@ impl Wiring {
         tasks.spawn(tiers::run(wires.clone()));
         tasks.spawn(jobs::end_drills(wires.clone()));
         tasks.spawn(jobs::miss_drills(wires.clone()));
+        tasks.spawn(jobs::sign_trail(wires.clone()));
         tasks.spawn(power::run(wires.clone()));
         let mut answering = JoinSet::new();
         answering.spawn(upcalls::run(wires.clone(), questions));

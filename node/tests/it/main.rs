@@ -1,6 +1,10 @@
 //! What the program does, seen from outside: the built binary, real sockets, real files.
 
 #[cfg(test)]
+mod api;
+#[cfg(test)]
+mod audit;
+#[cfg(test)]
 mod backup;
 #[cfg(test)]
 mod cli;

@@ -253,7 +253,7 @@ fn judge(tx: &mut Tx<'_>, proposal: &Proposal) -> Result<Done, Stop> {
         Change::Regions(change) => regions::apply(tx, change),
         Change::Operators(change) => operators::apply(tx, change),
         Change::Registry(change) => registry::apply(tx, change),
-        Change::Audit(change) => audit::apply(change),
+        Change::Audit(change) => audit::apply(tx, change),
         Change::Senders(change) => senders::apply(tx, change),
         Change::Alarms(change) => alarms::apply(tx, change),
         Change::Shared(change) => shared::apply(tx, change),

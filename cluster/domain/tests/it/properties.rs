@@ -325,3 +325,57 @@ fn an_edited_trail_is_found_out() {
     let edited = audit::Record { operator: "igor".into(), ..record };
     assert_eq!(tamper(2, Some(postcard::to_allocvec(&edited).unwrap())), Err(3), "edited");
 }
+
+/// The cluster's signatures stand in the trail; what they are not about, they are refused for.
+#[test]
+fn a_trail_is_signed_by_the_hour_and_by_the_thousand() {
+    let mut view = MemoryView::default();
+    let mut index = 0;
+    let mut go = |view: &mut MemoryView, at_s: u64, author: Author, change: Change| {
+        index += 1;
+        let proposal = Proposal { id: ProposalId(u128::from(index).to_be_bytes()), author, change };
+        let entry = Entry { stamp: Stamp::from_seconds(at_s), proposal };
+        let applied = apply(view, index, &entry).unwrap();
+        view.apply(&applied);
+        applied.outcome.map_err(|refusal| refusal.code.to_string())
+    };
+    let deed = |n: u64| {
+        Change::Assets(assets::Change::RegisterConcentrator {
+            id: format!("C{n}"),
+            system_title: u64::to_be_bytes(n),
+            name: String::new(),
+        })
+    };
+    let sign = |record: &audit::Record, octets: usize| {
+        let (sequence, hash) = (record.sequence, record.hash);
+        Change::Audit(audit::Change::Signed { sequence, hash, signature: vec![7; octets] })
+    };
+    let due = |view: &MemoryView, at_s: u64| {
+        audit::due_signature(view, Stamp::from_seconds(at_s)).unwrap()
+    };
+    let (admin, node) = (|| Author::Operator("admin".into()), || Author::Node(NodeId(1)));
+    assert_eq!(due(&view, 0), None, "nothing there");
+    go(&mut view, 10, admin(), deed(1)).unwrap();
+    let first = due(&view, 10).expect("the first of all at once");
+    assert_eq!(go(&mut view, 11, node(), sign(&first, 63)), Err("bad_signature".into()));
+    let other = audit::Record { hash: [1; 32], ..first.clone() };
+    assert_eq!(go(&mut view, 11, node(), sign(&other, 64)), Err("bad_signature".into()));
+    assert_eq!(go(&mut view, 11, admin(), sign(&first, 64)), Err("not_allowed".into()));
+    go(&mut view, 11, node(), sign(&first, 64)).unwrap();
+    assert_eq!(due(&view, 90_000), None, "nothing new behind the signature");
+    go(&mut view, 100, admin(), deed(2)).unwrap();
+    assert_eq!(due(&view, 3_699), None);
+    assert_eq!(due(&view, 3_700).map(|record| record.operator), Some("admin".to_owned()));
+    for n in 3..1_001 {
+        go(&mut view, 100, admin(), deed(n)).unwrap();
+    }
+    assert_eq!(due(&view, 101), None);
+    go(&mut view, 100, admin(), deed(1_001)).unwrap();
+    let thousandth = due(&view, 101).expect("a thousand without one");
+    go(&mut view, 101, node(), sign(&thousandth, 64)).unwrap();
+    let whole = audit::verify_signed(&view, |_, _, signature| signature == [7; 64]).unwrap();
+    assert_eq!(whole.map(|whole| whole.signed), Ok(2));
+    let found = audit::verify_signed(&view, |sequence, _, _| sequence == first.sequence).unwrap();
+    let last = audit::last(&view).unwrap();
+    assert_eq!(found.map_err(|broken| broken.sequence), Err(last), "the second does not hold");
+}
