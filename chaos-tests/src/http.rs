@@ -74,6 +74,31 @@ impl Http {
         }
         let octets = body.map(Value::to_string).unwrap_or_default();
         let request = request.body(Full::new(Bytes::from(octets)))?;
+        self.exchange(request, url, deadline).await
+    }
+
+    /// POST of a CSV file, answered before `deadline`.
+    ///
+    /// # Errors
+    /// As [`Http::send`].
+    pub async fn load(
+        &self,
+        url: &str,
+        file: String,
+        deadline: Duration,
+    ) -> anyhow::Result<Answer> {
+        let request = Request::builder().method(Method::POST).uri(url);
+        let request = request.header("content-type", "text/csv");
+        let request = request.header("authorization", format!("Bearer {}", self.token));
+        self.exchange(request.body(Full::new(Bytes::from(file)))?, url, deadline).await
+    }
+
+    async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+        url: &str,
+        deadline: Duration,
+    ) -> anyhow::Result<Answer> {
         let exchange = async {
             let response = self.client.request(request).await?;
             let status = response.status().as_u16();

@@ -28,3 +28,4 @@ pub mod relay;
 pub mod rounds;
 pub mod simulation;
 pub mod stats;
+pub mod town;

@@ -143,20 +143,16 @@ fn check(args: &AuditArgs, path: &Path) -> Result<(), Failure> {
     }
     let Looked { records, signed, up_to } = looked;
     if args.cluster.json {
-        let judged = key.is_some();
-        println!(
-            "{}",
-            json!({"records": records, "signed": signed, "up_to": up_to, "judged": judged})
-        );
-    } else if key.is_some() {
-        println!(
-            "{records} records, none missing or changed; {signed} signatures up to record {up_to} hold"
-        );
-    } else {
-        println!(
-            "{records} records, none missing or changed; {signed} signatures not judged: give --key"
-        );
+        let mut told = json!({"records": records, "signed": signed, "up_to": up_to});
+        told["judged"] = json!(key.is_some());
+        println!("{told}");
+        return Ok(());
     }
+    let signatures = match key {
+        Some(_) => format!("{signed} signatures up to record {up_to} hold"),
+        None => format!("{signed} signatures not judged: give --key"),
+    };
+    println!("{records} records, none missing or changed; {signatures}");
     Ok(())
 }
 
