@@ -219,6 +219,7 @@ async fn pages(town: &Town) -> anyhow::Result<Vec<(&'static str, String)>> {
         ("collection", "/collection".to_owned()),
         ("topology", "/topology?region=1&transformer=T-001".to_owned()),
         ("gaps", format!("/concentrators/{concentrator}/gaps")),
+        ("commands", "/commands".to_owned()),
         ("tasks", "/tasks".to_owned()),
         ("task", "/tasks/daily-registers".to_owned()),
         ("parameters", "/parameters".to_owned()),

@@ -18,12 +18,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::areas::time;
-use crate::http::asked::Asked;
+use crate::http::asked::{Asked, Seen};
 use crate::http::extract::Params;
 use crate::http::problem::{Problem, ProblemBody};
 
 /// The most alarms of one page.
 const MAX_PAGE: usize = 2_000;
+/// Alarms that are looked through for the newest.
+const LOOKED_THROUGH: usize = 400;
 
 /// From where alarms are wanted.
 #[derive(Clone, Debug, Default, Deserialize, IntoParams)]
@@ -99,6 +101,23 @@ pub async fn list(
         items.extend(places.body(place, &alarm)?);
     }
     Ok(Json(AlarmsBody { items, kept_after, last, next }))
+}
+
+/// The newest alarms that are seen, newest first.
+pub fn newest(app: &Asked, view: &Seen, limit: usize) -> Result<Vec<AlarmBody>, Problem> {
+    let (kept_after, last) = alarms::bounds(view)?;
+    // What is not seen is passed over: a few hundred are looked through for a few.
+    let from = last.saturating_sub(LOOKED_THROUGH as u64).max(kept_after);
+    let found = alarms::behind(view, from, LOOKED_THROUGH)?;
+    let mut places = Places { view, models: app.models(), meters: BTreeMap::new() };
+    let mut items = Vec::with_capacity(limit);
+    for (place, alarm) in found.into_iter().rev() {
+        items.extend(places.body(place, &alarm)?);
+        if items.len() == limit {
+            break;
+        }
+    }
+    Ok(items)
 }
 
 /// What a concentrator reported of itself, newest first.
@@ -249,7 +268,7 @@ fn ours_of(object: Obis, code: u32) -> Option<String> {
 }
 
 /// What a code means for a meter of a model.
-fn kind_of(models: &Catalog, model: &str, object: Obis, code: u32) -> String {
+pub fn kind_of(models: &Catalog, model: &str, object: Obis, code: u32) -> String {
     let named = models.get(model).and_then(|model| {
         let log = model.logs.iter().find(|log| log.event == object)?;
         model.event(log.obis, u16::try_from(code).ok()?)

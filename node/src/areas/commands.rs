@@ -114,6 +114,11 @@ pub async fn list(
     app: Asked,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Page<CommandBody>>, Problem> {
+    found(&app, &params).map(Json)
+}
+
+/// The page of the commands.
+pub fn found(app: &Asked, params: &ListParams) -> Result<Page<CommandBody>, Problem> {
     let view = app.view()?;
     let before = match &params.cursor {
         Some(text) => Some(
@@ -133,8 +138,8 @@ pub async fn list(
     let more = items.len() > params.limit();
     items.truncate(params.limit());
     let next = items.last().filter(|_| more).map(|command| command.index.to_string());
-    let items = items.into_iter().map(|command| body(&app, command)).collect();
-    Ok(Json(Page { items, next }))
+    let items = items.into_iter().map(|command| body(app, command)).collect();
+    Ok(Page { items, next })
 }
 
 /// Queue a command. It is sent by the node that has the device's channel.

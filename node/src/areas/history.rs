@@ -193,9 +193,14 @@ pub fn counting(
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn latest(app: Asked, Path(serial): Path<String>) -> Result<Json<LatestBody>, Problem> {
-    let source = Source::of(&app)?;
+    newest_of(&app, serial).await.map(Json)
+}
+
+/// The newest value of every register of a meter that is seen.
+pub async fn newest_of(app: &Asked, serial: String) -> Result<LatestBody, Problem> {
+    let source = Source::of(app)?;
     let run = move |source: &Source| newest(source, serial);
-    source.ask(run).await.map(Json)
+    source.ask(run).await
 }
 
 fn newest(source: &Source, serial: String) -> Result<LatestBody, Problem> {

@@ -8,6 +8,7 @@
 mod account;
 mod curve;
 mod devices;
+mod orders;
 mod parameters;
 mod people;
 mod registry;
@@ -26,6 +27,7 @@ use domain::readings::Collection;
 use serde::Deserialize;
 
 use crate::app::App;
+use crate::areas::alarms::{self, AlarmBody};
 use crate::areas::cluster::NodeBody;
 use crate::areas::commands::CommandBody;
 use crate::areas::concentrators::{ConcentratorBody, body as concentrator_body};
@@ -39,6 +41,8 @@ use crate::texts::Language;
 /// Concentrators and commands that the first page shows.
 const SHOWN: usize = 50;
 const SHOWN_COMMANDS: usize = 8;
+/// Alarms on the first page.
+const SHOWN_ALARMS: usize = 8;
 
 /// Pages behind the login.
 pub fn router() -> Router<App> {
@@ -59,6 +63,7 @@ pub fn router() -> Router<App> {
         .route("/collection", get(tasks::collection))
         .route("/concentrators/{id}/gaps", get(tasks::gaps))
         .route("/topology", get(topology::topology))
+        .route("/commands", get(orders::list))
         .route("/tasks", get(tasks::list))
         .route("/tasks/{name}", get(tasks::show))
         .route("/tasks/{name}/run", post(tasks::run))
@@ -131,6 +136,8 @@ struct HomePage {
     concentrators: Vec<ConcentratorBody>,
     more_concentrators: bool,
     chart: Option<Chart>,
+    /// Newest first.
+    alarms: Vec<AlarmBody>,
     commands: Vec<CommandBody>,
 }
 
@@ -236,6 +243,7 @@ async fn home_page(app: &Asked) -> Result<HomePage, Problem> {
         more_concentrators,
         chart: example(app, &view).await?,
         concentrators,
+        alarms: alarms::newest(app, &view, SHOWN_ALARMS)?,
         commands: commands.iter().map(|command| commands::body(app, command)).collect(),
     })
 }

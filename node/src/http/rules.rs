@@ -181,6 +181,7 @@ pub const RULES: &[(&str, &str, Rule)] = &[
     ("GET", "/collection", Rule::Some(P::Look)),
     ("GET", "/concentrators/{id}/gaps", Rule::Some(P::Look)),
     ("GET", "/topology", Rule::Some(P::Look)),
+    ("GET", "/commands", Rule::Some(P::Look)),
     ("GET", "/tasks", Rule::Whole(P::Tasks)),
     ("GET", "/tasks/{name}", Rule::Whole(P::Tasks)),
     ("POST", "/tasks/{name}/run", Rule::Whole(P::Tasks)),

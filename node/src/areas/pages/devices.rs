@@ -22,7 +22,7 @@ use crate::areas::gaps::{self, GapBody, GapParams};
 use crate::areas::meters::{self, MeterBody, MeterDetail, MeterParams};
 use crate::areas::readings::{choose, points, quality};
 use crate::areas::search::{self, RelatedBody};
-use crate::areas::{number, time};
+use crate::areas::{alarms, history, number, time};
 use crate::http::asked::{Asked, Seen};
 use crate::http::extract::Params;
 use crate::http::problem::Problem;
@@ -30,6 +30,10 @@ use crate::texts::Language;
 
 /// Rows of the table below a curve.
 const SHOWN_VALUES: usize = 96;
+/// Events that a meter's page shows.
+const SHOWN_EVENTS: usize = 20;
+/// How far before the newest event of a log others are looked for, seconds.
+const EVENTS_BACK_S: i64 = 31 * 86_400;
 /// Gaps that a meter's page shows.
 const SHOWN_GAPS: usize = 20;
 /// Grants of a channel that its page shows.
@@ -70,9 +74,30 @@ struct MeterPage {
     svg: Option<String>,
     columns: Vec<String>,
     rows: Vec<Row>,
+    registers: Vec<Register>,
+    events: Vec<Event>,
     /// The newest first.
     gaps: Vec<GapBody>,
     more_gaps: bool,
+}
+
+struct Register {
+    obis: String,
+    value: String,
+    unit: String,
+    time: String,
+}
+
+struct Event {
+    time: String,
+    kind: String,
+    code: u32,
+}
+
+impl Event {
+    fn time_clock(&self) -> String {
+        super::clock(&self.time)
+    }
 }
 
 pub(super) struct Row {
@@ -156,6 +181,7 @@ async fn meter_page(
     let (svg, table) = chart(app, &view, &m, hours).await?;
     let (columns, rows) = table.unwrap_or_default();
     let belongs = search::of_meter(app, &view, serial)?;
+    let events = events(app, &view, &m).await?;
     let mut gaps = gaps::found(&view, serial, &GapParams::default())?;
     gaps.sort_by(|one, other| other.from.cmp(&one.from));
     let more_gaps = gaps.len() > SHOWN_GAPS;
@@ -179,6 +205,8 @@ async fn meter_page(
         svg,
         columns,
         rows,
+        registers: registers(app, serial).await?,
+        events,
         gaps,
         more_gaps,
     })
@@ -220,6 +248,40 @@ pub async fn switch(app: Asked, Path(id): Path<String>, Form(form): Form<SwitchF
         Ok(()) => Redirect::to(&format!("/meters?concentrator={}", encode(&id))).into_response(),
         Err(problem) => refused(&app, problem),
     }
+}
+
+/// The newest value of every register.
+async fn registers(app: &Asked, serial: &str) -> Result<Vec<Register>, Problem> {
+    let found = history::newest_of(app, serial.to_owned()).await?;
+    let one = |one: history::Latest| Register {
+        obis: one.obis,
+        value: one.value.value.get().to_owned(),
+        unit: one.value.unit,
+        time: super::clock(&one.value.time),
+    };
+    // Codes of events have a list of their own.
+    let all = found.values.into_iter().map(one);
+    Ok(all.filter(|one| !one.obis.contains(":96.11.")).collect())
+}
+
+/// The newest events of the meter's logs, by its model's names.
+async fn events(app: &Asked, view: &Seen, detail: &MeterDetail) -> Result<Vec<Event>, Problem> {
+    let known = domain::readings::series(view, detail.meter.ordinal)?;
+    let is_log = |obis: Obis| matches!(obis.0, [_, _, 96, 11, _, _]);
+    let logs = known.iter().filter(|(interval, series)| *interval == 0 && is_log(series.obis));
+    let mut found = Vec::new();
+    for (_, series) in logs {
+        let range = (series.last_s - EVENTS_BACK_S, series.last_s);
+        let points = points(app, 0, detail.meter.ordinal, vec![series.obis], range).await?;
+        for point in points.into_iter().flatten() {
+            let code = u32::try_from(point.value).unwrap_or(u32::MAX);
+            let model = &detail.meter.model;
+            let kind = alarms::kind_of(app.models(), model, series.obis, code);
+            found.push((point.end_s, Event { time: time::rfc3339(point.end_s), kind, code }));
+        }
+    }
+    found.sort_by_key(|(at_s, _)| std::cmp::Reverse(*at_s));
+    Ok(found.into_iter().take(SHOWN_EVENTS).map(|(_, event)| event).collect())
 }
 
 pub(super) type Table = (Vec<String>, Vec<Row>);

@@ -2,6 +2,7 @@
 
 use super::clock;
 use super::devices::Row;
+use crate::areas::alarms::AlarmBody;
 use crate::areas::channels::GrantBody;
 use crate::areas::commands::{AttributeBody, CommandBody, OrderBody, SwitchTo};
 use crate::areas::concentrators::ChannelBody;
@@ -73,7 +74,33 @@ impl GrantBody {
     }
 }
 
+impl AlarmBody {
+    pub(super) fn time_clock(&self) -> String {
+        clock(&self.time)
+    }
+}
+
+fn or_dash(time: Option<&String>) -> String {
+    time.map_or_else(|| "–".to_owned(), |time| clock(time))
+}
+
 impl CommandBody {
+    pub(super) fn sent_clock(&self) -> String {
+        or_dash(self.sent.as_ref())
+    }
+
+    pub(super) fn acknowledged_clock(&self) -> String {
+        or_dash(self.acknowledged.as_ref())
+    }
+
+    pub(super) fn settled_clock(&self) -> String {
+        or_dash(self.settled.as_ref())
+    }
+
+    pub(super) fn expires_clock(&self) -> String {
+        clock(&self.expires)
+    }
+
     pub(super) fn queued_clock(&self) -> String {
         clock(&self.queued)
     }
