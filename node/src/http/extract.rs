@@ -1,7 +1,8 @@
 //! Extractors whose failures are problems with stable codes, where axum's own are plain text.
 
 use axum::Json;
-use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, JsonRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
@@ -31,6 +32,25 @@ fn body_problem(rejection: &JsonRejection) -> Problem {
         _ => "bad_body",
     };
     Problem::new(status, code, rejection.body_text())
+}
+
+/// A body as it is, such as a file.
+pub struct Octets(pub Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Octets {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let octets = Bytes::from_request(request, state).await;
+        octets.map(Octets).map_err(|rejection: BytesRejection| {
+            let (status, text) = (rejection.status(), rejection.body_text());
+            let code = match status {
+                StatusCode::PAYLOAD_TOO_LARGE => "body_too_large",
+                _ => "bad_body",
+            };
+            Problem::new(status, code, text)
+        })
+    }
 }
 
 /// A query string.

@@ -36,7 +36,8 @@ fn who_asks_too_often_has_to_wait() {
     let dir = tempfile::tempdir().unwrap();
     let (config, token, port) = one_node(dir.path());
     let text = std::fs::read_to_string(&config).unwrap();
-    let limits = "[http]\nlogins_per_minute = 3\nreads_per_second = 1\nexports_per_second = 2\n";
+    let limits = "[http]\nmax_body_bytes = 2000\nlogins_per_minute = 3\nreads_per_second = 1\n\
+        exports_per_second = 2\n";
     std::fs::write(&config, text.replace("[http]\n", limits)).unwrap();
     let mut node = run(&config, port);
     let too_many = |path: &str, most: usize| {
@@ -51,6 +52,7 @@ fn who_asks_too_often_has_to_wait() {
     // Reads are used up; exports, health and metrics are not.
     assert_eq!(get(port, &token, "/api/v1/conflicts").status, 200);
     too_many("/api/v1/conflicts", 200);
+    what_is_too_long_is_a_problem(port, &token);
     let order = post(port, &token, "/api/v1/commands", &json!({}));
     assert_ne!(order.status, 429, "writes have an allowance of their own: {order:?}");
     a_page_says_so(port, &token);
@@ -75,6 +77,20 @@ fn who_asks_too_often_has_to_wait() {
     }
     assert!(metrics.contains("holdfast_http_limited_total{kind=\"address\"} 0"));
     assert_eq!(node.stop(Duration::from_secs(40)), Some(0));
+}
+
+/// A body above the limit, of whatever kind.
+fn what_is_too_long_is_a_problem(port: u16, token: &str) {
+    let (bearer, body) = (format!("Bearer {token}"), "x".repeat(3000));
+    for (path, kind) in [
+        ("/api/v1/meters", "application/json"),
+        ("/api/v1/people/customers", "text/csv"),
+        ("/api/v1/network/points?dry_run=true", "text/csv"),
+    ] {
+        let headers = [("authorization", bearer.as_str()), ("content-type", kind)];
+        let answer = request(port, "POST", path, &headers, &body).unwrap();
+        assert_eq!((answer.status, answer.code().as_str()), (413, "body_too_large"), "{path}");
+    }
 }
 
 fn a_page_says_so(port: u16, token: &str) {

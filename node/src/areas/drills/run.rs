@@ -8,7 +8,6 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::Path;
 use axum::http::StatusCode;
 use domain::drills::{self, Change, MAX_REPORT_OCTETS, Record};
@@ -24,7 +23,7 @@ use crate::drills::evidence::{Evidence, Held};
 use crate::drills::judge::{Facts, Rolled, check, judge};
 use crate::drills::{inject, scenario};
 use crate::http::asked::Asked;
-use crate::http::extract::Body;
+use crate::http::extract::{Body, Octets};
 use crate::http::problem::{Problem, ProblemBody};
 
 /// How long a write of a drill looks for a leader: its driver is about to send the next.
@@ -186,7 +185,7 @@ pub async fn end_injection(app: Asked, Path(drill): Path<u64>) -> Result<StatusC
 pub async fn finish(
     app: Asked,
     Path(drill): Path<u64>,
-    octets: Bytes,
+    Octets(octets): Octets,
 ) -> Result<(StatusCode, Json<DrillReportBody>), Problem> {
     let evidence: Evidence = serde_json::from_slice(&octets)
         .map_err(|error| Problem::bad("bad_evidence", error.to_string()))?;

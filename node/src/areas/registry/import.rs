@@ -4,7 +4,6 @@
 //! itself would, behind the rows before it; nothing is read into memory beyond the body's limit.
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::Path;
 use axum::http::StatusCode;
 use domain::registry::{Change, Kind, MAX_ROWS, Object, Register, Rehearsal};
@@ -16,7 +15,7 @@ use super::body::{self, Facts};
 use super::{network, people};
 use crate::areas::MAX_IMPORT;
 use crate::http::asked::{Asked, Seen};
-use crate::http::extract::Params;
+use crate::http::extract::{Octets, Params};
 use crate::http::problem::Problem;
 
 /// What an import takes.
@@ -63,7 +62,7 @@ pub async fn load_network(
     app: Asked,
     Path(kind): Path<String>,
     Params(params): Params<ImportParams>,
-    file: Bytes,
+    Octets(file): Octets,
 ) -> Result<Json<Loaded>, Problem> {
     let kind = if kind == "installations" { Kind::Installation } else { network(&kind)? };
     load(&app, kind, &params, &file).await.map(Json)
@@ -78,7 +77,7 @@ pub async fn load_people(
     app: Asked,
     Path(kind): Path<String>,
     Params(params): Params<ImportParams>,
-    file: Bytes,
+    Octets(file): Octets,
 ) -> Result<Json<Loaded>, Problem> {
     load(&app, people(&kind)?, &params, &file).await.map(Json)
 }
