@@ -51,7 +51,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::App;
-use crate::http::session;
+use crate::http::{own_sessions, session};
 
 /// Every route of the API behind the login.
 pub fn routes() -> OpenApiRouter<App> {
@@ -60,6 +60,8 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(session::password))
         .routes(routes!(session::factor))
         .routes(routes!(session::confirm))
+        .routes(routes!(own_sessions::list))
+        .routes(routes!(own_sessions::end))
         .routes(routes!(operators::list, operators::add))
         .routes(routes!(operators::show))
         .routes(routes!(operators::end))

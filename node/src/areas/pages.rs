@@ -58,6 +58,7 @@ pub fn router() -> Router<App> {
         .route("/me/password", post(account::password))
         .route("/me/factor", post(account::factor))
         .route("/me/factor/confirm", post(account::confirm))
+        .route("/me/sessions/end", post(account::end_sessions))
         .route("/operators", get(people::operators))
         .route("/audit", get(people::audit))
         .route("/collection", get(tasks::collection))

@@ -13,6 +13,7 @@ pub mod health;
 pub mod limits;
 pub mod logins;
 pub mod looks;
+pub mod own_sessions;
 pub mod patient;
 pub mod problem;
 pub mod rules;

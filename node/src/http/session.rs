@@ -259,7 +259,7 @@ pub async fn change_password(app: &Asked, remote: Remote, new: NewPassword) -> R
 }
 
 /// Refuses who is logged in and does not know the password.
-async fn prove_again(
+pub(super) async fn prove_again(
     app: &Asked,
     remote: Remote,
     password: Zeroizing<String>,
@@ -334,7 +334,7 @@ pub async fn confirm_factor(app: &Asked, code: &str) -> Result<(), Problem> {
 }
 
 /// The record of a person who is logged in; the founder and programs have none to change.
-fn own(app: &App, name: &str) -> Result<Operator, Problem> {
+pub(super) fn own(app: &App, name: &str) -> Result<Operator, Problem> {
     let known = operators::operator(&app.whole_view()?, name)?.filter(|known| !known.program);
     known.ok_or_else(|| Problem::bad("no_account", "this login has no password of its own"))
 }

@@ -199,8 +199,36 @@ fn account_page(town: &Town) {
     assert!(factor.body.contains("otpauth://totp/Holdfast:nora"), "{factor:?}");
     let wrong = send("POST", "/me/factor/confirm", cookie, "same-origin", "code=abcdef");
     assert!(wrong.body.contains("That code was wrong."), "{wrong:?}");
+    own_sessions(town, cookie, &old, &send);
     assert_eq!(send("POST", "/logout", cookie, "same-origin", "").status, 303);
     assert_eq!(send("GET", "/api/v1/session", cookie, "same-origin", "").status, 401);
+}
+
+/// Where one is logged in is seen, and ended with the password alone.
+fn own_sessions(
+    town: &Town,
+    cookie: &str,
+    password: &str,
+    send: &impl Fn(&str, &str, &str, &str, &str) -> Answer,
+) {
+    let other = token(&town.login("nora", PHRASE, ""));
+    let listed = get(town.port, &other, "/api/v1/session/all").json();
+    let listed = listed["items"].as_array().unwrap().clone();
+    let here = listed.iter().filter(|one| one["here"] == true).count();
+    assert!(listed.len() >= 2 && here == 1, "{listed:?}");
+    let end = |body: Value| post(town.port, &other, "/api/v1/session/all/end", &body);
+    assert_eq!(end(json!({"password": "wrong"})).code(), "wrong_login");
+    let unknown = end(json!({"password": PHRASE, "id": "0000000000000000"}));
+    assert_eq!((unknown.status, unknown.code().as_str()), (404, "unknown_session"));
+    let page = send("GET", "/me", cookie, "same-origin", "");
+    assert!(page.body.contains("Where you are logged in") && page.body.contains("● here"));
+    let ended = send("POST", "/me/sessions/end", cookie, "same-origin", "password=wrong");
+    assert!(ended.body.contains("The password until now was wrong."), "{ended:?}");
+    let body = format!("password={password}");
+    let ended = send("POST", "/me/sessions/end", cookie, "same-origin", &body);
+    assert_eq!(ended.header("location").as_deref(), Some("/me?done=sessions"), "{ended:?}");
+    assert_eq!(get(town.port, &other, "/api/v1/session").status, 401, "ended everywhere");
+    assert_eq!(send("GET", "/me", cookie, "same-origin", "").status, 200, "this one goes on");
 }
 
 fn wrong_logins(town: &Town) {

@@ -10,9 +10,10 @@ use domain::operators::Change;
 use domain::parameters;
 use serde::Deserialize;
 
-use super::{Who, refused, render};
+use super::{Who, clock, refused, render};
 use crate::http::asked::Asked;
 use crate::http::extract::Params;
+use crate::http::own_sessions::{self, Ending, OwnSession};
 use crate::http::problem::Problem;
 use crate::http::server::Remote;
 use crate::http::session::{self, FactorWanted, Me, NewFactor, NewPassword};
@@ -27,8 +28,23 @@ struct AccountPage {
     founder: bool,
     factor: Option<NewFactor>,
     factor_missing: bool,
+    sessions: Vec<OwnSession>,
     said: String,
     good: bool,
+}
+
+impl OwnSession {
+    fn begun_clock(&self) -> String {
+        clock(&self.begun)
+    }
+
+    fn used_clock(&self) -> String {
+        clock(&self.used)
+    }
+
+    fn expires_clock(&self) -> String {
+        clock(&self.expires)
+    }
 }
 
 /// What the page takes.
@@ -56,6 +72,7 @@ pub async fn show(app: Asked, Params(params): Params<AccountParams>) -> Response
     let said = match params.done.as_deref() {
         Some("password") => app.language().say("account.password_done").to_string(),
         Some("factor") => app.language().say("account.factor_done").to_string(),
+        Some("sessions") => app.language().say("account.sessions_done").to_string(),
         Some("language") => app.language().say("account.language_done").to_string(),
         _ => String::new(),
     };
@@ -108,6 +125,18 @@ pub async fn factor(
     }
 }
 
+/// Ends all of one's other sessions.
+pub async fn end_sessions(
+    app: Asked,
+    Extension(remote): Extension<Remote>,
+    Form(form): Form<Ending>,
+) -> Response {
+    match own_sessions::end_others(&app, remote, form).await {
+        Ok(()) => Redirect::to("/me?done=sessions").into_response(),
+        Err(problem) => page(&app, None, Err(told(&app, &problem))),
+    }
+}
+
 /// Confirms the second factor.
 pub async fn confirm(app: Asked, Form(form): Form<CodeForm>) -> Response {
     match session::confirm_factor(&app, &form.code).await {
@@ -148,5 +177,6 @@ fn build(
     let needed = parameters::value(&app.whole_view()?, parameters::SECOND_FACTOR, now)? != 0;
     let factor_missing = needed && !founder && !me.second_factor;
     let (who, t) = (Who::of(app), app.language());
-    Ok(AccountPage { who, t, me, founder, factor, factor_missing, said, good })
+    let sessions = own_sessions::all(app)?.into_iter().map(|(_, one)| one).collect();
+    Ok(AccountPage { who, t, me, founder, factor, factor_missing, sessions, said, good })
 }
